@@ -1,0 +1,154 @@
+"""What a record says about each architecture: `Candidate`, and the front among the candidates. Standard library only.
+
+A trial is one architecture trained with one seed; a candidate is one architecture with all its trials.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from expand.pareto import pareto_front
+from expand.space import Architecture
+from expand.study import Objective
+from expand.trial import Cost, Trial, TrialState
+
+CONVENTION = "multiply-adds of conv + linear layers, one clip at the training crop"
+CostName = Literal["gmacs", "mparams"]
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What every printed number of a run rests on. `views` and `clips` are those of validation: K centre clips of each
+    of N videos. `complete` says that the search has ended."""
+
+    study: str
+    scale: str
+    data: str
+    epochs: int
+    views: int
+    clips: int
+    seeds: tuple[int, ...] = (0,)
+    convention: str = CONVENTION
+    complete: bool = True
+
+    @property
+    def accuracy(self) -> str:
+        return f"top-1 on {self.clips:,} validation clips, mean softmax of {self.views} centre clips"
+
+    @property
+    def training(self) -> str:
+        seeds = f"seed{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}"
+        return f"{seeds}, {self.epochs} epoch{'s' if self.epochs != 1 else ''}"
+
+    @property
+    def noise(self) -> str:
+        """What ± stands for."""
+        if len(self.seeds) > 1:
+            return f"± is the sample standard deviation over {len(self.seeds)} seeds"
+        return "± is the binomial standard error of the validation split"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One architecture and what its trials (`numbers`) say. `top1` is the mean over seeds, `spread` the sample standard
+    deviation over seeds (None with one seed), `standard_error` the noise of the validation split, which all seeds
+    share. All are fractions. They are None unless every seed was trained in full (`state` COMPLETE); `parent` is a
+    trial's number."""
+
+    architecture: Architecture
+    numbers: tuple[int, ...]
+    step: int
+    axes: tuple[str, ...]
+    kind: str
+    parent: int | None
+    cost: Cost
+    state: TrialState
+    top1: float | None = None
+    spread: float | None = None
+    standard_error: float | None = None
+    error: str = ""
+
+    @property
+    def noise(self) -> float | None:
+        """What is printed behind ±: the seed spread where there is one, else the standard error."""
+        return self.spread if self.spread is not None else self.standard_error
+
+    @property
+    def label(self) -> str:
+        return "=".join(self.axes) or self.kind
+
+    def amount(self, name: CostName) -> int:
+        """Its cost in whole multiply-adds or parameters."""
+        return self.cost.params if name == "mparams" else self.cost.macs
+
+    def value(self, objective: str) -> float:
+        if objective == "top1":
+            return math.nan if self.top1 is None else self.top1
+        return self.amount("mparams") / 1e6 if objective == "mparams" else self.cost.gmacs
+
+
+def candidates(trials: Sequence[Trial], seeds: Sequence[int]) -> tuple[Candidate, ...]:
+    """One candidate an architecture, in the order of their first trials. One is COMPLETE when each of `seeds` has a
+    complete trial of it; trials with other seeds do not count."""
+    groups: dict[Architecture, list[Trial]] = {}
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        groups.setdefault(trial.architecture, []).append(trial)
+    return tuple(_candidate(group, seeds) for group in groups.values())
+
+
+def front(candidates: Sequence[Candidate], objectives: Sequence[Objective]) -> tuple[Candidate, ...]:
+    """The complete candidates that no other one dominates, cheapest first."""
+    offered = [candidate for candidate in candidates if candidate.state is TrialState.COMPLETE]
+    points = [tuple(candidate.value(objective.name) for objective in objectives) for candidate in offered]
+    chosen = [offered[index] for index in pareto_front(points, [objective.direction for objective in objectives])]
+    name = cost_name(objectives)
+    return tuple(sorted(chosen, key=lambda candidate: (candidate.amount(name), candidate.numbers)))
+
+
+def cost_name(objectives: Sequence[Objective]) -> CostName:
+    """The cost that tables and figures are drawn over: the study's first one."""
+    for objective in objectives:
+        if objective.name != "top1":
+            return objective.name
+    return "gmacs"
+
+
+def _candidate(group: list[Trial], seeds: Sequence[int]) -> Candidate:
+    first = group[0]
+    scored: dict[int, Trial] = {}
+    for trial in group:
+        if trial.state is TrialState.COMPLETE and trial.metrics and math.isfinite(trial.metrics.top1):
+            scored.setdefault(trial.suggestion.seed, trial)
+    state = _state(group, scored, seeds)
+    metrics = [scored[seed].metrics for seed in seeds] if state is TrialState.COMPLETE else []
+    top1 = [entry.top1 for entry in metrics if entry]
+    errors = [entry.standard_error for entry in metrics if entry]
+    return Candidate(
+        architecture=first.architecture,
+        numbers=tuple(trial.number for trial in group),
+        step=first.suggestion.step,
+        axes=first.suggestion.axes,
+        kind=first.suggestion.kind,
+        parent=first.suggestion.parent,
+        cost=first.cost,
+        state=state,
+        top1=statistics.fmean(top1) if top1 else None,
+        spread=statistics.stdev(top1) if len(top1) > 1 else None,
+        standard_error=statistics.fmean(errors) if errors else None,
+        error="; ".join(dict.fromkeys(trial.error for trial in group if trial.error)),
+    )
+
+
+def _state(group: list[Trial], scored: dict[int, Trial], seeds: Sequence[int]) -> TrialState:
+    if all(seed in scored for seed in seeds):
+        return TrialState.COMPLETE
+    states = {trial.state for trial in group if trial.number not in {done.number for done in scored.values()}}
+    for state in (TrialState.RUNNING, TrialState.INFEASIBLE, TrialState.FAILED, TrialState.PRUNED):
+        if state in states:
+            return state
+    # complete where a seed is still to come, or complete without a score, which cannot be compared
+    return TrialState.FAILED if TrialState.COMPLETE in states else TrialState.RUNNING

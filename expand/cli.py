@@ -1,0 +1,213 @@
+"""The command line: it parses and calls. torch, optuna, ray and the rest are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="expand", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Search for video networks: count what candidates cost, train them, keep the accuracy-cost front, take one away. "
+    "Any command takes --debug for a traceback.",
+)  # fmt: skip
+data_app = typer.Typer(no_args_is_help=True, help="Render the default clips, or check videos of your own.")
+app.add_typer(data_app, name="data")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+
+
+def main() -> None:
+    """Runs the command line; errors become one line on stderr and an exit code (2 usage, 1 failure)."""
+    debug = "--debug" in sys.argv or bool(os.environ.get("EXPAND_DEBUG"))
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    from expand.errors import ExpandError
+
+    try:
+        app()
+    except ExpandError as error:
+        if debug:
+            raise
+        print(f"expand: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        line = (str(error) or "no message").splitlines()[0]
+        print(f"expand: {type(error).__name__}: {line} (a fault of ours? --debug shows where)", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """The studies and search spaces that come along."""
+    from expand import listing
+
+    listing.show(as_json=as_json)
+
+
+@app.command()
+def cost(
+    space: Annotated[str, typer.Argument(help="A search space: one of ours, a dotted name or a file.")],
+    values: Annotated[list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Such as frames=6 width=1.3.")] = None,
+    point: Annotated[str | None, typer.Option(help="A published network by name, such as XL.")] = None,
+    classes: Annotated[int, typer.Option(min=1, help="Classes of the last layer.")] = 400,
+    as_json: Json = False,
+) -> None:
+    """What a network costs, counted by fvcore; all published points of the space if none is named."""
+    from expand import listing
+
+    listing.show_cost(space, values or [], point, classes, as_json=as_json)
+
+
+@app.command()
+def run(
+    study: Annotated[str, typer.Argument(help="A study: one of ours (`expand list`), a dotted name or a file.")],
+    data: Annotated[str | None, typer.Option(help="A folder or list of videos; rendered clips without it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run directory; runs/STUDY-SCALE without it.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Trials at once; 0 trains in this process without Ray.")] = None,
+    gpus_per_trial: Annotated[float | None, typer.Option(help="Such as 0.25: four trials share a GPU.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The training seed, instead of the study's.")] = None,
+    scale: Annotated[str, typer.Option(help="demo: minutes on two cores; paper: the published recipe and regime.")] = "demo",
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any field of the study.")] = None,
+    address: Annotated[str | None, typer.Option(help="A running Ray cluster ('auto' finds one); private without it.")] = None,
+    storage: Annotated[str | None, typer.Option(help="An Optuna storage URL instead of SQLite in the run.")] = None,
+    force: Annotated[bool, typer.Option(help="Resume although the study or the data have changed.")] = False,
+) -> None:
+    """Run a study, or go on with it: the same command again resumes. Ends with the front and the ledger."""
+    import signal
+
+    from expand.errors import ExpandError
+
+    def stop_early(number: int, frame: object) -> None:
+        raise SystemExit(143)
+
+    signal.signal(signal.SIGTERM, stop_early)
+    from rich.console import Console
+
+    from expand.progress import watcher
+    from expand.run import Request, Terminated, summary
+    from expand.run import run as run_study
+    from expand.workers import plan_workers
+
+    request = Request(study, scale, tuple(set_ or ()), data, seed)
+    chosen = request.study()
+    folder = out or request.default_folder(chosen)
+    plan = plan_workers(workers, gpus_per_trial, address)
+    console = Console()
+    console.print(f"{chosen.name} ({scale}) in {folder}, {plan.described()}", highlight=False, markup=False)
+    again = f"run the same command again to go on ({folder})"
+    try:
+        with watcher(console, f"{chosen.name} ({scale})") as watch:
+            record = run_study(request, folder, plan, watch, storage=storage, force=force)
+    except KeyboardInterrupt:
+        print(f"expand: interrupted; {again}", file=sys.stderr)
+        sys.exit(130)
+    except Terminated:
+        print(f"expand: terminated; {again}", file=sys.stderr)
+        sys.exit(143)
+    if not summary(record, console):
+        raise ExpandError(f"no candidate was trained to the end; `expand status {folder}` shows the reasons")
+    console.print(f"\nreport     {folder}/report/front.png, front.csv, trials.csv, ledger.md", highlight=False)
+    console.print(f"dashboard  optuna-dashboard sqlite:///{folder}/optuna.db", highlight=False)
+    console.print(f"take away  expand export {folder} --best top1 --to my_network", highlight=False)
+
+
+@app.command()
+def status(run: Run, as_json: Json = False) -> None:
+    """How far a run is: every trial with its state, accuracy, cost and error."""
+    from expand import listing
+
+    listing.show_status(run, as_json=as_json)
+
+
+@app.command()
+def report(
+    run: Run, to: Annotated[Path | None, typer.Option(help="Where to write; RUN/report without it.")] = None
+) -> None:
+    """Write front.csv, trials.csv, front.png and .svg, and print front and ledger; also in the middle of a run."""
+    from rich.console import Console
+
+    from expand.record import open_for_reading
+    from expand.run import report as write
+    from expand.run import summary
+
+    record = open_for_reading(run)
+    paths = write(record, to)
+    console = Console()
+    summary(record, console)
+    console.print("\nwrote " + ", ".join(str(path) for path in paths), highlight=False, soft_wrap=True)
+
+
+@app.command()
+def export(
+    run: Run,
+    to: Annotated[Path, typer.Option(help="The folder to write.")],
+    under: Annotated[str | None, typer.Option(metavar="COST=X", help="The best within a cost, such as gmacs=0.01.")] = None,
+    trial: Annotated[int | None, typer.Option(help="This trial.")] = None,
+    best: Annotated[str | None, typer.Option(help="The best by an objective, such as top1.")] = None,
+    test: Annotated[bool, typer.Option(help="Score the test split, once, and write it down.")] = True,
+) -> None:
+    """Take a network away: a folder with source, weights and facts that needs only torch."""
+    from expand.takeaway import take_away
+
+    take_away(run, to, under=under, trial=trial, best=best, test=test)
+
+
+@data_app.command("render")
+def data_render(
+    to: Annotated[Path | None, typer.Option(help="Where to; the cache without it.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other actors and scenes (needs --to).")] = 0,
+) -> None:
+    """Render the default action clips to video files."""
+    from expand import listing
+
+    listing.render(to, seed)
+
+
+@data_app.command("check")
+def data_check(
+    source: Annotated[str | None, typer.Argument(help="A folder or list of videos; the default clips without it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Decode every video and list what is wrong: damaged, too short, leaking from split to split."""
+    from expand import listing
+
+    if not listing.check_data(source, as_json=as_json):
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Look whether this machine has what a search needs."""
+    from expand import doctor as checks
+
+    if not checks.show(as_json=as_json):
+        raise typer.Exit(1)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from expand import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    _: Any = version
+
+

@@ -1,0 +1,99 @@
+"""What a network costs, counted before it is trained.
+
+The papers' convention: multiply-adds (one multiply-add is one) of convolutions and linear layers, of one clip at the
+training crop. X3D's tables follow it to the printed digit; PyTorchVideo's add batch norm at five operations an element
+and use the test crop, so they print more for the same network.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from expand.errors import ExpandError
+from expand.space import Clip
+from expand.trial import Cost
+
+CONVENTION = "multiply-adds of conv and linear layers (fvcore), one clip at the training crop, one view"
+PARAMS_CONVENTION = "all parameters; params_published leaves out biases and normalisation, as X3D's tables do"
+
+COUNTED = frozenset({"conv", "linear", "addmm", "matmul", "mm", "bmm", "baddbmm", "einsum"})
+
+# Operators that fvcore has no handle for and the convention leaves out on purpose: they touch each element once or so,
+# and no table of the field counts them.
+LEFT_OUT = {
+    "elementwise": (
+        "add add_ sub sub_ rsub mul mul_ div div_ neg exp log sqrt pow abs clamp clamp_ where ge gt le lt eq sigmoid "
+        "sigmoid_ silu silu_ relu relu_ hardswish gelu tanh softmax log_softmax dropout feature_dropout"
+    ).split(),
+    "reductions and pooling": (
+        "mean sum max min amax max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_max_pool3d"
+    ).split(),
+    "padding and moving": "pad constant_pad_nd index index_select gather roll repeat expand_as stack".split(),
+}
+_LEFT_OUT_NAMES = frozenset(f"aten::{name}" for names in LEFT_OUT.values() for name in names)
+
+
+def random_clips(clips: Sequence[Clip], *, batch: int = 1, device: str = "cpu") -> tuple[torch.Tensor, ...]:
+    """One random (batch, channels, frames, height, width) tensor a stream."""
+    return tuple(torch.rand(batch, c.channels, c.frames, c.height, c.width, device=device) for c in clips)
+
+
+def count_cost(network: nn.Module, clips: Sequence[Clip]) -> Cost:
+    """The cost of one clip, counted by fvcore.
+
+    Raises:
+        ExpandError: the network uses an operator that nobody counts and nobody has listed as left out.
+    """
+    training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            inputs = random_clips(clips)
+            # fvcore reports the operators it skips by warnings on the root of its logger; they are checked right here.
+            logging.getLogger("fvcore").setLevel(logging.ERROR)
+            flops = FlopCountAnalysis(network, inputs).tracer_warnings("none")
+            by_operator = flops.by_operator()
+            uncounted = {name: times for name, times in flops.unsupported_ops().items() if name not in _LEFT_OUT_NAMES}
+            activations = ActivationCountAnalysis(network, inputs).tracer_warnings("none").total()
+    finally:
+        network.train(training)
+    if uncounted:
+        names = ", ".join(f"{name} (x{times})" for name, times in sorted(uncounted.items()))
+        raise ExpandError(
+            f"the cost of {type(network).__name__} would be wrong: nobody counts {names}; write the layer with torch's own "
+            "convolutions and linear layers, or list the operator in expand/cost.py with its reason"
+        )
+    return Cost(
+        macs=int(sum(count for name, count in by_operator.items() if name in COUNTED)),
+        params=sum(p.numel() for p in network.parameters()),
+        params_published=published_params(network),
+        activations=int(activations),
+        input=tuple((c.channels, c.frames, c.height, c.width) for c in clips),
+    )
+
+
+def published_params(network: nn.Module) -> int:
+    """Parameters without any bias and without normalisation layers: 3,758,738 for X3D-M, printed as 3.76 M."""
+    norms = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
+    return sum(
+        parameter.numel()
+        for module in network.modules()
+        if not isinstance(module, norms)
+        for name, parameter in module.named_parameters(recurse=False)
+        if not name.endswith("bias")
+    )
+
+
+def count_macs(network: nn.Module, clips: Sequence[Clip]) -> int:
+    """The same multiply-adds without running anything: `network` must be on the `meta` device. Hundreds of times faster
+    than `count_cost` for large clips, so growth is solved with it; what is recorded is `count_cost`."""
+    inputs = random_clips(clips, device="meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.eval()(*inputs)
+    return counter.get_total_flops() // 2

@@ -1,0 +1,202 @@
+"""What the commands that only look print: spaces and studies, costs, a run's status, a check of videos."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from expand.errors import UsageError, unknown
+from expand.progress import format_macs, format_seconds
+from expand.settings import load_module, load_space, names_in
+from expand.space import Architecture, SearchSpace
+
+
+def print_json(content: object) -> None:
+    print(json.dumps(content, indent=1, ensure_ascii=False))
+
+
+def show(*, as_json: bool) -> None:
+    """Our studies and search spaces, with the first line of each one's docstring."""
+    found = {
+        package: {name: _headline(load_module(name, package).__doc__) for name in names_in(package)}
+        for package in ("studies", "search_spaces")
+    }
+    if as_json:
+        return print_json(found)
+    console = Console()
+    for package, use in (("studies", "expand run NAME"), ("search_spaces", "expand cost NAME")):
+        table = Table(title=f"{package.replace('_', ' ')} ({use})", title_justify="left", show_header=False, box=None)
+        for name, line in found[package].items():
+            table.add_row(f"  {name}", line)
+        console.print(table)
+    console.print("A study or space of your own is a file or a dotted name: expand run ./my_study.py", highlight=False)
+
+
+def _headline(doc: str | None) -> str:
+    return (doc or "").strip().partition("\n")[0]
+
+
+# --- cost ------------------------------------------------------------------------------------------------------------
+
+
+def show_cost(reference: str, values: Sequence[str], point: str | None, classes: int, *, as_json: bool) -> None:
+    """The cost of one point of a space, or of all its published points."""
+    space = load_space(reference)
+    if point is not None and values:
+        raise UsageError("name a --point or values, not both")
+    if point is None and not values:
+        rows = {name: _cost_row(space, architecture, classes, name) for name, architecture in space.points.items()}
+        return print_json(rows) if as_json else _cost_table(space, list(rows.values()))
+    if point is not None:
+        by_name = {name.lower(): name for name in space.points}
+        if point.lower() not in by_name:
+            raise unknown(f"{space.name} point", point, space.points)
+        name = by_name[point.lower()]
+        row = _cost_row(space, space.points[name], classes, name)
+    else:
+        row = _cost_row(space, space.architecture(**parse_values(values)), classes, None)
+    if as_json:
+        return print_json(row)
+    _cost_table(space, [row])
+
+
+def parse_values(values: Sequence[str]) -> dict[str, str]:
+    pairs = [value.partition("=") for value in values]
+    for name, separator, text in pairs:
+        if not separator or not text:
+            raise UsageError(f"'{name}{separator}': write it as NAME=VALUE, such as frames=6")
+    return {name: text for name, _, text in pairs}
+
+
+def _cost_row(space: SearchSpace, architecture: Architecture, classes: int, point: str | None) -> dict[str, Any]:
+    from expand.cost import CONVENTION, PARAMS_CONVENTION, count_cost
+
+    cost = count_cost(space.build(architecture, classes), space.inputs(architecture))
+    return {
+        "space": space.name, "point": point, "architecture": architecture.as_dict(), "classes": classes,
+        "macs": cost.macs, "gmacs": cost.gmacs, "params": cost.params, "params_published": cost.params_published,
+        "activations": cost.activations, "input": [list(shape) for shape in cost.input],
+        "convention": CONVENTION, "params_convention": PARAMS_CONVENTION,
+    }  # fmt: skip
+
+
+def _cost_table(space: SearchSpace, rows: Sequence[dict[str, Any]]) -> None:
+    table = Table(title=f"{space.name}, {rows[0]['classes']} classes", title_justify="left")
+    for name in ("point", "architecture", "clip (C,T,H,W)", "multiply-adds", "parameters", "without bias, norm", "activations"):
+        table.add_column(name, justify="left" if name in ("point", "architecture") else "right", overflow="fold")
+    for row in rows:
+        table.add_row(
+            row["point"] or "", " ".join(f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in row["architecture"].items()),
+            " + ".join("x".join(map(str, shape)) for shape in row["input"]), f"{row['macs']:,}", f"{row['params']:,}",
+            f"{row['params_published']:,}", f"{row['activations']:,}",
+        )  # fmt: skip
+    console = Console()
+    console.print(table)
+    console.print(f"multiply-adds: {rows[0]['convention']}", highlight=False)
+    console.print(f"parameters: {rows[0]['params_convention']}", highlight=False)
+
+
+# --- status ----------------------------------------------------------------------------------------------------------
+
+
+def show_status(folder: Path, *, as_json: bool) -> None:
+    """Every trial of a run, and whether a driver is at it."""
+    from expand.record import live_driver, open_for_reading
+
+    record = open_for_reading(folder)
+    trials, driver = record.trials(), live_driver(folder)
+    states = [trial.state.value for trial in trials]
+    if as_json:
+        return print_json({
+            "study": record.facts["study"]["name"], "scale": record.facts["scale"], "driver": driver,
+            "trials": [
+                {
+                    "number": t.number, "state": t.state.value, "step": t.suggestion.step, "kind": t.suggestion.kind,
+                    "axes": list(t.suggestion.axes), "architecture": t.architecture.as_dict(), "seed": t.suggestion.seed,
+                    "macs": t.cost.macs, "top1": t.metrics.top1 if t.metrics else None, "epochs_done": len(t.curve),
+                    "epochs": t.suggestion.epochs, "train_seconds": t.train_seconds, "attempts": t.attempts,
+                    "error": t.error,
+                }
+                for t in trials
+            ],
+        })  # fmt: skip
+    console = Console()
+    table = Table(title=f"{folder}: {record.facts['study']['name']} ({record.facts['scale']})", title_justify="left")
+    for name in ("trial", "step, axis", "MACs", "epoch", "top-1", "time", "state", "error"):
+        table.add_column(name, justify="left" if name in ("step, axis", "state", "error") else "right")
+    for trial in trials:
+        last = trial.curve[-1]["top1"] if trial.curve else None
+        top1 = trial.metrics.top1 if trial.metrics else last
+        table.add_row(
+            str(trial.number), trial.label, format_macs(trial.cost.macs), f"{len(trial.curve)}/{trial.suggestion.epochs}",
+            "" if top1 is None else f"{top1:.3f}", format_seconds(trial.train_seconds or sum(e["seconds"] for e in trial.curve)),
+            "interrupted" if not trial.state.ended and not driver else trial.state.value, trial.error,
+        )  # fmt: skip
+    console.print(table)
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "no trial yet"
+    if driver:
+        console.print(f"{counts}; driver: {driver}", highlight=False)
+    else:
+        rest = "; the command that started it takes it up again" if "running" in states else ""
+        console.print(f"{counts}; no driver is running{rest}", highlight=False)
+
+
+# --- data ------------------------------------------------------------------------------------------------------------
+
+
+def render(to: Path | None, seed: int) -> None:
+    """The default clips, into the cache or a folder."""
+    from expand.data.rendered import ensure_rendered, render_dataset, verify
+
+    if to is None and seed:
+        raise UsageError(f"--seed {seed} needs --to: the cache holds the default clips only")
+    console = Console()
+    with console.status("rendering") as spinner:
+
+        def progress(done: int, total: int) -> None:
+            spinner.update(f"rendering {done} of {total}")
+
+        folder = ensure_rendered(progress=progress) if to is None else render_dataset(to, seed=seed, progress=progress)
+    problems = verify(folder)
+    if problems:
+        raise UsageError(f"{folder}: {problems[0]} ({len(problems)} problems); delete the folder and render again")
+    console.print(f"{folder}: all checksums right", highlight=False, soft_wrap=True)
+
+
+def check_data(source: str | None, *, as_json: bool) -> bool:
+    """Prints what a source holds and what is wrong with it; True when nothing is."""
+    from expand.data.cache import check
+    from expand.data.formats import read_source
+    from expand.data.rendered import ensure_rendered, verify
+
+    folder = ensure_rendered() if source is None else Path(source)
+    manifest = read_source(folder)
+    splits = ("train", "val", "test")
+    counts = {
+        name: {split: sum(video.label == label for video in manifest.split(split)) for split in splits}
+        for label, name in enumerate(manifest.classes)
+    }
+    found = [(problem.path, problem.reason) for problem in check(manifest)]
+    if source is None:
+        found += [(str(folder), line) for line in verify(folder)]
+    if as_json:
+        print_json({"classes": counts, "problems": [{"path": path, "reason": reason} for path, reason in found]})
+        return not found
+    console = Console()
+    table = Table(title=str(source or "rendered clips"), title_justify="left")
+    table.add_column("class")
+    for split in splits:
+        table.add_column(split, justify="right")
+    for name, row in counts.items():
+        table.add_row(name, *(str(row[split]) for split in splits))
+    table.add_row("all", *(str(len(manifest.split(split))) for split in splits), style="bold")
+    console.print(table)
+    for path, reason in found:
+        console.print(f"{path}: {reason}", highlight=False, soft_wrap=True, markup=False)
+    console.print(f"{len(found)} problems" if found else "every video decodes; nothing is wrong", highlight=False)
+    return not found

@@ -1,0 +1,124 @@
+"""Loads the network of this folder and prepares videos for it. Needs torch only.
+
+`expand export` writes this file beside network.py, model.safetensors and architecture.json; the folder can be moved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import struct
+import sys
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+HERE = Path(__file__).resolve().parent
+
+# The dtypes of the safetensors format (https://github.com/huggingface/safetensors#format) that torch has.
+DTYPES = {
+    "BOOL": torch.bool, "U8": torch.uint8, "I8": torch.int8, "I16": torch.int16, "I32": torch.int32,
+    "I64": torch.int64, "F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64,
+}  # fmt: skip
+
+
+def load(folder: str | Path = HERE, device: str | torch.device = "cpu") -> nn.Module:
+    """The network with its weights, in eval mode.
+
+    Raises:
+        ValueError: the weights are not those that were exported, or do not fit the network.
+    """
+    folder = Path(folder)
+    about = describe(folder)
+    weights = folder / "model.safetensors"
+    network = network_class(folder)(**about["network"]["arguments"])
+    try:
+        network.load_state_dict(read_safetensors(weights, sha256=about["weights"]["sha256"]))
+    except RuntimeError as error:
+        raise ValueError(f"{weights} does not fit {about['network']['class']}: {error}") from error
+    return network.eval().to(device)
+
+
+def describe(folder: str | Path = HERE) -> dict[str, Any]:
+    """architecture.json: the architecture, its cost and accuracy, the clip it expects, the class names."""
+    return json.loads((Path(folder) / "architecture.json").read_text(encoding="utf-8"))
+
+
+def prepare(
+    video: torch.Tensor, folder: str | Path = HERE, *, view: int = 0, views: int = 1
+) -> tuple[torch.Tensor, ...]:  # uint8 (T, H, W, 3) -> one float (1, 3, frames, height, width) a stream
+    """What the network reads of a video's RGB frames, as in its validation: every stride-th frame of view number `view`
+    of `views` spread evenly in time (the last frame is held where the video ends), the centre resized to the training
+    crop, normalised."""
+    about = describe(folder)
+    scale = {key: torch.tensor(value).reshape(-1, 1, 1, 1) for key, value in about.get("normalisation", {}).items()}
+    streams = []
+    for clip in about["clip"]:
+        slack = max(0, len(video) - ((clip["frames"] - 1) * clip["stride"] + 1))
+        start = int(slack * (view + 0.5) / views)
+        frames = video[[min(start + n * clip["stride"], len(video) - 1) for n in range(clip["frames"])]]
+        stream = _centre(frames.permute(0, 3, 1, 2).float(), clip["height"], clip["width"]).transpose(0, 1) / 255
+        streams.append(((stream - scale["mean"]) / scale["std"] if scale else stream)[None])
+    return tuple(streams)
+
+
+def _centre(planes: torch.Tensor, height: int, width: int) -> torch.Tensor:  # (T, 3, H, W) -> (T, 3, height, width)
+    factor = min(planes.shape[2] / height, planes.shape[3] / width)
+    rows, columns = round(height * factor), round(width * factor)
+    top, left = (planes.shape[2] - rows) // 2, (planes.shape[3] - columns) // 2
+    planes = planes[:, :, top : top + rows, left : left + columns]
+    if (rows, columns) == (height, width):
+        return planes
+    return functional.interpolate(planes, (height, width), mode="bilinear", align_corners=False, antialias=factor > 1)
+
+
+def network_class(folder: str | Path = HERE) -> type[nn.Module]:
+    """The class in network.py, under a module name of its own, so that several exports live in one process."""
+    file = Path(folder).resolve() / "network.py"
+    name = f"network_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, file)
+        assert spec is not None and spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return getattr(sys.modules[name], describe(folder)["network"]["class"])
+
+
+def read_safetensors(path: str | Path, *, sha256: str | None = None) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file: eight bytes with the header's length (little-endian), a JSON header, the data.
+
+    Raises:
+        ValueError: another SHA-256 than given, an unknown dtype, or a file that is cut off.
+    """
+    raw = bytearray(Path(path).read_bytes())
+    found = hashlib.sha256(raw).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise ValueError(f"{path} is damaged or not the exported file: SHA-256 {found}, expected {sha256}")
+    if len(raw) < 8:
+        raise ValueError(f"{path}: {len(raw)} bytes are not a safetensors file")
+    (length,) = struct.unpack_from("<Q", raw)
+    start = 8 + length
+    if start > len(raw):
+        raise ValueError(f"{path} is cut off: {len(raw)} bytes, the header alone needs {start}")
+    header = json.loads(bytes(raw[8:start]))
+    header.pop("__metadata__", None)
+    return {name: _tensor(raw, start, entry, f"{path}: {name}") for name, entry in header.items()}
+
+
+def _tensor(raw: bytearray, start: int, entry: dict[str, Any], where: str) -> torch.Tensor:
+    if entry["dtype"] not in DTYPES:
+        raise ValueError(f"{where}: dtype {entry['dtype']}, known are {', '.join(DTYPES)}")
+    dtype, shape, (begin, end) = DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
+    count = prod(shape)
+    if not 0 <= begin <= end <= len(raw) - start or end - begin != count * dtype.itemsize:
+        raise ValueError(
+            f"{where}: bytes {begin} to {end} of {len(raw) - start} do not hold {shape} of {entry['dtype']}"
+        )
+    if count == 0:
+        return torch.empty(shape, dtype=dtype)
+    return torch.frombuffer(raw, dtype=dtype, count=count, offset=start + begin).reshape(shape)

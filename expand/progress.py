@@ -1,0 +1,140 @@
+"""What a person sees while a search runs: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from expand.trial import Trial, TrialState
+
+SHOWN_ENDED = 12  # finished candidates kept in the live table
+
+
+class Watcher(Protocol):
+    def started(self, trial: Trial, *, resumed: bool = False) -> None: ...
+    def epoch(self, trial: Trial, entry: dict[str, Any]) -> None: ...
+    def ended(self, trial: Trial) -> None: ...
+    def note(self, text: str) -> None: ...
+    def __enter__(self) -> Watcher: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+def format_macs(macs: int) -> str:
+    return f"{macs / 1e9:.2f} G" if macs >= 1e9 else f"{macs / 1e6:.2f} M"
+
+
+def format_seconds(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f}:{seconds % 60:02.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+class PlainLines:
+    """One line an event: for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.began = time.perf_counter()
+
+    def __enter__(self) -> PlainLines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        self._line(text)
+
+    def started(self, trial: Trial, *, resumed: bool = False) -> None:
+        change = trial.suggestion.reason.partition(";")[0]
+        word = "taken up again" if resumed else "queued"
+        self._line(f"trial {trial.number} {word}: step {trial.label}, {format_macs(trial.cost.macs)}MACs, {change}")
+
+    def epoch(self, trial: Trial, entry: dict[str, Any]) -> None:
+        left = (trial.suggestion.epochs - entry["epoch"]) * entry["seconds"]
+        self._line(
+            f"trial {trial.number} epoch {entry['epoch']}/{trial.suggestion.epochs} loss {entry['loss']:.3f} "
+            f"top-1 {entry['top1']:.3f} eta {format_seconds(left)}"
+        )
+
+    def ended(self, trial: Trial) -> None:
+        result = f"top-1 {trial.metrics.top1:.3f}" if trial.metrics else trial.error
+        self._line(f"trial {trial.number} {trial.state.value}: {result} ({format_seconds(trial.train_seconds)})")
+
+    def _line(self, text: str) -> None:
+        elapsed = time.perf_counter() - self.began
+        self.console.print(f"[{elapsed:7.1f} s] {text}", highlight=False, markup=False, soft_wrap=True)
+
+
+class LiveTable:
+    """The candidates of the search with epoch, accuracy, cost and time left, redrawn in place."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self.console, self.title = console, title
+        self.began = time.perf_counter()
+        self.trials: dict[int, Trial] = {}
+        self.epochs: dict[int, dict[str, Any]] = {}
+        self.message = ""
+        self.live = Live(console=console, get_renderable=self._draw, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> LiveTable:
+        self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.live.stop()
+
+    def note(self, text: str) -> None:
+        self.message = text
+
+    def started(self, trial: Trial, *, resumed: bool = False) -> None:
+        self.trials[trial.number] = trial
+        if resumed:
+            self.message = "taken up where an earlier run was stopped"
+
+    def epoch(self, trial: Trial, entry: dict[str, Any]) -> None:
+        self.trials[trial.number] = trial
+        self.epochs[trial.number] = entry
+
+    def ended(self, trial: Trial) -> None:
+        self.trials[trial.number] = trial
+        if trial.metrics:
+            self.console.print(
+                f"trial {trial.number:>3}  step {trial.label:<24} {format_macs(trial.cost.macs):>9}MACs  "
+                f"top-1 {trial.metrics.top1:.3f} ± {trial.metrics.standard_error:.3f}  {format_seconds(trial.train_seconds)}",
+                highlight=False,
+            )
+        else:
+            self.console.print(f"trial {trial.number:>3}  step {trial.label:<24} {trial.state.value}: {trial.error}")
+
+    def _draw(self) -> Group:
+        table = Table(title=None, expand=False, pad_edge=False)
+        for name in ("trial", "step, axis", "MACs", "epoch", "top-1", "loss", "left", "state"):
+            table.add_column(name, justify="left" if name in ("step, axis", "state") else "right")
+        open_trials = [trial for trial in list(self.trials.values()) if not trial.state.ended]
+        for trial in open_trials:
+            entry = self.epochs.get(trial.number)
+            left = (trial.suggestion.epochs - entry["epoch"]) * entry["seconds"] if entry else 0.0
+            table.add_row(
+                str(trial.number), trial.label, format_macs(trial.cost.macs),
+                f"{entry['epoch'] if entry else 0}/{trial.suggestion.epochs}",
+                f"{entry['top1']:.3f}" if entry else "", f"{entry['loss']:.3f}" if entry else "",
+                format_seconds(left) if entry else "", "training" if entry else "waiting or starting",
+            )  # fmt: skip
+        complete = [trial for trial in self.trials.values() if trial.state is TrialState.COMPLETE and trial.metrics]
+        best = max(complete, key=lambda trial: trial.metrics.top1 if trial.metrics else 0.0, default=None)
+        head = f"{self.title}   {format_seconds(time.perf_counter() - self.began)}   {len(complete)} done"
+        if best is not None and best.metrics is not None:
+            head += f"   best top-1 {best.metrics.top1:.3f} at {format_macs(best.cost.macs)}MACs (trial {best.number})"
+        return Group(Text(head, style="bold"), table, Text(self.message, style="dim"))
+
+
+def watcher(console: Console, title: str) -> PlainLines | LiveTable:
+    return LiveTable(console, title) if console.is_terminal else PlainLines(console)

@@ -1,0 +1,343 @@
+"""The run directory and its Optuna study: the one record of what happened. One writer, the driver.
+
+    study.json          what was asked for, whole, and what the data were
+    environment.json    what it first ran on
+    optuna.db           every trial (or another Optuna storage, by its URL)
+    checkpoints/N/      training state of trial N while it is not finished
+    artifacts/N/        model.safetensors of trial N once it is
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+import socket
+import sqlite3
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import TrialState as OptunaState
+
+from expand.errors import ExpandError, UsageError
+from expand.space import Architecture, SearchSpace
+from expand.study import Objective, Study
+from expand.trial import Cost, Metrics, Suggestion, Trial, TrialState
+
+LOCK_WAIT_SECONDS = 60.0  # how long a write waits for another program's lock on the database
+_OPTUNA_STATE = {
+    TrialState.COMPLETE: OptunaState.COMPLETE,
+    TrialState.INFEASIBLE: OptunaState.PRUNED,  # told as FAIL, a sampler would learn nothing from it
+    TrialState.PRUNED: OptunaState.PRUNED,
+    TrialState.FAILED: OptunaState.FAIL,
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """An open run. `trials` reads; every other method writes and is durable when it returns."""
+
+    folder: Path
+    facts: dict[str, Any]  # study.json
+    _study: optuna.Study
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        fields = ("name", "direction", "known_before_training", "limit")
+        return tuple(Objective(**{k: plain[k] for k in fields}) for plain in self.facts["study"]["objectives"])
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(self.facts["study"]["seeds"])
+
+    def checkpoint(self, number: int) -> Path:
+        return self.folder / "checkpoints" / f"{number:06d}" / "last.pt"
+
+    def weights(self, number: int) -> Path:
+        return self.folder / "artifacts" / f"{number:06d}" / "model.safetensors"
+
+    def trials(self) -> tuple[Trial, ...]:
+        """All trials so far, by number."""
+        with _database_errors(self.folder):
+            return tuple(_to_trial(frozen) for frozen in self._study.get_trials(deepcopy=False))
+
+    def trial(self, number: int) -> Trial:
+        trials = self.trials()
+        if not 0 <= number < len(trials):
+            raise UsageError(f"trial {number}: this run has trials 0 to {len(trials) - 1}")
+        return trials[number]
+
+    def open_trial(self, suggestion: Suggestion, cost: Cost, space: SearchSpace) -> int:
+        """A new running trial; its number."""
+        values = suggestion.architecture.as_dict()
+        attributes = {
+            "state": TrialState.RUNNING.value, "architecture": suggestion.architecture.to_json(),
+            "step": suggestion.step, "kind": suggestion.kind, "axis": " = ".join(suggestion.axes),
+            "axes": list(suggestion.axes), "parent": suggestion.parent, "reason": suggestion.reason,
+            "seed": suggestion.seed, "epochs": suggestion.epochs, "cost": asdict(cost),
+        }  # fmt: skip
+        distributions = {axis.parameter: _distribution(axis) for axis in space.axes if axis.parameter in values}
+        with _database_errors(self.folder):
+            params = {name: values[name] for name in distributions}
+            frozen = create_trial(
+                state=OptunaState.RUNNING, params=params, distributions=distributions, user_attrs=attributes
+            )
+            self._study.add_trial(frozen)
+            return len(self._study.get_trials(deepcopy=False)) - 1
+
+    def epoch(self, number: int, curve: list[dict[str, Any]]) -> None:
+        self._set(number, curve=curve)
+
+    def complete(self, number: int, metrics: Metrics, result: dict[str, Any]) -> None:
+        """Told to Optuna with one value an objective. A value that is no number fails the trial instead: Optuna would
+        take infinity for a result."""
+        trial = self.trial(number)
+        values = [_objective(objective, metrics, trial.cost) for objective in self.objectives]
+        if not all(math.isfinite(value) for value in values):
+            return self.fail(number, f"an objective is not a finite number: {values}", result)
+        self._set(number, metrics=asdict(metrics), **_of_result(result))
+        self._end(number, TrialState.COMPLETE, values)
+
+    def infeasible(self, number: int, objective: Objective, value: float) -> None:
+        assert objective.limit is not None
+        over = value - objective.limit if objective.direction == "minimize" else objective.limit - value
+        reason = f"{objective.name} is {value:.6g}, the limit {objective.limit:.6g}: never trained"
+        with _database_errors(self.folder):
+            self._handle(number).set_constraint(objective.name, over)
+        # optuna-dashboard shows constraints as empty, so feasibility stands in the attributes too.
+        self._set(number, error=reason, feasible=False)
+        self._end(number, TrialState.INFEASIBLE)
+
+    def fail(self, number: int, error: str, result: dict[str, Any] | None = None) -> None:
+        self._set(number, error=error, **_of_result(result or {}))
+        self._end(number, TrialState.FAILED)
+
+    def note(self, number: int, **attributes: Any) -> None:
+        """Further facts about a trial, shown by the dashboard."""
+        self._set(number, **attributes)
+
+    def _handle(self, number: int) -> optuna.Trial:
+        return optuna.Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)
+
+    def _set(self, number: int, **attributes: Any) -> None:
+        with _database_errors(self.folder):
+            handle = self._handle(number)
+            for name, value in attributes.items():
+                handle.set_user_attr(name, value)
+
+    def _end(self, number: int, state: TrialState, values: list[float] | None = None) -> None:
+        self._set(number, state=state.value, ended=_now())
+        with _database_errors(self.folder):
+            self._study.tell(number, values=values, state=_OPTUNA_STATE[state])
+
+
+def _objective(objective: Objective, metrics: Metrics, cost: Cost) -> float:
+    return {"top1": metrics.top1, "gmacs": cost.gmacs, "mparams": cost.params / 1e6}[objective.name]
+
+
+def known_cost(objective: Objective, cost: Cost) -> float:
+    """The value of an objective that is known before training."""
+    return {"gmacs": cost.gmacs, "mparams": cost.params / 1e6}[objective.name]
+
+
+def _of_result(result: dict[str, Any]) -> dict[str, Any]:
+    names = ("curve", "train_seconds", "attempts", "device", "traceback", "notes", "peak_memory_mb")
+    return {name: result[name] for name in names if name in result}
+
+
+def _distribution(axis: Any) -> BaseDistribution:
+    if axis.choices:
+        return CategoricalDistribution(axis.choices)
+    if axis.integer:
+        return IntDistribution(int(axis.low), int(axis.high))
+    return FloatDistribution(axis.low, axis.high)
+
+
+def _to_trial(frozen: FrozenTrial) -> Trial:
+    a = frozen.user_attrs
+    cost = dict(a["cost"])
+    cost["input"] = tuple(tuple(shape) for shape in cost["input"])
+    suggestion = Suggestion(
+        Architecture.from_json(a["architecture"]), a["epochs"], a["seed"], a["step"], tuple(a["axes"]), a["parent"],
+        a["kind"], a["reason"],
+    )  # fmt: skip
+    # The state told to Optuna is the one that counts: a driver may die between the attribute and the telling.
+    state = TrialState(a["state"]) if frozen.state.is_finished() else TrialState.RUNNING
+    return Trial(
+        frozen.number, state, suggestion, Cost(**cost),
+        metrics=Metrics(**a["metrics"]) if state is TrialState.COMPLETE else None,
+        curve=tuple(a.get("curve", ())),
+        train_seconds=a.get("train_seconds", 0.0),
+        started=frozen.datetime_start.isoformat(timespec="seconds") if frozen.datetime_start else "",
+        ended=a.get("ended", ""),
+        attempts=a.get("attempts", 1),
+        error=a.get("error", ""),
+        extra={key: a[key] for key in ("device", "interrupted", "test", "traceback") if key in a},
+    )  # fmt: skip
+
+
+# --- opening ---------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def open_for_writing(folder: Path, facts: dict[str, Any], study: Study, *, storage: str | None = None) -> Iterator[Record]:
+    """The run directory as its only driver: made if it is not there, resumed if it is the same experiment.
+
+    Raises:
+        UsageError: the folder holds something else, or a run of another study or of other data; another driver is at it.
+        ExpandError: it cannot be written to, or its database is of another Optuna.
+    """
+    check_folder(folder)
+    stored = _read_facts(folder)
+    if stored is None and any(entry.name not in _OURS for entry in folder.iterdir()):
+        raise UsageError(f"{folder} is not empty and holds no run of expand; give another folder with --out")
+    with _only_driver(folder):
+        stored = _read_facts(folder)
+        if stored is None:
+            write_json(folder / "environment.json", environment())
+            write_json(folder / "study.json", facts | {"storage": storage})
+            stored = facts
+        yield Record(folder, stored, _open_study(folder, storage or stored.get("storage"), study.name, create=study))
+
+
+def open_for_reading(folder: Path) -> Record:
+    """A run, finished or not, without disturbing its driver.
+
+    Raises:
+        UsageError: there is no run.
+    """
+    facts = _read_facts(folder) if folder.is_dir() else None
+    if facts is None:
+        raise UsageError(f"{folder}: no run of expand here (no study.json); `expand run STUDY --out {folder}` makes one")
+    return Record(folder, facts, _open_study(folder, facts.get("storage"), facts["study"]["name"], create=None))
+
+
+_OURS = {"driver.lock", "study.json", "environment.json", "data.json", "report", "tune", "optuna.db", "optuna.db-journal", "checkpoints", "artifacts"}
+
+
+def check_folder(folder: Path) -> None:
+    """Makes the run directory if need be and writes a probe into it, before any work is spent."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".write-probe-{os.getpid()}"
+        probe.write_bytes(b"0" * 4096)
+        probe.unlink()
+    except FileExistsError:
+        raise UsageError(f"{folder} is a file, not a folder; give another place with --out") from None
+    except OSError as error:
+        raise ExpandError(f"cannot write to {folder}: {error.strerror}; give another place with --out") from None
+
+
+@contextlib.contextmanager
+def _only_driver(folder: Path) -> Iterator[None]:
+    """Holds the folder's lock, which the kernel gives back when this process ends, however it ends."""
+    with (folder / "driver.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise UsageError(
+                f"{folder} has a live driver already ({lock.read().strip() or 'unknown'}); wait for it, end it, or give "
+                "another folder with --out"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"pid {os.getpid()} on {socket.gethostname()} since {_now()}")
+        lock.flush()
+        yield
+
+
+def live_driver(folder: Path) -> str:
+    """Who drives a run right now ("pid 12 on host since ..."), or nothing."""
+    try:
+        with (folder / "driver.lock").open("r") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return ""
+    except FileNotFoundError:
+        return ""
+    except OSError:
+        return (folder / "driver.lock").read_text().strip()
+
+
+def _open_study(folder: Path, url: str | None, name: str, *, create: Study | None) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if url is not None and url.startswith("journal"):
+        raise UsageError(f"{url}: a journal file cannot be written again after a torn line; use SQLite, PostgreSQL or MySQL")
+    url = url or f"sqlite:///{(folder / 'optuna.db').resolve()}"
+    options = {"connect_args": {"timeout": LOCK_WAIT_SECONDS}} if url.startswith("sqlite") else None
+    with _database_errors(folder), warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        storage = optuna.storages.RDBStorage(url, engine_kwargs=options)
+        sampler = optuna.samplers.RandomSampler(seed=0)  # never asked: the strategy decides
+        if create is None:
+            return optuna.load_study(study_name=name, storage=storage, sampler=sampler)
+        study = optuna.create_study(
+            study_name=name, storage=storage, sampler=sampler, load_if_exists=True,
+            directions=[objective.direction for objective in create.objectives],
+        )  # fmt: skip
+        study.set_metric_names([objective.name for objective in create.objectives])
+        return study
+
+
+@contextlib.contextmanager
+def _database_errors(folder: Path) -> Iterator[None]:
+    """One clear line for what a database can do to us."""
+    import sqlalchemy.exc
+
+    try:
+        yield
+    except (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, optuna.exceptions.StorageInternalError) as error:
+        cause = str(error.__cause__ or error).splitlines()[0]
+        raise ExpandError(
+            f"the record in {folder} could not be read or written ({cause}); every trial told so far is kept: free the disk "
+            "or end the other program, then run the same command again"
+        ) from error
+    except RuntimeError as error:
+        if "optuna storage upgrade" not in str(error) and "no longer compatible" not in str(error):
+            raise
+        raise ExpandError(
+            f"{folder}/optuna.db was written by another version of Optuna; nothing was changed. Make a copy, then run "
+            f"`optuna storage upgrade --storage sqlite:///{folder}/optuna.db`"
+        ) from error
+
+
+def environment() -> dict[str, Any]:
+    """What the numbers were measured on."""
+    import platform
+    from importlib.metadata import version
+
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    packages = ("torch", "optuna", "ray", "fvcore", "av", "numpy")
+    return {
+        "started": _now(), "python": platform.python_version(), "system": platform.platform(), "cores": os.cpu_count(),
+        "gpus": gpus, **{name: version(name) for name in packages},
+    }  # fmt: skip
+
+
+def _read_facts(folder: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads((folder / "study.json").read_text())
+    except FileNotFoundError:
+        return None
+    except (json.JSONDecodeError, OSError) as error:
+        raise UsageError(f"{folder}/study.json cannot be read ({error}); give another folder with --out") from None
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    from expand.training.checkpoint import write_atomically
+
+    write_atomically(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

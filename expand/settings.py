@@ -1,0 +1,202 @@
+"""From a name on the command line to a frozen study, and from a study to plain JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+import sys
+import types
+import typing
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, TypeVar, Union
+
+from expand.errors import UsageError, unknown
+from expand.space import SearchSpace
+from expand.study import Study
+
+SCALES = ("demo", "paper")
+T = TypeVar("T")
+
+
+def names_in(package: str) -> list[str]:
+    """The modules of one of our own packages, `studies` or `search_spaces`."""
+    found = importlib.import_module(package)
+    return sorted(module.name for module in pkgutil.iter_modules(found.__path__) if not module.name.startswith("_"))
+
+
+def load_study(reference: str, scale: str = "demo") -> Study:
+    """The study of a bare name (one of ours), a dotted name or a file, at a scale.
+
+    Raises:
+        UsageError: there is none, or it returns something else.
+    """
+    if scale not in SCALES:
+        raise unknown("scale", scale, SCALES)
+    make = _member(reference, "studies", "study")
+    study = make(scale) if inspect.signature(make).parameters else make()
+    if not isinstance(study, Study):
+        raise UsageError(f"{reference}: study() returned {type(study).__name__}, not an expand.study.Study")
+    return study
+
+
+def load_space(reference: str) -> SearchSpace:
+    """The search space of a bare name (one of ours), a dotted name or a file: what its `space()` returns."""
+    space = _member(reference, "search_spaces", "space")()
+    if not isinstance(space, SearchSpace):
+        raise UsageError(f"{reference}: space() returned {type(space).__name__}, not an expand.space.SearchSpace")
+    return space
+
+
+def _member(reference: str, package: str, function: str) -> Any:
+    module = load_module(reference, package)
+    member = getattr(module, function, None)
+    if not callable(member):
+        raise UsageError(f"{reference} has no function {function}()")
+    return member
+
+
+def load_module(reference: str, package: str) -> ModuleType:
+    kind = {"studies": "study", "search_spaces": "search space"}[package]
+    if reference.endswith(".py") or "/" in reference:
+        return _load_file(Path(reference), kind)
+    if "." not in reference:
+        ours = names_in(package)
+        if reference not in ours:
+            raise unknown(kind, reference, ours)
+        return importlib.import_module(f"{package}.{reference}")
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(reference)
+    except ModuleNotFoundError as error:
+        if error.name and (reference == error.name or reference.startswith(error.name + ".")):
+            raise UsageError(f"unknown {kind} '{reference}': no module {error.name}") from None
+        raise
+
+
+def _load_file(path: Path, kind: str) -> ModuleType:
+    path = path.resolve()
+    if not path.is_file():
+        raise UsageError(f"unknown {kind}: there is no file {path}")
+    if str(path.parent) not in sys.path:  # so that it can import its neighbours
+        sys.path.insert(0, str(path.parent))
+    name = path.stem
+    loaded = sys.modules.get(name)
+    if loaded is not None and getattr(loaded, "__file__", None) == str(path):
+        return loaded
+    if loaded is not None or importlib.util.find_spec(name) is not None and not _is(name, path):
+        name = f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _is(name: str, path: Path) -> bool:
+    spec = importlib.util.find_spec(name)
+    return spec is not None and spec.origin == str(path)
+
+
+# --- overriding fields -----------------------------------------------------------------------------------------------
+
+
+def override(study: Study, settings: Iterable[str]) -> Study:
+    """The study with `a.b=value` settings applied, each value read as the field's type.
+
+    Raises:
+        UsageError: a name that does not exist (the nearest is named) or a value of the wrong type.
+    """
+    for setting in settings:
+        path, separator, text = setting.partition("=")
+        if not separator:
+            raise UsageError(f"--set {setting}: write it as name=value, such as --set recipe.epochs=30")
+        study = _replaced(study, path.strip().split("."), text.strip(), setting)
+    return study
+
+
+def _replaced(owner: Any, path: Sequence[str], text: str, setting: str) -> Any:
+    name = path[0]
+    if isinstance(owner, tuple):  # such as objectives.gmacs.limit
+        names = [getattr(entry, "name", "") for entry in owner]
+        if name not in names or len(path) < 2:
+            raise unknown(f"entry in --set {setting}:", name, names)
+        return tuple(_replaced(e, path[1:], text, setting) if e.name == name else e for e in owner)
+    if not is_dataclass(owner) or isinstance(owner, type):
+        raise UsageError(f"--set {setting}: {type(owner).__name__} has no fields")
+    names = [field.name for field in fields(owner) if field.init]
+    if name not in names:
+        raise unknown(f"field in --set {setting}:", name, names)
+    if len(path) > 1:
+        return replace(owner, **{name: _replaced(getattr(owner, name), path[1:], text, setting)})
+    hint = typing.get_type_hints(type(owner))[name]
+    try:
+        value = _parse(text, hint)
+    except ValueError:
+        raise UsageError(f"--set {setting}: '{text}' is not {_described(hint)}") from None
+    return replace(owner, **{name: value})
+
+
+def _parse(text: str, hint: Any) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (Union, types.UnionType):
+        if type(None) in arguments and text.lower() in ("none", "null", ""):
+            return None
+        return _parse(text, next(argument for argument in arguments if argument is not type(None)))
+    if origin is Literal:
+        return next(choice for choice in arguments if str(choice) == text) if text in map(str, arguments) else _fail(text)
+    if origin is tuple:
+        parts = [part for part in text.strip("()[] ").replace(" ", ",").split(",") if part]
+        if arguments[-1] is not Ellipsis and len(parts) != len(arguments):
+            return _fail(text)
+        return tuple(_parse(part, arguments[0]) for part in parts)
+    if hint is bool:
+        truths = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        return truths[text.lower()] if text.lower() in truths else _fail(text)
+    if hint in (int, float, str):
+        return hint(text)
+    return _fail(text)
+
+
+def _fail(text: str) -> Any:
+    raise ValueError(text)
+
+
+def _described(hint: Any) -> str:
+    return {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, str(hint).replace("typing.", ""))
+
+
+# --- writing out -----------------------------------------------------------------------------------------------------
+
+
+def describe(value: Any) -> Any:
+    """A frozen value as plain JSON; what is a class's is named, so that different strategies do not look alike."""
+    if is_dataclass(value) and not isinstance(value, type):
+        kind = type(value)
+        plain = {field.name: describe(getattr(value, field.name)) for field in fields(value)}
+        return plain if kind.__module__.startswith("expand.study") else {"type": kind.__qualname__, **plain}
+    if isinstance(value, (tuple, list)):
+        return [describe(entry) for entry in value]
+    if isinstance(value, dict):
+        return {str(key): describe(entry) for key, entry in value.items()}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise UsageError(f"a study holds plain values and frozen dataclasses, not {type(value).__name__}")
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Where two plain values differ, one line each: "recipe.epochs: 12 in the run, 30 now"."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        names = dict.fromkeys([*old, *new])
+        return [line for name in names for line in differences(old.get(name), new.get(name), f"{path}.{name}".lstrip("."))]
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return [line for i, (a, b) in enumerate(zip(old, new, strict=True)) for line in differences(a, b, f"{path}[{i}]")]
+    return [] if old == new else [f"{path}: {old} in the run, {new} now"]

@@ -1,0 +1,304 @@
+"""Stepwise expansion: the search that found X3D (arXiv 2004.04730, section 3.2).
+
+From the current network, each axis alone is grown until the cost has about doubled; all these candidates are trained;
+the most accurate one becomes the current network; and so on to the target. Where the last step went past it, only the
+axis expanded last is contracted until the cost meets the target.
+
+Everything here is a function of the trials. Standard library only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from statistics import mean, stdev
+from typing import Literal
+
+from expand.errors import UsageError
+from expand.space import Architecture, Axis, SearchSpace
+from expand.study import CountMacs, Study
+from expand.trial import Suggestion, Trial, TrialState
+
+
+@dataclass(frozen=True)
+class Stepwise:
+    """The strategy.
+
+    Args:
+        factor: how much a step multiplies the cost.
+        growth: "solved" takes on each axis the point whose cost is nearest to `factor` times the current one; "paper" takes
+            the paper's fixed steps, whose ratios drift (1.84 to 2.22 over its walk).
+        axes: the names of the axes to grow; all of the space's where empty.
+        reach: a target counts as reached from this share of it on. The paper's instances stop at 0.90 (XL) to 1.01 (XS)
+            of their round regimes.
+        overshoot: contraction sets in above this share of the target.
+    """
+
+    factor: float = 2.0
+    growth: Literal["solved", "paper"] = "solved"
+    axes: tuple[str, ...] = ()
+    reach: float = 1.0
+    overshoot: float = 1.0
+
+    def ask(self, study: Study, trials: Sequence[Trial], macs: CountMacs) -> list[Suggestion]:
+        """What is wanted now and is not among `trials`, in the order it should start.
+
+        Raises:
+            UsageError: no stopping rule, a target that the start already exceeds, or an unknown axis or growth.
+        """
+        self._check(study, macs)
+        space, budget = study.space, study.budget
+        state, step = space.start, 0
+        targets = [target * 1e9 for target in budget.targets_gmacs]
+        # The start is wanted for the record only: nothing is decided by its accuracy, so the first step does not wait.
+        wanted = _missing(study, trials, [Suggestion(state, study.recipe.epochs, 0, kind="start", reason="the start")])
+        while (targets or not budget.targets_gmacs) and (budget.steps is None or step < budget.steps):
+            step += 1
+            candidates = self._grow(study, state, step, _number(trials, state), macs)
+            if not candidates:
+                return wanted
+            missing = _missing(study, trials, candidates)
+            if missing or not _all_ended(study, trials, candidates):
+                return wanted + missing
+            chosen = choose(entries_of(trials, candidates))
+            if chosen is None:
+                return wanted  # nothing of this step completed: there is no network to go on from
+            state, axes = candidates[chosen].architecture, candidates[chosen].axes
+            while targets and macs(state) >= self.reach * targets[0]:
+                target = targets.pop(0)
+                if macs(state) > self.overshoot * target and (
+                    smaller := self._contract(space, state, space.axis(axes[-1]), target, macs)
+                ):
+                    reason = f"contracted along {axes[-1]} to meet {target / 1e9:g} GMACs: {state.changes(smaller)}"
+                    contraction = Suggestion(
+                        smaller, study.recipe.epochs, 0, step, (axes[-1],), _number(trials, state), "contract", reason
+                    )
+                    wanted += _missing(study, trials, [contraction])
+        return wanted
+
+    def _check(self, study: Study, macs: CountMacs) -> None:
+        for name in self.axes:
+            study.space.axis(name)
+        if self.growth not in ("solved", "paper"):
+            raise UsageError(f"strategy.growth={self.growth}: allowed are solved, paper")
+        if self.factor <= 1:
+            raise UsageError(f"strategy.factor={self.factor:g}: a step has to grow the cost, so it must be above 1")
+        targets = study.budget.targets_gmacs
+        if not targets and study.budget.steps is None:
+            raise UsageError("a stepwise expansion needs budget.targets_gmacs or budget.steps, or it would never end")
+        if list(targets) != sorted(targets):
+            raise UsageError(f"budget.targets_gmacs={targets}: must rise")
+        start = macs(study.space.start)
+        if targets and targets[0] * 1e9 <= start:
+            raise UsageError(
+                f"budget.targets_gmacs: {targets[0]:g} GMACs is not above the start's cost of {start / 1e9:.6g}; "
+                "raise the target or start from a smaller network"
+            )
+
+    def _grow(
+        self, study: Study, state: Architecture, step: int, parent: int | None, macs: CountMacs
+    ) -> list[Suggestion]:
+        """One candidate an axis; axes that lead to the same network share one."""
+        space, here = study.space, macs(state)
+        found: dict[Architecture, list[str]] = {}
+        omitted = []
+        for name in self.axes or [axis.name for axis in space.axes]:
+            grown = self._grown(space, state, space.axis(name), macs)
+            ratio = macs(grown) / here if grown else 0.0
+            if grown and self.factor**0.5 <= ratio <= self.factor**1.5:
+                found.setdefault(grown, []).append(name)
+            else:
+                omitted.append(f"{name} (nearest reachable x{ratio:.2f})" if grown else f"{name} (at its end)")
+        note = f"; not on offer: {', '.join(omitted)}" if omitted else ""
+        return [
+            Suggestion(
+                architecture, study.recipe.epochs, 0, step, tuple(names), parent,
+                reason=f"{' = '.join(names)} alone, {state.changes(architecture)}, cost x{macs(architecture) / here:.3f}{note}",
+            )
+            for architecture, names in found.items()
+        ]  # fmt: skip
+
+    def _grown(self, space: SearchSpace, state: Architecture, axis: Axis, macs: CountMacs) -> Architecture | None:
+        if self.growth == "paper":
+            return space.published_growth(state, axis)
+        target = self.factor * macs(state)
+        ladder = space.larger(state, axis)
+        above = _first(ladder, lambda point: macs(point) >= target)
+        nearest = ladder[max(above - 1, 0) : above + 1]
+        return min(nearest, key=lambda point: abs(math.log(macs(point) / target)), default=None)
+
+    def _contract(
+        self, space: SearchSpace, state: Architecture, axis: Axis, target: float, macs: CountMacs
+    ) -> Architecture | None:
+        """The most expensive point at or under the target (and its tolerance), reached by shrinking this axis alone."""
+        ladder = space.smaller(state, axis)
+        index = _first(ladder, lambda point: macs(point) <= self.overshoot * target)
+        return ladder[index] if index < len(ladder) else None
+
+
+def _first(ladder: Sequence[Architecture], passes: Callable[[Architecture], bool]) -> int:
+    """Index of the first point that passes, by bisection: cost is monotone along a ladder. `len(ladder)` if none does."""
+    low, high = 0, len(ladder)
+    while low < high:
+        middle = (low + high) // 2
+        if passes(ladder[middle]):
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _missing(study: Study, trials: Sequence[Trial], wanted: Sequence[Suggestion]) -> list[Suggestion]:
+    known = {(trial.architecture, trial.suggestion.seed) for trial in trials}
+    return [
+        replace(suggestion, seed=seed)
+        for seed in study.seeds
+        for suggestion in wanted
+        if (suggestion.architecture, seed) not in known
+    ]
+
+
+def _all_ended(study: Study, trials: Sequence[Trial], candidates: Sequence[Suggestion]) -> bool:
+    architectures = {candidate.architecture for candidate in candidates}
+    ended = [trial for trial in trials if trial.architecture in architectures and trial.state.ended]
+    return len(ended) >= len(architectures) * len(study.seeds)
+
+
+def _number(trials: Sequence[Trial], architecture: Architecture) -> int:
+    """The trial to call this network's own. The start is the first thing asked for, so it is trial 0 before it exists."""
+    return next((trial.number for trial in trials if trial.architecture == architecture), 0)
+
+
+# --- the ledger ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """One candidate of a step. `top1` is the mean over seeds, `spread` their standard deviation (None with one seed),
+    `standard_error` the noise of `top1` from the finite validation split and, with several seeds, from these."""
+
+    axes: tuple[str, ...]
+    change: str
+    macs: int
+    ratio: float
+    top1: float | None
+    spread: float | None
+    standard_error: float | None
+    state: TrialState
+    trial_numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LedgerStep:
+    """A step: what it grew from, its candidates in the order of their axes, the one chosen and why."""
+
+    step: int
+    kind: str
+    base: Architecture | None
+    base_macs: int
+    entries: tuple[LedgerEntry, ...]
+    chosen: int | None
+    why: str
+    notes: tuple[str, ...] = ()
+
+
+def entries_of(trials: Sequence[Trial], candidates: Sequence[Suggestion]) -> tuple[LedgerEntry, ...]:
+    """One entry a candidate, from all trials of its architecture."""
+    return tuple(_entry([t for t in trials if t.architecture == c.architecture], trials) for c in candidates)
+
+
+def _entry(own: Sequence[Trial], trials: Sequence[Trial]) -> LedgerEntry:
+    first = own[0]
+    base = _parent(first, trials)
+    scores = [trial.metrics.top1 for trial in own if trial.state is TrialState.COMPLETE and trial.metrics]
+    complete = len(scores) == len(own)
+    running = any(not trial.state.ended for trial in own)
+    spread = stdev(scores) if complete and len(scores) > 1 else None
+    error = None
+    if complete:
+        split = mean(trial.metrics.standard_error for trial in own if trial.metrics)
+        error = math.hypot(split, (spread or 0.0) / math.sqrt(len(scores)))
+    return LedgerEntry(
+        axes=first.suggestion.axes,
+        change=base.architecture.changes(first.architecture) if base else str(first.architecture),
+        macs=first.cost.macs,
+        ratio=first.cost.macs / base.cost.macs if base else 1.0,
+        top1=mean(scores) if complete else None,
+        spread=spread,
+        standard_error=error,
+        state=TrialState.RUNNING if running else next((t.state for t in own if not t.metrics), own[-1].state),
+        trial_numbers=tuple(trial.number for trial in own),
+    )
+
+
+def _parent(trial: Trial, trials: Sequence[Trial]) -> Trial | None:
+    number = trial.suggestion.parent
+    return next((each for each in trials if each.number == number), None) if number is not None else None
+
+
+def choose(entries: Sequence[LedgerEntry]) -> int | None:
+    """The most accurate candidate all of whose seeds completed; of equals the cheaper one, then the earlier axis."""
+    scored = [(-(entry.top1), entry.macs, index) for index, entry in enumerate(entries) if entry.top1 is not None]
+    return min(scored)[2] if scored else None
+
+
+def ledger(trials: Sequence[Trial]) -> tuple[LedgerStep, ...]:
+    """Every step so far, in order, from the trials alone: the start, each expansion, each contraction."""
+    groups: dict[tuple[int, str], dict[Architecture, list[Trial]]] = {}
+    for trial in trials:
+        key = (trial.suggestion.step, trial.suggestion.kind)
+        groups.setdefault(key, {}).setdefault(trial.architecture, []).append(trial)
+    order = {"start": 0, "expand": 1, "contract": 2}
+    steps = []
+    for (step, kind), candidates in sorted(groups.items(), key=lambda item: (item[0][0], order.get(item[0][1], 3))):
+        first = next(iter(candidates.values()))[0]
+        base = _parent(first, trials)
+        entries = tuple(_entry(own, trials) for own in candidates.values())
+        ended = all(trial.state.ended for own in candidates.values() for trial in own)
+        chosen = choose(entries) if ended else None
+        notes = {t.suggestion.reason.partition("; ")[2] for own in candidates.values() for t in own} - {""}
+        steps.append(
+            LedgerStep(
+                step, kind, base.architecture if base else None, base.cost.macs if base else first.cost.macs,
+                entries, chosen, _why(entries, chosen, kind, ended), tuple(sorted(notes)),
+            )
+        )  # fmt: skip
+    return tuple(steps)
+
+
+def _why(entries: Sequence[LedgerEntry], chosen: int | None, kind: str, ended: bool) -> str:
+    if not ended:
+        return "still training: nothing chosen yet"
+    if chosen is None:
+        return "no candidate completed: the expansion ends here"
+    best = entries[chosen]
+    assert best.top1 is not None and best.standard_error is not None
+    if kind == "start":
+        return f"the start, top-1 {best.top1:.3f} ± {best.standard_error:.3f}"
+    if kind == "contract":
+        return f"contracted along {best.axes[0]} only ({best.change}) to meet the target: x{best.ratio:.3f}"
+    others = sorted(
+        (e for i, e in enumerate(entries) if i != chosen and e.top1 is not None), key=lambda e: -(e.top1 or 0)
+    )
+    name = " = ".join(best.axes)
+    if not others:
+        return f"{name}: top-1 {best.top1:.3f} ± {best.standard_error:.3f}, the only candidate that completed"
+    second = others[0]
+    assert second.top1 is not None and second.standard_error is not None
+    margin, noise = best.top1 - second.top1, math.hypot(best.standard_error, second.standard_error)
+    within = [
+        " = ".join(e.axes)
+        for e in others
+        if best.top1 - (e.top1 or 0) < 2 * math.hypot(best.standard_error, e.standard_error or 0)
+    ]
+    verdict = (
+        f"within noise (two standard errors are {2 * noise:.3f}) of {', '.join(within)}: another seed could choose otherwise"
+        if within
+        else f"beyond noise (two standard errors are {2 * noise:.3f})"
+    )
+    tie = ", the cheaper of equals" if margin == 0 and best.macs < second.macs else ""
+    return (
+        f"{name}: top-1 {best.top1:.3f} against {second.top1:.3f} for {' = '.join(second.axes)}{tie}, "
+        f"a margin of {100 * margin:.1f} points, {verdict}"
+    )

@@ -1,0 +1,100 @@
+"""A study is one frozen value: which space, searched how, trained how, on what. Standard library only.
+
+A study file holds a function `study(scale)` that returns a `Study`; a variant is `dataclasses.replace`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from expand.space import Architecture, SearchSpace
+from expand.trial import Suggestion, Trial
+
+CountMacs = Callable[[Architecture], int]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one candidate is trained and validated. Learning rates are for `batch_size` clips on one device.
+
+    SGD with momentum; the learning rate rises linearly over `warmup_epochs` from `warmup_learning_rate`, then falls
+    along half a cosine (X3D, section 4). Clips are resized so that the short side is uniform in
+    [scale_jitter[0], scale_jitter[1]] × the crop side, then cropped at random.
+    """
+
+    epochs: int = 12
+    batch_size: int = 16
+    learning_rate: float = 0.1
+    warmup_epochs: float = 1.0
+    warmup_learning_rate: float = 0.01
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-5
+    label_smoothing: float = 0.0
+    dropout: float = 0.5
+    clip_gradient_norm: float | None = None
+    scale_jitter: tuple[float, float] = (128 / 112, 160 / 112)
+    flip: bool = True
+    temporal_jitter: bool = True
+    views: int = 2
+    mixed_precision: bool = True
+    loader_workers: int = 0
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Something to be made large or small. With `known_before_training` it is a cost, and a candidate over `limit` is
+    recorded as infeasible instead of being trained."""
+
+    name: Literal["top1", "gmacs", "mparams"]
+    direction: Literal["maximize", "minimize"]
+    known_before_training: bool = False
+    limit: float | None = None
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When to stop. `targets_gmacs` are the complexities a stepwise expansion goes on to, in rising order; `steps`
+    ends it earlier. A trial whose worker dies is tried `attempts` times."""
+
+    targets_gmacs: tuple[float, ...] = ()
+    steps: int | None = None
+    attempts: int = 3
+
+
+@dataclass(frozen=True)
+class Data:
+    """`source` is a folder or a list of videos; None is the rendered default. Frames are kept in the cache with a short
+    side of at most `cache_side` pixels. A source without its own validation or test list gives up these shares."""
+
+    source: str | None = None
+    cache_side: int = 96
+    validation_share: float = 0.2
+    test_share: float = 0.2
+    skip_damaged: bool = False
+
+
+class SearchStrategy(Protocol):
+    """`ask` says what to train next: a pure function of the study and of what is known, so that a resumed search goes
+    on as if it had never stopped. An answer holds everything wanted now that is not among `trials`; an empty answer
+    means "wait" while something runs and "done" when nothing does."""
+
+    def ask(self, study: Study, trials: Sequence[Trial], macs: CountMacs) -> list[Suggestion]: ...
+
+
+@dataclass(frozen=True)
+class Study:
+    name: str
+    space: SearchSpace
+    strategy: SearchStrategy
+    recipe: Recipe = field(default_factory=Recipe)
+    data: Data = field(default_factory=Data)
+    budget: Budget = field(default_factory=Budget)
+    objectives: tuple[Objective, ...] = (
+        Objective("top1", "maximize"),
+        Objective("gmacs", "minimize", known_before_training=True),
+    )
+    seeds: tuple[int, ...] = (0,)
+    scale: str = "demo"

@@ -1,0 +1,164 @@
+"""The front and the ledger as tables, on the terminal (rich) and in Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from expand.candidates import CONVENTION, Candidate, CostName, RunFacts, cost_name, front
+from expand.study import Objective
+from expand.trial import TrialState
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from expand.strategies.stepwise import LedgerEntry, LedgerStep
+
+_PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def cost_unit(amounts: Iterable[float], name: CostName = "gmacs") -> tuple[float, str]:
+    """One unit for all these costs, the largest in which the smallest is at least 0.01: (1e6, "MMACs")."""
+    noun = " params" if name == "mparams" else "MACs"
+    smallest = min((amount for amount in amounts if amount > 0), default=1e9)
+    for size, prefix in _PREFIXES:
+        if smallest >= size / 100:
+            return size, f"{prefix}{noun}"
+    return 1.0, noun.strip()
+
+
+def show_cost(amount: float, size: float) -> str:
+    """The cost in a unit of this size, in places that line up: "1.10", "80.00", "0.0207", "35,840"."""
+    value = amount / size
+    if value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.{2 if value >= 0.1 or value <= 0 else 2 - math.floor(math.log10(value))}f}"
+
+
+def show_top1(top1: float | None, noise: float | None, state: TrialState) -> str:
+    """Percent with its noise, or the state of what has no accuracy."""
+    if top1 is None or state is not TrialState.COMPLETE:
+        return str(state.value)
+    return f"{100 * top1:.1f}" + (f" ± {100 * noise:.1f}" if noise is not None else "")
+
+
+def caption(facts: RunFacts) -> str:
+    return f"{facts.convention}; {facts.accuracy}; {facts.training}; {facts.noise}"
+
+
+def counted(candidates: Sequence[Candidate]) -> str:
+    """How many candidates there are, by state: "16 complete, 1 failed"."""
+    counts = {state: sum(candidate.state is state for candidate in candidates) for state in TrialState}
+    return ", ".join(f"{count} {_STATE[state]}" for state, count in counts.items() if count) or "no candidates yet"
+
+
+_STATE = {state: state.value for state in TrialState} | {TrialState.PRUNED: "stopped early"}
+
+
+def print_front(
+    console: Console, facts: RunFacts, candidates: Sequence[Candidate], objectives: Sequence[Objective]
+) -> None:
+    """The front as a table, cheapest first, with its convention beneath. Accuracies are in percent."""
+    from rich.table import Table
+    from rich.text import Text
+
+    chosen, name = front(candidates, objectives), cost_name(objectives)
+    size, unit = cost_unit((candidate.amount(name) for candidate in chosen), name)
+    ended = "" if facts.complete else ", search not ended"
+    title = f"Pareto front of {facts.study} ({facts.scale}) on {facts.data}: {counted(candidates)}{ended}"
+    table = Table(title=Text(title), caption=Text(caption(facts)), title_justify="left", caption_justify="left")
+    for heading in (unit, "top-1 %", "M params", "step", "grown along", "trial"):
+        table.add_column(heading, justify="left" if heading == "grown along" else "right", no_wrap=True)
+    table.add_column("architecture")
+    for candidate in chosen:
+        cells = (
+            show_cost(candidate.amount(name), size),
+            show_top1(candidate.top1, candidate.noise, candidate.state),
+            show_cost(candidate.cost.params, 1e6),
+            str(candidate.step),
+            candidate.label,
+            _numbers(candidate.numbers),
+            str(candidate.architecture),
+        )
+        table.add_row(*map(Text, cells))
+    console.print(table if chosen else Text(f"{title}\nNo candidate is complete: there is no front yet."))
+
+
+def print_ledger(console: Console, steps: Sequence[LedgerStep]) -> None:
+    """Each step as a table: every candidate, which was chosen (✓) and why."""
+    from rich.table import Table
+    from rich.text import Text
+
+    size, unit = _ledger_unit(steps)
+    for step in steps:
+        table = Table(title=Text(_step_title(step, size, unit)), title_justify="left")
+        for heading in _headings(unit):
+            right = heading in (unit, "ratio", "top-1 %", "trial")
+            table.add_column(heading, justify="right" if right else "left", no_wrap=heading != "change")
+        for index, entry in enumerate(step.entries):
+            style = "bold" if index == step.chosen else ""
+            table.add_row(*map(Text, _ledger_cells(entry, index == step.chosen, size)), style=style)
+        console.print(table)
+        for line in (step.why, *step.notes):
+            if line:
+                console.print(Text(f"  {line}"))
+        console.print()
+    if steps:
+        console.print(Text(_ledger_note(steps)))
+
+
+def ledger_markdown(steps: Sequence[LedgerStep]) -> str:
+    """The ledger as a Markdown page."""
+    size, unit = _ledger_unit(steps)
+    lines = ["# Ledger", ""] if steps else ["# Ledger", "", "No step yet.", ""]
+    for step in steps:
+        headings = _headings(unit)
+        lines += [f"## {_step_title(step, size, unit)}", "", _row(headings)]
+        lines += [_row(["---:" if heading in (unit, "ratio", "top-1 %", "trial") else "---" for heading in headings])]
+        lines += [
+            _row(_ledger_cells(entry, index == step.chosen, size)) for index, entry in enumerate(step.entries)
+        ] + [""]
+        lines += [f"{line}\n" for line in (step.why, *step.notes) if line]
+    lines += [_ledger_note(steps)] if steps else []
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _ledger_unit(steps: Sequence[LedgerStep]) -> tuple[float, str]:
+    return cost_unit(entry.macs for step in steps for entry in step.entries)
+
+
+def _ledger_note(steps: Sequence[LedgerStep]) -> str:
+    seeded = any(entry.spread is not None for step in steps for entry in step.entries)
+    noise = "sample standard deviation over seeds" if seeded else "standard error of the validation split"
+    return f"Costs: {CONVENTION}; ratio: to the step's base; top-1 on the validation split, ± is the {noise}."
+
+
+def _headings(unit: str) -> list[str]:
+    return ["axis", "change", unit, "ratio", "top-1 %", "chosen", "trial"]
+
+
+def _step_title(step: LedgerStep, size: float, unit: str) -> str:
+    base = f" from {step.base} ({show_cost(step.base_macs, size)} {unit})" if step.base is not None else ""
+    return f"Step {step.step}: {step.kind}{base}"
+
+
+def _ledger_cells(entry: LedgerEntry, chosen: bool, size: float) -> list[str]:
+    noise = entry.spread if entry.spread is not None else entry.standard_error
+    return [
+        "=".join(entry.axes),
+        entry.change,
+        show_cost(entry.macs, size),
+        f"{entry.ratio:.2f}",
+        show_top1(entry.top1, noise, entry.state),
+        "✓" if chosen else "",
+        _numbers(entry.trial_numbers),
+    ]
+
+
+def _numbers(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"

@@ -1,0 +1,116 @@
+"""The training loop: what happens, in the order in which it happens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from expand.data.loader import TrainingClips, batches, mix
+from expand.errors import ExpandError
+from expand.space import Clip
+from expand.study import Recipe
+from expand.training import checkpoint
+from expand.training.device import amp_dtype, autocast
+from expand.training.optim import learning_rate, sgd
+from expand.training.views import to_device, validate
+from expand.trial import Metrics
+
+if TYPE_CHECKING:
+    from expand.data.cache import ClipCache
+
+Curve = list[dict[str, Any]]
+
+
+class NonFiniteLoss(ExpandError):
+    """Training went to NaN or infinity."""
+
+
+def train(
+    network: nn.Module,
+    clips: Sequence[Clip],
+    training: ClipCache,
+    validation: ClipCache,
+    recipe: Recipe,
+    *,
+    epochs: int,
+    seed: int,
+    device: torch.device,
+    checkpoint_path: Path,
+    on_epoch: Callable[[dict[str, Any]], None],
+) -> tuple[Metrics, Curve]:
+    """Trains to `epochs` and validates after each, going on from `checkpoint_path` where there is one.
+
+    `on_epoch` gets one plain dict an epoch: epoch (from 1), loss, top1, val_loss, learning_rate, seconds.
+
+    Raises:
+        NonFiniteLoss: the loss is not a number any more.
+    """
+    layout = torch.contiguous_format if device.type == "mps" else torch.channels_last_3d
+    network.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = recipe.dropout
+    optimiser = sgd(network, recipe)
+    scaled = recipe.mixed_precision and device.type == "cuda" and amp_dtype() is torch.float16
+    scaler = torch.amp.GradScaler(device.type, enabled=scaled)
+    curve: Curve = []
+    metrics: Metrics | None = None
+    saved, _ = checkpoint.load_latest(checkpoint_path)
+    if saved is not None:
+        network.load_state_dict(saved["network"])
+        optimiser.load_state_dict(saved["optimiser"])
+        scaler.load_state_dict(saved["scaler"])
+        curve, metrics = saved["curve"], Metrics(**saved["metrics"])
+
+    for epoch in range(len(curve), epochs):
+        began = time.perf_counter()
+        torch.manual_seed(mix(seed, epoch))  # dropout, the same whether or not training was interrupted before
+        network.train()
+        data = TrainingClips(training, clips, recipe, seed=seed, epoch=epoch)
+        total, seen, steps = 0.0, 0, -(-len(data) // recipe.batch_size)
+        shuffled = batches(
+            data, recipe.batch_size, shuffle_seed=mix(seed, epoch, 1), workers=recipe.loader_workers,
+            pin=device.type == "cuda",
+        )  # fmt: skip
+        for step, (streams, labels) in enumerate(shuffled):
+            rate = learning_rate(recipe, epoch + step / steps)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            with autocast(device, wanted=recipe.mixed_precision):
+                logits = network(*(to_device(stream, device) for stream in streams))
+                loss = functional.cross_entropy(
+                    logits.float(), labels.to(device), label_smoothing=recipe.label_smoothing
+                )
+            value = loss.item()
+            if not torch.isfinite(loss):
+                raise NonFiniteLoss(f"non-finite loss ({value}) at step {step + 1} of epoch {epoch + 1}")
+            optimiser.zero_grad(set_to_none=True)
+            scaler.scale(loss).backward()
+            if recipe.clip_gradient_norm is not None:
+                scaler.unscale_(optimiser)
+                nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_gradient_norm)
+            scaler.step(optimiser)
+            scaler.update()
+            total, seen = total + value * len(labels), seen + len(labels)
+        with autocast(device, wanted=recipe.mixed_precision):
+            metrics = validate(
+                network, validation, clips, views=recipe.views, batch_size=2 * recipe.batch_size, device=device
+            )
+        curve.append({
+            "epoch": epoch + 1, "loss": round(total / max(seen, 1), 6), "top1": metrics.top1, "val_loss": metrics.loss,
+            "learning_rate": rate, "seconds": round(time.perf_counter() - began, 3),
+        })  # fmt: skip
+        checkpoint.save(checkpoint_path, {
+            "network": network.state_dict(), "optimiser": optimiser.state_dict(), "scaler": scaler.state_dict(),
+            "curve": curve, "metrics": asdict(metrics),
+        })  # fmt: skip
+        on_epoch(curve[-1])
+    assert metrics is not None, "a recipe trains at least one epoch"
+    return metrics, curve

@@ -1,0 +1,105 @@
+"""What is asked for and what came of it: `Suggestion`, `Cost`, `Metrics`, `Trial`. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from expand.space import Architecture
+
+
+class TrialState(StrEnum):
+    """`INFEASIBLE`: over a limit known before training, never trained. `PRUNED`: stopped early. Only `COMPLETE` trials,
+    trained to the full budget of their study, may stand on a front."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    INFEASIBLE = "infeasible"
+    PRUNED = "pruned"
+    FAILED = "failed"
+
+    @property
+    def ended(self) -> bool:
+        return self is not TrialState.RUNNING
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A strategy's wish: train this architecture, grown from `parent` (a trial's number) along `axes`, and why.
+
+    `axes` names more than one axis where growing either gives the same network.
+    """
+
+    architecture: Architecture
+    epochs: int
+    seed: int
+    step: int = 0
+    axes: tuple[str, ...] = ()
+    parent: int | None = None
+    kind: str = "expand"  # "start", "expand" or "contract"
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one clip costs at the training crop, known before training.
+
+    `macs` are multiply-adds of convolutions and linear layers (one multiply-add is one; X3D, section 3: "FLOPs").
+    `params` are all parameters; `params_published` leaves out biases and normalisation, which is what X3D's tables
+    print. `activations` are the elements of all convolution and linear outputs. `input` is one (C, T, H, W) a stream.
+    """
+
+    macs: int
+    params: int
+    params_published: int
+    activations: int
+    input: tuple[tuple[int, ...], ...]
+
+    @property
+    def gmacs(self) -> float:
+        return self.macs / 1e9
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What validation said: fractions from 0 to 1 over `clips` videos, each scored by the mean softmax of `views`
+    uniformly spaced centre clips."""
+
+    top1: float
+    top5: float
+    loss: float
+    clips: int
+    views: int
+
+    @property
+    def standard_error(self) -> float:
+        """Binomial standard error of `top1`: the noise that the finite validation split alone brings."""
+        return (self.top1 * (1 - self.top1) / max(self.clips, 1)) ** 0.5
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One architecture trained once with one seed, as the record knows it."""
+
+    number: int
+    state: TrialState
+    suggestion: Suggestion
+    cost: Cost
+    metrics: Metrics | None = None
+    curve: tuple[dict[str, Any], ...] = ()  # one entry an epoch: epoch, loss, top1, seconds
+    train_seconds: float = 0.0
+    started: str = ""
+    ended: str = ""
+    attempts: int = 1
+    error: str = ""
+    extra: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def architecture(self) -> Architecture:
+        return self.suggestion.architecture
+
+    @property
+    def label(self) -> str:
+        """How people call it: "3 depth"."""
+        return f"{self.suggestion.step} {'='.join(self.suggestion.axes) or self.suggestion.kind}"

@@ -1,0 +1,274 @@
+"""Where jobs run: in this process, or on Ray Tune's actors. The only file that imports ray.
+
+Tune places trials, shares out GPUs, and starts a trial again when its worker or node is lost. It never decides and never
+remembers: our searcher hands out the engine's jobs, and the record is the engine's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from expand.engine import Search
+from expand.errors import ExpandError, UsageError
+from expand.evaluate import evaluate
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many trials run at once and on what. `count` 0 trains in this process, one trial after the other.
+
+    `address` is a running Ray cluster's ("auto" finds one on this machine); without it a private one is started here.
+    """
+
+    count: int
+    threads: int
+    gpus_per_trial: float = 0.0
+    address: str | None = None
+
+    def described(self) -> str:
+        if self.count == 0:
+            return f"in this process, {self.threads} threads"
+        gpus = f", {self.gpus_per_trial:g} GPU each" if self.gpus_per_trial else ""
+        return f"{self.count} Ray worker{'s' if self.count > 1 else ''} of {self.threads} threads{gpus}"
+
+
+def plan_workers(count: int | None, gpus_per_trial: float | None, address: str | None = None) -> Workers:
+    """Fills in what was not asked for: a worker a GPU, or one a core; cores are divided among the workers.
+
+    Raises:
+        UsageError: a GPU is asked for where none is, or numbers that cannot be.
+    """
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    here = torch.cuda.device_count()
+    if count is not None and count < 0:
+        raise UsageError(f"--workers {count}: 0 trains in this process, 1 or more start Ray")
+    if gpus_per_trial is not None and gpus_per_trial < 0:
+        raise UsageError(f"--gpus-per-trial {gpus_per_trial:g}: cannot be negative")
+    if address is None and gpus_per_trial and gpus_per_trial > here:
+        raise UsageError(f"--gpus-per-trial {gpus_per_trial:g}: this machine has {here} GPUs; leave the option away")
+    if count is None:
+        count = int(here / (gpus_per_trial or 1)) if here else min(cores, 6)
+    if gpus_per_trial is None:
+        gpus_per_trial = min(1.0, here / max(count, 1)) if here and address is None else 0.0
+    if address is None and gpus_per_trial and int(here / gpus_per_trial + 1e-6) < count:
+        raise UsageError(
+            f"--workers {count} with --gpus-per-trial {gpus_per_trial:g} needs {count * gpus_per_trial:g} GPUs; "
+            f"this machine has {here}"
+        )
+    return Workers(count, max(1, cores // max(count, 1)), gpus_per_trial, address)
+
+
+def drive(search: Search, workers: Workers, folder: Path) -> None:
+    """Runs the search to its end."""
+    if workers.count == 0:
+        drive_here(search)
+    else:
+        drive_on_ray(search, workers, folder)
+
+
+def drive_here(search: Search) -> None:
+    while (job := search.next()) is not None:
+        number = job.number
+        result = evaluate(job, lambda entry, number=number: search.on_epoch(number, entry))  # type: ignore[misc]
+        search.on_end(number, result)
+
+
+# --- Ray -------------------------------------------------------------------------------------------------------------
+
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",  # Ray's ports listen on all interfaces
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupt is ours to handle
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+def drive_on_ray(search: Search, workers: Workers, folder: Path) -> None:
+    from ray import tune
+
+    with _cluster(workers):
+        _require_resources(workers)
+        searcher = _searcher(search)
+        resources = {"cpu": workers.threads, "gpu": workers.gpus_per_trial}
+        scratch = Path(tempfile.mkdtemp(prefix="expand-tune-")) if workers.address is None else folder / "tune"
+        try:
+            tuner = tune.Tuner(
+                tune.with_resources(_train_on_worker, resources),
+                tune_config=tune.TuneConfig(
+                    search_alg=searcher, num_samples=-1, max_concurrent_trials=workers.count, reuse_actors=True
+                ),
+                run_config=tune.RunConfig(
+                    name="tune", storage_path=str(scratch), verbose=0, stop=searcher.stopper,
+                    failure_config=tune.FailureConfig(max_failures=search.study.budget.attempts - 1),
+                ),
+            )  # fmt: skip
+            tuner.fit()
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        if searcher.error is not None:
+            raise searcher.error
+
+
+@contextlib.contextmanager
+def _cluster(workers: Workers) -> Iterator[None]:
+    """A Ray cluster for as long as the search runs: the given one, or a private one in this machine's memory."""
+    os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
+    if workers.address is None:
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    # Workers import what a study file's neighbours define.
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in [*sys.path, os.environ.get("PYTHONPATH", "")] if path))
+    import ray
+
+    for name in ("ray", "ray.tune", "ray.train", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
+    if workers.address is not None:
+        options = {"address": workers.address, "log_to_driver": False, "logging_level": logging.ERROR}
+    else:
+        options |= {
+            "num_cpus": workers.count * workers.threads,
+            "object_store_memory": 100 * 1024**2,  # jobs are plain numbers; clips come from the memory map
+        }
+    try:
+        ray.init(**options)
+    except (ConnectionError, OSError, RuntimeError) as error:
+        raise ExpandError(f"Ray did not start ({str(error).splitlines()[0]}); --workers 0 trains without it") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _require_resources(workers: Workers) -> None:
+    """Ray would only wait for what the cluster does not have."""
+    import ray
+
+    there = ray.cluster_resources()
+    for name, wanted in (("CPU", workers.threads), ("GPU", workers.gpus_per_trial)):
+        if wanted and there.get(name, 0) < wanted:
+            raise UsageError(f"a trial asks for {wanted:g} {name}, the Ray cluster has {there.get(name, 0):g} in all")
+
+
+def _train_on_worker(config: dict[str, Any]) -> None:
+    """What runs on an actor: one job, an epoch's report at a time, the outcome as the last report."""
+    import pickle
+
+    from ray import tune
+
+    job = pickle.loads(config["job"])
+    outcome = evaluate(job, lambda entry: tune.report({"entry": json.dumps(entry)}))
+    tune.report({"outcome": json.dumps(outcome)})
+
+
+def _searcher(search: Search) -> Any:
+    """Tune's view of the engine. (A function, because the base classes come with ray.)"""
+    from ray import cloudpickle
+    from ray.tune import Stopper
+    from ray.tune.search import Searcher
+
+    _pickle_user_modules_by_value(search)
+
+    class Stop(Stopper):
+        """Ends everything once the driver's side has failed."""
+
+        def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+            return False
+
+        def stop_all(self) -> bool:
+            return adapter.error is not None
+
+    class Adapter(Searcher):
+        error: BaseException | None = None
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.numbers: dict[str, int] = {}
+            self.outcomes: dict[str, dict[str, Any]] = {}
+            self.stopper = Stop()
+
+        def suggest(self, trial_id: str) -> Any:
+            if self.error is not None:
+                return Searcher.FINISHED
+            try:
+                job = search.next()
+            except Exception as error:
+                self.error = error
+                return Searcher.FINISHED
+            if job is None:
+                return Searcher.FINISHED if search.done else None
+            self.numbers[trial_id] = job.number
+            return {"job": cloudpickle.dumps(job)}
+
+        def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+            with self._kept():
+                if "outcome" in result:
+                    self.outcomes[trial_id] = json.loads(result["outcome"])
+                elif "entry" in result:
+                    search.on_epoch(self.numbers[trial_id], json.loads(result["entry"]))
+
+        def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+            attempts = search.study.budget.attempts
+            died = {
+                "status": "failed", "attempts": attempts,
+                "error": f"its worker process died {attempts} times (killed, out of memory, or a crash in native code)",
+            }  # fmt: skip
+            if result and "outcome" in result:
+                self.outcomes.setdefault(trial_id, json.loads(result["outcome"]))
+            with self._kept():
+                search.on_end(self.numbers.pop(trial_id), self.outcomes.pop(trial_id, died))
+
+        @contextlib.contextmanager
+        def _kept(self) -> Iterator[None]:
+            try:
+                yield
+            except Exception as error:
+                self.error = self.error or error
+
+        def save(self, checkpoint_path: str) -> None:  # Tune keeps no state of ours: the record has it all
+            pass
+
+        def restore(self, checkpoint_path: str) -> None:
+            pass
+
+    adapter = Adapter()
+    return adapter
+
+
+def _pickle_user_modules_by_value(search: Search) -> None:
+    """A space defined in a study file travels whole: the workers have no such module to import."""
+    from ray import cloudpickle
+
+    module = sys.modules.get(type(search.study.space).__module__)
+    if module is not None and module.__spec__ is not None and not _importable(module.__name__):
+        cloudpickle.register_pickle_by_value(module)
+
+
+def _importable(name: str) -> bool:
+    import importlib.util
+
+    module = sys.modules.pop(name, None)
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        spec = None
+    finally:
+        if module is not None:
+            sys.modules[name] = module
+    return spec is not None and spec.origin == getattr(module, "__file__", None)

@@ -1,0 +1,371 @@
+"""X3D: the network and the six axes along which it grew.
+
+Source: C. Feichtenhofer, "X3D: Expanding Architectures for Efficient Video Recognition", CVPR 2020 (arXiv 2004.04730),
+Table 1 (the base network X2D), section 3 (the expansion). Where the paper and the code published with it differ, this
+file follows what reproduces the published costs; each such place says so.
+
+The first part is the network, plain torch, which export ships as it stands. The second part is the search space.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from expand.errors import UsageError
+from expand.space import Architecture, Axis, Clip, SearchSpace
+
+# --- the network -----------------------------------------------------------------------------------------------------
+
+
+class SqueezeExcitation(nn.Module):
+    """Channel gates from the clip's mean (X3D, section 3.1): two 1x1x1 convolutions with biases, ReLU, then a sigmoid."""
+
+    def __init__(self, channels: int, squeezed: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv3d(channels, squeezed, 1)
+        self.excite = nn.Conv3d(squeezed, channels, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # (B, C, T, H, W)
+        gate = x.mean((2, 3, 4), keepdim=True)
+        return x * self.excite(self.squeeze(gate).relu()).sigmoid()
+
+
+class Block(nn.Module):
+    """1x1x1 to the inner width, channel-wise 3x3x3, squeeze-excitation, Swish, 1x1x1 back; shortcut; ReLU."""
+
+    def __init__(self, channels_in: int, channels: int, inner: int, *, stride: int, squeezed: int) -> None:
+        super().__init__()
+        self.widen = nn.Conv3d(channels_in, inner, 1, bias=False)
+        self.widen_norm = nn.BatchNorm3d(inner)
+        self.depthwise = nn.Conv3d(inner, inner, 3, stride=(1, stride, stride), padding=1, groups=inner, bias=False)
+        self.depthwise_norm = nn.BatchNorm3d(inner)
+        self.excitation = SqueezeExcitation(inner, squeezed) if squeezed else nn.Identity()
+        self.swish = nn.SiLU()
+        self.narrow = nn.Conv3d(inner, channels, 1, bias=False)
+        self.narrow_norm = nn.BatchNorm3d(channels)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or channels_in != channels:
+            self.shortcut.append(nn.Conv3d(channels_in, channels, 1, stride=(1, stride, stride), bias=False))
+        # Without a norm where the channels stay (the first block of res2), as in pytorchvideo: 3,794,274 parameters for
+        # XS to M. SlowFast's code has one there, which makes 48 more.
+        if channels_in != channels:
+            self.shortcut.append(nn.BatchNorm3d(channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # (B, C, T, H, W) -> (B, C', T, H/stride, W/stride)
+        y = self.widen_norm(self.widen(x)).relu()
+        y = self.swish(self.excitation(self.depthwise_norm(self.depthwise(y))))
+        y = self.narrow_norm(self.narrow(y))
+        return (y + self.shortcut(x)).relu()
+
+
+class X3D(nn.Module):
+    """X3D with explicit widths (Table 1). Time is never strided or pooled before the head.
+
+    Args:
+        widths: output channels of res2 to res5; the stem has those of res2.
+        inner_widths: inner (bottleneck) channels of res2 to res5; conv5 has the last of them.
+        depths: blocks of res2 to res5.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        inner_widths: Sequence[int],
+        depths: Sequence[int],
+        num_classes: int,
+        *,
+        head_width: int = 2048,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        stem = widths[0]
+        self.stem_spatial = nn.Conv3d(3, stem, (1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1), bias=False)
+        # Five frames, not the three that Table 1 prints: the published costs contain a 5x1x1 (X3D-M is 4.732 GMACs with
+        # five and 4.723 with three; 4.73 is printed).
+        self.stem_temporal = nn.Conv3d(stem, stem, (5, 1, 1), padding=(2, 0, 0), groups=stem, bias=False)
+        self.stem_norm = nn.BatchNorm3d(stem)
+        blocks: list[nn.Module] = []
+        channels_in = stem
+        for channels, inner, depth in zip(widths, inner_widths, depths, strict=True):
+            for index in range(depth):
+                # Squeeze-excitation in every other block, counted anew in each stage.
+                squeezed = round_to_8(inner / 16) if index % 2 == 0 else 0
+                blocks.append(Block(channels_in, channels, inner, stride=2 if index == 0 else 1, squeezed=squeezed))
+                channels_in = channels
+        self.blocks = nn.Sequential(*blocks)
+        self.conv5 = nn.Conv3d(channels_in, inner_widths[-1], 1, bias=False)
+        self.conv5_norm = nn.BatchNorm3d(inner_widths[-1])
+        self.fc1 = nn.Linear(inner_widths[-1], head_width, bias=False)
+        self.dropout = nn.Dropout(dropout)
+        self.fc2 = nn.Linear(head_width, num_classes)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.01)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif isinstance(module, Block):  # a block starts as its shortcut
+                nn.init.zeros_(module.narrow_norm.weight)
+
+    def forward(self, clip: torch.Tensor) -> torch.Tensor:  # (B, 3, T, H, W) -> (B, num_classes)
+        x = self.stem_norm(self.stem_temporal(self.stem_spatial(clip))).relu()
+        x = self.blocks(x)
+        x = self.conv5_norm(self.conv5(x)).relu()
+        # The mean over whatever is left, so that any clip size works; the reference pools with a kernel of the training
+        # size and fails on smaller clips.
+        x = x.mean((2, 3, 4))
+        return self.fc2(self.dropout(self.fc1(x).relu()))
+
+
+def round_to_8(channels: float) -> int:
+    """The nearest multiple of 8, at least 8, and never below 0.9 of what was asked."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
+
+
+# --- the search space ------------------------------------------------------------------------------------------------
+
+STEM_BASIS = 12  # the code's width factor is 2 for the paper's γ_w = 1 (24 channels)
+STAGE_BASES = (12, 24, 48, 96)  # each the previous doubled and rounded to 8; res2 shares the stem's
+DEPTH_BASES = (1, 2, 5, 3)
+LEAST_WIDTH = 0.1
+PUBLISHED_RESOLUTIONS = (112, 160, 224, 312, 448)  # steps of √2; 312, not 320, is what the paper trains
+
+AXES = (
+    Axis("frame_rate", "stride", "γ_τ", "source frames from one sampled frame to the next",
+         "more frames over the same duration", low=1, high=64, integer=True),
+    Axis("frames", "frames", "γ_t", "frames", "a longer clip at a higher frame rate", low=1, high=256, integer=True),
+    Axis("resolution", "resolution", "γ_s", "pixels, side of the square crop", "a larger crop",
+         low=16, high=1024, integer=True),
+    Axis("depth", "depth", "γ_d", "× (1, 2, 5, 3) blocks", "more blocks in every stage", low=0.01, high=24),
+    Axis("width", "width", "γ_w", "× (24, 24, 48, 96, 192) channels", "more channels everywhere",
+         low=LEAST_WIDTH, high=8),
+    Axis("bottleneck", "bottleneck", "γ_b", "inner width / block width", "wider channel-wise convolutions",
+         low=0.1, high=12),
+)  # fmt: skip
+
+
+def stage_widths(width: float) -> tuple[int, ...]:
+    """Output channels of res2 to res5 at γ_w = `width`. Rounded to 8: without it X3D-XL would cost 36.65 GMACs instead of
+    the published 35.84. (The paper's γ_w = 2.9 for XL is the code's factor: 1.45 in the paper's own unit.)"""
+    return tuple(round_to_8(basis * 2 * width) for basis in STAGE_BASES)
+
+
+def inner_widths(width: float, bottleneck: float) -> tuple[int, ...]:
+    """Inner channels of res2 to res5: truncated, not rounded to 8 (54, 108, 216, 432 for XS to L)."""
+    return tuple(int(round(bottleneck * channels, 9)) for channels in stage_widths(width))
+
+
+def stage_depths(depth: float) -> tuple[int, ...]:
+    return tuple(math.ceil(round(depth * basis, 9)) for basis in DEPTH_BASES)
+
+
+@dataclass(frozen=True)
+class X3DSpace(SearchSpace):
+    """The six axes of X3D (section 3.2), from a start given by the fields. The defaults are X2D.
+
+    A clip's duration is frames x stride source frames. Frame rate (X-Fast) grows at constant duration. Frames
+    (X-Temporal) lengthens the clip too: each doubling adds the start's duration and divides by the new number of frames.
+    The paper prints no intermediate durations; this rule gives all that it does print (1x16, 2x16, XS 4x12, 8x8, 16x5,
+    and 13x6 for the contracted S). `longest_clip` caps the duration where the videos are short.
+    """
+
+    frames: int = 1
+    stride: int = 16
+    resolution: int = 112
+    width: float = 1.0
+    bottleneck: float = 1.0
+    depth: float = 1.0
+    longest_clip: int | None = None
+
+    name = "x3d"
+    axes = AXES
+
+    def start_values(self) -> dict[str, Any]:
+        return {
+            "frames": self.frames, "stride": self.stride, "resolution": self.resolution,
+            "width": self.width, "bottleneck": self.bottleneck, "depth": self.depth,
+        }  # fmt: skip
+
+    @property
+    def start(self) -> Architecture:
+        return self.architecture()
+
+    @property
+    def points(self) -> Mapping[str, Architecture]:
+        def point(frames: int, stride: int, resolution: int, width: float, bottleneck: float, depth: float) -> Any:
+            return self.architecture(
+                frames=frames, stride=stride, resolution=resolution, width=width, bottleneck=bottleneck, depth=depth
+            )
+
+        return {
+            "X2D": point(1, 16, 112, 1, 1, 1),
+            "XS": point(4, 12, 160, 1, 2.25, 2.2),
+            "S": point(13, 6, 160, 1, 2.25, 2.2),
+            "M": point(16, 5, 224, 1, 2.25, 2.2),
+            "L": point(16, 5, 312, 1, 2.25, 5),
+            "XL": point(16, 5, 312, 1.45, 2.25, 5),
+        }
+
+    def constructor(self, architecture: Architecture, num_classes: int) -> tuple[type[nn.Module], dict[str, Any]]:
+        width, bottleneck = architecture["width"], architecture["bottleneck"]
+        return X3D, {
+            "widths": stage_widths(width),
+            "inner_widths": inner_widths(width, bottleneck),
+            "depths": stage_depths(architecture["depth"]),
+            "num_classes": num_classes,
+        }
+
+    def inputs(self, architecture: Architecture) -> tuple[Clip, ...]:
+        side = architecture["resolution"]
+        return (Clip(architecture["frames"], architecture["stride"], side, side),)
+
+    def canonical(self, values: dict[str, Any]) -> dict[str, Any]:
+        widths = stage_widths(values["width"])
+        inner = inner_widths(values["width"], values["bottleneck"])
+        if min(inner) < 1:
+            narrow = f"bottleneck={values['bottleneck']:g} at width={values['width']:g}"
+            raise UsageError(f"{narrow} leaves a stage without channels; at least one is needed")
+        return values | {
+            # A single frame spans no time, whatever the stride.
+            "stride": self.stride if values["frames"] == 1 else values["stride"],
+            "width": plainest(*_width_interval(widths)),
+            "bottleneck": plainest(
+                max(i / c for i, c in zip(inner, widths, strict=True)),
+                min((i + 1) / c for i, c in zip(inner, widths, strict=True)),
+            ),
+            "depth": min(n / basis for n, basis in zip(stage_depths(values["depth"]), DEPTH_BASES, strict=True)),
+        }
+
+    # How each axis grows. `larger` is solved for a cost by the strategy; `published_growth` is the paper's fixed step.
+
+    def larger(self, architecture: Architecture, axis: Axis) -> list[Architecture]:
+        here = architecture.as_dict()
+        rungs: Iterator[dict[str, Any]]
+        match axis.name:
+            case "frame_rate" | "frames":
+                counts = range(int(here["frames"]) + 1, int(self.axis("frames").high) + 1)
+                rungs = (self._with_frames(architecture, count, axis.name) for count in counts)
+            case "resolution":
+                rungs = ({"resolution": side} for side in range(int(here["resolution"]) + 4, int(axis.high) + 1, 4))
+            case "depth":
+                most = max(DEPTH_BASES) * axis.high
+                steps = {n / basis for basis in DEPTH_BASES for n in range(1, int(most) + 1)}
+                rungs = ({"depth": depth} for depth in sorted(steps) if here["depth"] < depth <= axis.high)
+            case "width":
+                rungs = ({"width": w} for w in _distinct_widths(axis.high) if w > here["width"])
+            case _:
+                first = int(float(here["bottleneck"]) * 20) + 1
+                rungs = ({"bottleneck": n / 20} for n in range(first, int(axis.high * 20) + 1))
+        grown = (self.architecture(**(here | rung)) for rung in rungs if rung)
+        return [point for point in dict.fromkeys(grown) if point != architecture]
+
+    def smaller(self, architecture: Architecture, axis: Axis) -> list[Architecture]:
+        here = architecture.as_dict()
+        rungs: list[dict[str, Any]]
+        match axis.name:
+            case "frame_rate" | "frames":  # fewer frames over the same duration: 16x5 becomes 13x6
+                duration = int(here["frames"]) * int(here["stride"])
+                rungs = [{"frames": n, "stride": duration // n} for n in range(int(here["frames"]) - 1, 0, -1)]
+                rungs = [rung for rung in rungs if rung["stride"] <= self.axis("frame_rate").high]
+            case "resolution":
+                rungs = [{"resolution": side} for side in range(int(here["resolution"]) - 4, int(axis.low) - 1, -4)]
+            case "depth":
+                most = int(max(DEPTH_BASES) * float(here["depth"]))
+                steps = {n / basis for basis in DEPTH_BASES for n in range(1, most + 1)}
+                rungs = [{"depth": depth} for depth in sorted(steps, reverse=True) if depth < float(here["depth"])]
+            case "width":
+                widths = _distinct_widths(float(here["width"]))
+                rungs = [{"width": w} for w in reversed(widths) if w < float(here["width"])]
+            case _:
+                most = math.ceil(float(here["bottleneck"]) * 20) - 1
+                rungs = [{"bottleneck": n / 20} for n in range(most, max(1, int(axis.low * 20)), -1)]
+        shrunk = (self.architecture(**(here | rung)) for rung in rungs)
+        return [point for point in dict.fromkeys(shrunk) if point != architecture]
+
+    def published_growth(self, architecture: Architecture, axis: Axis) -> Architecture | None:
+        """The step that reproduces the paper's walk: frames x2, side x√2, depth x2.2, width x1.45, bottleneck x2.25."""
+        here = architecture.as_dict()
+        match axis.name:
+            case "frame_rate" | "frames":
+                moved = self._with_frames(architecture, 2 * int(here["frames"]), axis.name)
+            case "resolution":
+                side = int(here["resolution"])
+                published = [
+                    larger
+                    for smaller, larger in itertools.pairwise(PUBLISHED_RESOLUTIONS)
+                    if smaller == side
+                ]
+                moved = {"resolution": published[0] if published else round(side * math.sqrt(2) / 4) * 4}
+            case "depth":
+                moved = {"depth": float(here["depth"]) * 2.2}
+            case "width":
+                moved = {"width": float(here["width"]) * 1.45}
+            case _:
+                moved = {"bottleneck": float(here["bottleneck"]) * 2.25}
+        parameters = {each.parameter: each for each in self.axes}
+        if not moved or any(value > parameters[name].high for name, value in moved.items()):
+            return None
+        grown = self.architecture(**(here | moved))
+        return None if grown == architecture else grown
+
+    def _with_frames(self, architecture: Architecture, count: int, axis: str) -> dict[str, int]:
+        """Frames and stride after growing to `count` frames, or {} where the videos hold no more."""
+        frames, stride = architecture["frames"], architecture["stride"]
+        duration = frames * stride
+        # From a single frame there is no duration to hold, so both axes lead to the same network (section 4.1 of the
+        # paper counts five distinct candidates there).
+        if axis == "frames" or frames == 1:
+            duration += self.stride * math.log2(count / frames)
+        if self.longest_clip is not None:
+            duration = min(duration, max(self.longest_clip, frames * stride))
+        if count > duration or count > self.axis("frames").high:
+            return {}
+        return {"frames": count, "stride": min(int(round(duration / count, 9)), int(self.axis("frame_rate").high))}
+
+
+def plainest(low: float, high: float) -> float:
+    """The number in [low, high) with the fewest decimals, the one nearest the middle among those."""
+    for digits in range(10):
+        scale = 10**digits
+        first, last = math.ceil(round(low * scale, 6)), math.ceil(round(high * scale, 6)) - 1
+        if first <= last:
+            middle = min(max(round((low + high) / 2 * scale), first), last)
+            return middle / scale
+    return low
+
+
+def _width_interval(widths: tuple[int, ...]) -> tuple[float, float]:
+    """All γ_w that round to these stage widths lie in [low, high)."""
+    pairs = list(zip(widths, STAGE_BASES, strict=True))
+    return max(_turn(c) / (2 * basis) for c, basis in pairs), min(_turn(c + 8) / (2 * basis) for c, basis in pairs)
+
+
+def _turn(channels: int) -> float:
+    """Where `round_to_8` starts to answer `channels`: midway to the multiple below, or where that is under 0.9."""
+    return min(channels - 4, (channels - 8) / 0.9) if channels > 8 else 0.24
+
+
+def _distinct_widths(most: float) -> list[float]:
+    """One γ_w for each distinct set of stage widths up to `most`, rising."""
+    turns = {round(_turn(8 * n) / (2 * basis), 9) for basis in STAGE_BASES for n in range(1, int(most * basis / 4) + 2)}
+    edges = [LEAST_WIDTH, *sorted(turn for turn in turns if LEAST_WIDTH < turn < most), most]
+    return [(low + high) / 2 for low, high in itertools.pairwise(edges)]
+
+
+def space() -> X3DSpace:
+    """The paper's space: it starts at X2D."""
+    return X3DSpace()

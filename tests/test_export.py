@@ -1,0 +1,249 @@
+"""The exported folder: it loads where only torch is, wherever it lies, and gives the same logits."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from expand import check_export, loader
+from expand.errors import ExpandError, UsageError
+from expand.export import FILES, export_network
+from expand.space import Clip
+
+NETWORK = '''"""A toy network with two streams."""
+
+import math
+
+import torch
+from torch import nn
+from {sibling} import pool
+
+from expand.space import Clip
+
+START = Clip(4, 2, 16, 16)
+WIDE = 2
+
+
+def widen(channels):
+    return math.ceil(channels * WIDE)
+
+
+class Base(nn.Module):
+    pass
+
+
+class TwoStreams(Base):
+    def __init__(self, channels, classes):
+        super().__init__()
+        self.rgb = nn.Conv3d(3, widen(channels[0]), 3)
+        self.norm = nn.BatchNorm3d(widen(channels[0]))
+        self.flow = nn.Conv3d(2, widen(channels[1]), 3)
+        self.fc = nn.Linear(widen(sum(channels)), classes)
+        self.tied = self.fc
+        self.register_buffer("empty", torch.zeros(0, 3))
+
+    def forward(self, rgb, flow):
+        return self.fc(torch.cat((pool(self.norm(self.rgb(rgb))), pool(self.flow(flow))), 1))
+'''
+CLIPS = (Clip(4, 2, 16, 16), Clip(3, 2, 12, 20, channels=2))
+ABOUT = {
+    "cost": {"macs": 123, "convention": "multiply-adds"},
+    "accuracy": {"top1": 0.5},
+    "classes": ["raise", "lower", "wave"],
+    "normalisation": {"mean": 0.45, "std": [0.225, 0.224, 0.225]},
+}
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """A trained toy network's class, arguments and state, from a module in a user's own folder."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "toy_exported_family.py").write_text(NETWORK.format(sibling="toy_exported_sibling"))
+    (home / "toy_exported_sibling.py").write_text("def pool(x):\n    return x.mean((2, 3, 4))\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(home)
+        network = importlib.import_module("toy_exported_family").TwoStreams
+        arguments = {"channels": (2, 3), "classes": 3}
+        torch.manual_seed(1)
+        trained = network(**arguments)
+        trained(torch.rand(4, 3, 4, 16, 16), torch.rand(4, 2, 3, 12, 20))  # moves the running statistics
+        yield {"network": network, "arguments": arguments, "state_dict": trained.state_dict(), "clip": CLIPS}
+        for name in ("toy_exported_family", "toy_exported_sibling"):
+            sys.modules.pop(name)
+
+
+@pytest.fixture(scope="module")
+def answer(toy, tmp_path_factory):
+    return export_network(tmp_path_factory.mktemp("exports") / "out", **toy, about=ABOUT)
+
+
+@pytest.fixture
+def out(answer, tmp_path):
+    """A copy of the export, for this test to spoil."""
+    return shutil.copytree(answer["folder"], tmp_path / "out")
+
+
+def logits_of(toy, inputs):
+    network = toy["network"](**toy["arguments"])
+    network.load_state_dict(toy["state_dict"])
+    with torch.no_grad():
+        return network.eval()(*inputs)
+
+
+def test_the_folder_and_its_check(answer):
+    folder = answer["folder"]
+    assert answer["max_difference"] <= 1e-5
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    assert all(path.is_file() for path in answer["paths"])
+    assert list(folder.parent.iterdir()) == [folder]
+    about = json.loads((folder / "architecture.json").read_text())
+    assert about["network"] == {"class": "TwoStreams", "arguments": {"channels": [2, 3], "classes": 3}}
+    assert about["clip"][1] == {"frames": 3, "stride": 2, "height": 12, "width": 20, "channels": 2}
+    assert about["cost"]["macs"] == 123 and about["classes"] == ABOUT["classes"]
+    weights = (folder / "model.safetensors").read_bytes()
+    assert about["weights"]["sha256"] == hashlib.sha256(weights).hexdigest()
+
+
+def test_a_copy_moved_elsewhere_loads_beside_another_and_takes_other_sizes(toy, answer, tmp_path):
+    shutil.copytree(answer["folder"], tmp_path / "else where" / "copy")
+    networks = [loader.load(folder) for folder in (answer["folder"], tmp_path / "else where" / "copy")]
+    assert type(networks[0]) is not type(networks[1]) and not networks[0].training
+    odd = (torch.rand(1, 3, 5, 17, 31), torch.rand(1, 2, 7, 9, 11))
+    with torch.no_grad():
+        for network in networks:
+            assert torch.equal(network(*odd), logits_of(toy, odd))
+
+
+def test_our_reader_reads_what_safetensors_writes(tmp_path):
+    from safetensors.torch import save_file
+
+    tensors = {
+        "half": torch.randn(3, 2).half(),
+        "brain": torch.randn(5).bfloat16(),
+        "double": torch.randn(2, 2).double(),
+        "count": torch.tensor(7),
+        "flags": torch.tensor([True, False, True]),
+        "bytes": torch.arange(5, dtype=torch.uint8),
+        "nothing": torch.zeros(0, 4),
+    }
+    save_file(tensors, tmp_path / "all.safetensors", metadata={"format": "pt"})
+    read = loader.read_safetensors(tmp_path / "all.safetensors")
+    assert read.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert read[name].dtype == tensor.dtype and torch.equal(read[name], tensor)
+
+
+def test_damaged_weights_are_refused(out):
+    file = out / "model.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-4] + b"\1\2\3\4")
+    with pytest.raises(ValueError, match="SHA-256"):
+        loader.load(out)
+    for length, message in ((5, "not a safetensors file"), (40, "cut off"), (len(whole) - 8, "do not hold")):
+        file.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=message):
+            loader.read_safetensors(file)
+
+
+def test_the_readme_tells_classes_clips_and_figures(answer):
+    text = (answer["folder"] / "README.md").read_text()
+    for told in ("raise, lower, wave", "- top1: 0.5", "(B, 2, 3, 12, 20)", "- macs: 123", "[0.225, 0.224, 0.225]"):
+        assert told in text
+
+
+def test_prepare_is_what_validation_does(tmp_path):
+    augment = pytest.importorskip("expand.data.augment")
+    sampling = pytest.importorskip("expand.data.sampling")
+    scale = {"mean": augment.MEAN, "std": augment.STD}
+    about = {"clip": [{"frames": 4, "stride": 3, "height": 32, "width": 32}], "normalisation": scale}
+    (tmp_path / "architecture.json").write_text(json.dumps(about))
+    clip = Clip(4, 3, 32, 32)
+    for length, height, width in ((30, 60, 80), (7, 24, 20), (12, 32, 32)):
+        video = torch.randint(0, 256, (length, height, width, 3), dtype=torch.uint8)
+        for view in range(2):
+            start = sampling.uniform_start(length, clip, view, 2)
+            frames = video[sampling.frame_indices(length, clip, start)]
+            expected = augment.normalise(augment.centre_crop(frames, 32).clone())
+            (got,) = loader.prepare(video, tmp_path, view=view, views=2)
+            assert torch.allclose(got[0], expected, atol=1e-5)
+
+
+def test_a_second_export_replaces_the_first(toy, out):
+    (out / "__pycache__").mkdir()  # somebody has used it
+    export_network(out, **toy, about=ABOUT | {"accuracy": {"top1": 0.75}})
+    assert "0.75" in (out / "README.md").read_text()
+    assert sorted(path.name for path in out.iterdir()) == sorted(FILES)
+    assert list(out.parent.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "network.py"])
+def test_a_folder_of_something_else_is_refused(toy, tmp_path, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("mine")
+    with pytest.raises(UsageError, match="replaces only an earlier export"):
+        export_network(tmp_path / "out", **toy, about=ABOUT)
+    assert (tmp_path / "out" / name).read_text() == "mine"
+    with pytest.raises(UsageError, match="a file is there"):
+        export_network(tmp_path / "out" / name, **toy, about=ABOUT)
+
+
+def test_a_failed_check_leaves_nothing_and_keeps_the_old(toy, out, monkeypatch):
+    monkeypatch.setattr("expand.export.standalone_source", lambda network: "import safetensors\n")
+    with pytest.raises(ExpandError, match=r"fresh process.*the export wants 'safetensors', but it may need torch only"):
+        export_network(out, **toy, about={})
+    assert loader.describe(out)["classes"] == ABOUT["classes"]
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_other_logits_are_an_error(toy, tmp_path, monkeypatch):
+    real = check_export.fixed_inputs
+    monkeypatch.setattr(check_export, "fixed_inputs", lambda shapes: [x + 0.1 for x in real(shapes)])
+    with pytest.raises(ExpandError, match="logits differ by"):
+        export_network(tmp_path / "out", **toy, about={})
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_not_plain_is_named(toy, tmp_path):
+    with pytest.raises(ExpandError, match=r"TwoStreams\(act=.*plain values only"):
+        export_network(tmp_path / "out", **toy | {"arguments": {"act": torch.nn.ReLU}}, about={})
+    with pytest.raises(ExpandError, match="state entry 'extra' is a dict"):
+        export_network(tmp_path / "out", **toy | {"state_dict": {"extra": {}}}, about={})
+    with pytest.raises(ExpandError, match="do not fit TwoStreams"):
+        export_network(tmp_path / "out", **toy | {"state_dict": {}}, about={})
+
+
+def test_the_smallest_x3d(tmp_path):
+    x3d = pytest.importorskip("search_spaces.x3d")
+    space = x3d.X3DSpace(frames=2, stride=4, resolution=32, width=0.5, bottleneck=1.0, depth=0.5)
+    network, arguments = space.constructor(space.start, num_classes=8)
+    torch.manual_seed(0)
+    trained = network(**arguments)
+    clip = space.inputs(space.start)
+    answer = export_network(
+        tmp_path / "x3d",
+        network=network,
+        arguments=arguments,
+        state_dict=trained.state_dict(),
+        about=ABOUT | {"classes": [str(n) for n in range(8)]},
+        clip=clip,
+    )
+    assert answer["max_difference"] <= 1e-5
+    video = torch.randint(0, 256, (20, 48, 64, 3), dtype=torch.uint8)
+    exported = loader.load(tmp_path / "x3d")
+    with torch.no_grad():
+        assert exported(*loader.prepare(video, tmp_path / "x3d")).shape == (1, 8)
+        odd = torch.rand(1, 3, 3, 41, 57)
+        assert torch.equal(exported(odd), trained.eval()(odd))
+    text = (tmp_path / "x3d" / "README.md").read_text()  # its example runs as it stands
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    code = code.replace("PATH/OF/THIS/FOLDER", str(tmp_path / "x3d"))
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() in map(str, range(8)), done.stderr

@@ -1,0 +1,249 @@
+"""The source that goes along with an export: all that the class reaches, nothing else, as it was written."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import sys
+
+import pytest
+
+from expand.errors import ExpandError
+from expand.source import standalone_source
+
+FAMILY = '''# Copyright the authors.
+"""A toy family.
+
+Source: nobody, 2026.
+"""
+# Ported from nowhere.
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from expand.space import Architecture, SearchSpace
+from {layers} import Mixer as Mix, Swish
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from numpy.typing import NDArray
+
+# --- the network ---
+
+# Channels of the stem; 8 reads well.
+STEM = 8
+RATIOS = {{"narrow": 1}}
+RATIOS["wide"] = 2  # added later
+UNUSED = json.dumps({{}})
+
+
+def widen(channels: int, ratio: str = "wide") -> int:
+    """Channels after widening."""
+    return math.ceil(channels * RATIOS[ratio])  # never fewer
+
+
+class Base(nn.Module):
+    def steps(self) -> Iterator[int]:
+        yield STEM
+
+    def array(self) -> "NDArray": ...
+
+
+# The network itself.
+class Net(Base):
+    def __init__(self, classes: int, hidden: int = STEM, depths: Sequence[int] = (1,)) -> None:
+        super().__init__()
+        search = hidden  # a local name equal to a module-level one
+        self.conv = nn.Conv3d(3, widen(search), 3, padding=1)
+        self.mix = Mix(widen(hidden))
+        self.act = Swish()
+        self.fc = nn.Linear(widen(hidden), classes)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, 3, T, H, W) -> (B, classes)
+        return self.fc(F.relu(self.mix(self.act(self.conv(x)))).mean((2, 3, 4)))
+
+
+# --- the space ---
+
+
+def search(space: SearchSpace) -> Mapping[str, Architecture]:
+    return space.points
+
+
+class Space(SearchSpace):
+    network = Net
+'''
+
+LAYERS = '''"""Layers of the toy family. Source: somebody."""
+
+import torch
+from torch import nn
+
+from {inner} import gate
+
+NEVER = 1
+
+
+class Swish(nn.Module):
+    def forward(self, x):
+        return x * gate(x)
+
+
+class Mixer(nn.Conv3d):
+    def __init__(self, channels):
+        super().__init__(channels, channels, 1)
+'''
+
+INNER = """import torch
+
+
+@torch.no_grad()
+def unused(x):
+    return x
+
+
+def gate(x):
+    return torch.sigmoid(x)
+"""
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Writes modules with unique names into a folder on the path: `write(family=..., layers=...)`."""
+    monkeypatch.syspath_prepend(tmp_path)
+    made = []
+
+    def put(**texts):
+        names = {key: f"toy_{key}_{tmp_path.name}" for key in texts}
+        for key, text in texts.items():
+            (tmp_path / f"{names[key]}.py").write_text(text.format(**names), encoding="utf-8")
+        made.extend(names.values())
+        importlib.invalidate_caches()
+        return importlib.import_module(next(iter(names.values())))
+
+    yield put
+    for name in made:
+        sys.modules.pop(name, None)
+
+
+def definitions(text):
+    tree = ast.parse(text)
+    return [node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+
+
+def test_what_the_class_reaches_and_nothing_else(write):
+    text = standalone_source(write(family=FAMILY, layers=LAYERS, inner=INNER).Net)
+    assert definitions(text) == ["gate", "Swish", "Mixer", "widen", "Base", "Net"]
+    for gone in ("SearchSpace", "Architecture", "json", "UNUSED", "NEVER", "def search", "Mapping", "expand.space"):
+        assert gone not in text
+    for kept in (
+        '# Copyright the authors.\n"""A toy family.\n\nSource: nobody, 2026.\n"""\n# Ported from nowhere.\n',
+        "# Channels of the stem; 8 reads well.\nSTEM = 8\n",
+        'RATIOS["wide"] = 2  # added later',
+        "return math.ceil(channels * RATIOS[ratio])  # never fewer",
+        "# The network itself.\nclass Net(Base):",
+        "Mix = Mixer",
+        "# Layers of the toy family. Source: somebody.",
+        "if TYPE_CHECKING:\n    from collections.abc import Iterator\n    from numpy.typing import NDArray\n",
+    ):
+        assert kept in text
+
+
+def test_the_imports_left_are_torch_and_the_standard_library(write):
+    text = standalone_source(write(family=FAMILY, layers=LAYERS, inner=INNER).Net)
+    lines = [line for line in text.splitlines() if line.startswith(("import ", "from "))]
+    assert lines == [
+        "from __future__ import annotations",
+        "import math",
+        "from collections.abc import Sequence",
+        "from typing import TYPE_CHECKING",
+        "import torch",
+        "import torch.nn.functional as F",
+        "from torch import Tensor, nn",
+    ]
+
+
+def test_the_text_stands_alone(write):
+    torch = pytest.importorskip("torch")
+    module = write(family=FAMILY, layers=LAYERS, inner=INNER)
+    scope = {"__name__": "alone"}
+    exec(standalone_source(module.Net), scope)
+    torch.manual_seed(0)
+    here = module.Net(5)
+    torch.manual_seed(0)
+    there = scope["Net"](5)
+    clip = torch.rand(2, 3, 2, 8, 8)
+    assert torch.equal(here(clip), there(clip))
+
+
+def test_a_base_class_of_a_module_met_late_comes_first(write):
+    family = """
+from torch import nn
+from {layers} import first, Second
+
+class Net(nn.Module):
+    use = (first, Second)
+"""
+    layers = """
+from {inner} import Root
+
+def first():
+    pass
+
+class Second(Root):
+    pass
+"""
+    text = standalone_source(write(family=family, layers=layers, inner="class Root:\n    pass\n").Net)
+    exec(text, {"__name__": "alone"})
+    assert definitions(text) == ["Root", "first", "Second", "Net"]
+
+
+def test_x3d_leaves_its_space_behind():
+    x3d = pytest.importorskip("search_spaces.x3d")
+    text = standalone_source(x3d.X3D)
+    assert definitions(text) == ["SqueezeExcitation", "Block", "X3D", "round_to_8"]
+    assert "expand.space" not in text and "dataclass" not in text
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("import numpy as np\n\nclass Net:\n    x = np.pi\n", "needs 'import numpy as np'"),
+        ("class Net:\n    def f(self):\n        import numpy\n", "'import numpy' within a statement"),
+        (
+            "from expand import trial\n\nclass Net:\n    x = trial.Trial\n",
+            "import the functions and classes themselves",
+        ),
+        ("import expand.space\n\nclass Net:\n    x = expand.space.Clip\n", "'import expand.space'"),
+        ("from expand.space import *\n\nclass Net:\n    x = Clip\n", "'from expand.space import \\*'"),
+        ("from {layers} import helper\nfrom {inner} import use\n\nclass Net:\n    x = helper, use\n", "'helper' means"),
+    ],
+)
+def test_what_cannot_go_along_is_named(write, body, message):
+    module = write(
+        family=body,
+        layers="def helper():\n    pass\n",
+        inner="def helper():\n    pass\n\n\ndef use():\n    return helper()\n",
+    )
+    with pytest.raises(ExpandError, match=message):
+        standalone_source(module.Net)
+
+
+def test_a_class_inside_a_function_is_refused():
+    class Net: ...
+
+    with pytest.raises(ExpandError, match="at the top of its module"):
+        standalone_source(Net)
+
+
+def test_a_star_import_of_torch_stays(write):
+    module = write(family="from torch.nn import *\n\n\nclass Net(Module):\n    layer = Conv3d\n")
+    assert "from torch.nn import *" in standalone_source(module.Net)
