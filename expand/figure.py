@@ -38,7 +38,8 @@ def draw(
         figure = Figure(figsize=(10, 6.5), dpi=100)
         FigureCanvasAgg(figure)
         axes = figure.add_axes((0.075, 0.19, 0.905, 0.74))
-        axes.set_title(f"{facts.study} ({facts.scale}) on {facts.data}", loc="left", fontsize=13, color=INK)
+        title = textwrap.shorten(f"{facts.study} ({facts.scale}) on {facts.data}", 58, placeholder=" …")
+        axes.set_title(title, loc="left", fontsize=13, color=INK)
         axes.set_ylabel(f"top-1 on {facts.clips:,} validation clips (%)")
         drawn = [candidate for candidate in candidates if candidate.top1 is not None]
         if drawn:
@@ -123,7 +124,7 @@ def _draw_points(
     axes.set_axisbelow(True)
     what = "parameters" if name == "mparams" else facts.convention
     axes.set_xlabel(f"{unit} ({what}), log scale")
-    axes.legend(loc="lower right", frameon=True, framealpha=0.9, edgecolor="none")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, fontsize=10, columnspacing=1.2)
     labels = [candidate.label if candidate.kind != "contract" else f"contract {candidate.label}" for candidate in way]
     place_labels(axes, [spot(candidate) for candidate in way], labels, [spot(candidate) for candidate in drawn])
 
@@ -135,11 +136,10 @@ def place_labels(
     points: Sequence[tuple[float, float]],
 ) -> list[Any]:
     """Writes each label near its spot, at the first of the offsets around it that covers least: labels already written
-    and the legend count most, then lines, then points. Positions in data units, sizes in pixels."""
+    count most, then lines, then points. Positions in data units, sizes in pixels."""
     canvas: Any = axes.figure.canvas
     renderer = canvas.get_renderer()
-    legend = axes.get_legend()
-    taken = [legend.get_window_extent(renderer)] if legend else []
+    taken: list[Any] = []
     dots = [tuple(axes.transData.transform(point)) for point in points]
     lines = [along for line in axes.get_lines() for along in _along(line)]
     texts = []

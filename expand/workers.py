@@ -101,9 +101,9 @@ _ENVIRONMENT = {
 
 
 def drive_on_ray(search: Search, workers: Workers, folder: Path) -> None:
-    from ray import tune
+    with _cluster(workers):  # sets the environment that ray reads when it is imported
+        from ray import tune
 
-    with _cluster(workers):
         _require_resources(workers)
         searcher = _searcher(search)
         resources = {"cpu": workers.threads, "gpu": workers.gpus_per_trial}
@@ -185,7 +185,13 @@ def _searcher(search: Search) -> Any:
 
     _pickle_user_modules_by_value(search)
 
-    class Stop(Stopper):
+    class NotKept:
+        """Tune pickles its parts so that it could restore them. It never does here: the record has it all."""
+
+        def __reduce__(self) -> tuple[type, tuple[()]]:
+            return (dict, ())
+
+    class Stop(NotKept, Stopper):
         """Ends everything once the driver's side has failed."""
 
         def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -194,7 +200,7 @@ def _searcher(search: Search) -> Any:
         def stop_all(self) -> bool:
             return adapter.error is not None
 
-    class Adapter(Searcher):
+    class Adapter(NotKept, Searcher):
         error: BaseException | None = None
 
         def __init__(self) -> None:
@@ -241,7 +247,7 @@ def _searcher(search: Search) -> Any:
             except Exception as error:
                 self.error = self.error or error
 
-        def save(self, checkpoint_path: str) -> None:  # Tune keeps no state of ours: the record has it all
+        def save(self, checkpoint_path: str) -> None:  
             pass
 
         def restore(self, checkpoint_path: str) -> None:

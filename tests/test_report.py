@@ -213,7 +213,7 @@ def test_labels_do_not_overlap():
         (20, 140, {20, 50, 100}),
         (0.02, 50, {0.1, 1, 10}),
         (1.0, 1.3, {1.1, 1.2}),
-        (0.88, 2.76, {1, 1.5, 2, 2.5}),
+        (0.88, 2.76, {1, 1.2, 2, 2.6}),
     ],
 )
 def test_log_ticks_are_round_and_enough(low, high, some):
