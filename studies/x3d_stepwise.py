@@ -38,7 +38,7 @@ def demo() -> Study:
     return Study(
         name="x3d_stepwise",
         scale="demo",
-        space=X3DSpace(frames=1, stride=8, resolution=48, width=0.5, longest_clip=32),
+        space=X3DSpace(frames=1, stride=10, resolution=48, width=0.5, longest_clip=32),
         strategy=Stepwise(),
         budget=Budget(steps=3),
         recipe=Recipe(

@@ -53,8 +53,8 @@ class TrainingClips(Dataset[Sample]):
 class CentreClips(Dataset[Sample]):
     """`views` clips a video, evenly spaced in time, centre crop; item i is view i % views of video i // views."""
 
-    def __init__(self, cache: ClipCache, clips: Sequence[Clip], views: int) -> None:
-        self.cache, self.clips, self.views = cache, tuple(clips), views
+    def __init__(self, cache: ClipCache, clips: Sequence[Clip], views: int, *, scale: float) -> None:
+        self.cache, self.clips, self.views, self.scale = cache, tuple(clips), views, scale
 
     def __len__(self) -> int:
         return len(self.cache) * self.views
@@ -66,7 +66,7 @@ class CentreClips(Dataset[Sample]):
         for clip in self.clips:
             start = uniform_start(len(frames), clip, view, self.views)
             chosen = torch.from_numpy(frames[frame_indices(len(frames), clip, start)])
-            streams.append(normalise(centre_crop(chosen, clip.height)))
+            streams.append(normalise(centre_crop(chosen, clip.height, self.scale)))
         return tuple(streams), int(self.cache.labels[video])
 
 

@@ -16,12 +16,12 @@ import colorsys
 import csv
 import fcntl
 import hashlib
+import io
 import json
 import math
 import multiprocessing
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -59,6 +59,7 @@ COURSES: dict[str, tuple[str, str | float]] = {
     "sit on a chair": ("chair", "still"),
 }
 CLASSES = tuple(COURSES)
+PROPS = {"box": (190, 145, 85), "chair": (60, 70, 130)}  # about what colour a box or a chair has
 
 Colour = tuple[int, int, int]
 Progress = Callable[[int, int], None]
@@ -175,11 +176,11 @@ def draw_actor(rng: np.random.Generator) -> Actor:
     sleeve = shirt if rng.uniform() < 0.8 else _colour(rng, (0.3, 0.9), (0.3, 0.95))
     return Actor(
         leg=rng.uniform(0.46, 0.51),
-        arm=rng.uniform(0.37, 0.42),
+        arm=rng.uniform(0.39, 0.44),
         shoulder=rng.uniform(0.1, 0.13),
         hip=rng.uniform(0.055, 0.075),
         head=rng.uniform(0.066, 0.08),
-        limb=rng.uniform(0.031, 0.041),
+        limb=rng.uniform(0.038, 0.048),
         skin=skin,
         hair=_blend((35, 25, 20), (205, 170, 110), rng.uniform() ** 2),
         shirt=shirt,
@@ -224,7 +225,7 @@ def draw_scene(rng: np.random.Generator, actor: Actor) -> Scene:
         drift=rng.uniform(0.0, 0.06),
         drift_hz=rng.uniform(0.1, 0.5),
         noise=rng.uniform(1.0, 3.0),
-        shake=rng.uniform(0.1, 0.9),
+        shake=rng.uniform(0.1, 0.7),
     )
 
 
@@ -248,7 +249,7 @@ def draw_motion(rng: np.random.Generator, label: str) -> Motion:
         shuffle_hz=rng.uniform(1.5, 2.5),
         sway=rng.uniform(0.005, 0.015),
         sway_hz=rng.uniform(0.3, 0.8),
-        prop=_blend((176, 134, 84), _colour(rng, (0.2, 0.7), (0.35, 0.9)), rng.uniform(0, 0.6)),
+        prop=_blend(PROPS.get(moves, (0, 0, 0)), _colour(rng, (0.2, 0.8), (0.3, 0.9)), rng.uniform(0, 0.5)),
         shake_phase=(rng.uniform(), rng.uniform(), rng.uniform(), rng.uniform()),
     )
 
@@ -456,18 +457,19 @@ def draw_clip(seed: int, group: str, label: str) -> tuple[Actor, Scene, Motion]:
 
 
 def _codec() -> tuple[str, dict[str, str]]:
-    """H.264, or MPEG-4 where PyAV was built without it; one thread, so that the bytes do not depend on the machine."""
+    """H.264, or MPEG-4 where PyAV was built without it; one thread, so that the bytes do not depend on the cores."""
     try:
         av.Codec("libx264", "w")
-    except ValueError:  # av.codec.codec.UnknownCodecError
-        return "mpeg4", {"qscale": "3", "threads": "1"}
-    return "libx264", {"crf": "20", "preset": "medium", "threads": "1", "sc_threshold": "0"}
+    except ValueError:  # PyAV's UnknownCodecError
+        return "mpeg4", {"qmin": "2", "qmax": "4", "threads": "1"}
+    return "libx264", {"crf": "20", "preset": "medium", "sc_threshold": "0", "threads": "1"}
 
 
-def write_video(path: Path, frames: Iterator[np.ndarray]) -> None:
-    """Encode uint8 (HEIGHT, WIDTH, 3) frames into an mp4 file with a keyframe every eight."""
+def encode(frames: Iterator[np.ndarray]) -> bytes:
+    """An mp4 file of uint8 (HEIGHT, WIDTH, 3) frames, with a keyframe every eight."""
     codec, options = _codec()
-    with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream(codec, rate=FPS, options=options)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.codec_context.gop_size = 8
@@ -475,6 +477,7 @@ def write_video(path: Path, frames: Iterator[np.ndarray]) -> None:
         for pixels in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode(None))
+    return file.getvalue()
 
 
 @dataclass(frozen=True)
@@ -500,21 +503,17 @@ def _clips(seed: int, groups: dict[str, int]) -> list[Clip]:
     ]
 
 
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _render_clip(clip: Clip, folder: Path) -> dict[str, Any]:
     """Render one file below `folder`; its entry in the manifest."""
-    path = folder / clip.path
-    write_video(path, render_frames(clip.seed, clip.group, clip.label))
+    video = encode(render_frames(clip.seed, clip.group, clip.label))
+    (folder / clip.path).write_bytes(video)
     return {
         "path": clip.path,
         "label": clip.label,
         "group": clip.group,
         "split": clip.split,
-        "sha256": _checksum(path),
-        "bytes": path.stat().st_size,
+        "sha256": hashlib.sha256(video).hexdigest(),
+        "bytes": len(video),
         "width": WIDTH,
         "height": HEIGHT,
         "fps": FPS,
@@ -572,69 +571,12 @@ def _write_manifest(folder: Path, seed: int, groups: dict[str, int], entries: li
     (folder / "manifest.json").write_text(json.dumps(document) + "\n")
 
 
-def _check_groups(groups: dict[str, int]) -> None:
+def _groups(train: int, val: int, test: int) -> dict[str, int]:
+    groups = {"train": train, "val": val, "test": test}
     for split, count in groups.items():
         if not 1 <= count <= 999:
             raise UsageError(f"{split}_groups is {count}; it must be 1 to 999")
-
-
-def _refuse_foreign(folder: Path) -> None:
-    """Only an empty folder, the default one or one with our manifest may be replaced: nothing else was made here."""
-    if not folder.exists() or folder == default_folder() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if _read_manifest(folder).get("kind") != KIND:
-        raise UsageError(f"{folder} exists and is not a rendered data set; remove it or name another folder")
-
-
-def _replace(folder: Path, fresh: Path) -> None:
-    """Put `fresh` in the place of `folder`."""
-    if folder.exists():
-        old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-        os.replace(folder, old)
-        os.replace(fresh, folder)
-        shutil.rmtree(old)
-    else:
-        os.replace(fresh, folder)
-
-
-def render_dataset(
-    folder: Path,
-    *,
-    seed: int = 0,
-    train_groups: int = 44,
-    val_groups: int = 16,
-    test_groups: int = 16,
-    progress: Progress | None = None,
-) -> Path:
-    """Render the data set to `folder`, which appears complete or not at all; returns it.
-
-    `videos/<split>/<class>/<group>.mp4`, `train.csv`, `val.csv`, `test.csv` (`path,label,group`) and `manifest.json`;
-    one clip a class and group. `progress` is told (clips done, clips in all). Raises `UsageError` where the folder
-    holds something else or a count is out of range, `ExpandError` where it cannot be written.
-    """
-    folder = Path(folder).absolute()
-    groups = {"train": train_groups, "val": val_groups, "test": test_groups}
-    _check_groups(groups)
-    _refuse_foreign(folder)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
-            fresh = Path(temporary) / folder.name
-            for split in groups:
-                for label in CLASSES:
-                    (fresh / "videos" / split / label).mkdir(parents=True)
-            entries = _render_clips(_clips(seed, groups), fresh, progress)
-            _write_lists(fresh, groups, entries)
-            _write_manifest(fresh, seed, groups, entries)
-            _replace(folder, fresh)
-    except OSError as error:
-        raise ExpandError(
-            f"cannot render clips to {folder}: {error}; free some space or name another folder"
-        ) from error
-    return folder
-
-
-# The cached copy ------------------------------------------------------------------------------------------------------
+    return groups
 
 
 def default_folder() -> Path:
@@ -658,16 +600,17 @@ def _is_whole(folder: Path, parameters: dict[str, Any]) -> bool:
     manifest = _read_manifest(folder)
     if any(manifest.get(name) != value for name, value in parameters.items()):
         return False
-    sizes = {entry["path"]: entry["bytes"] for entry in manifest["files"]}
+    files = [(folder / entry["path"], entry["bytes"]) for entry in manifest["files"]]
     lists = all((folder / f"{split}.csv").is_file() for split in parameters["groups"])
-    return lists and all(_size(folder / path) == size for path, size in sizes.items())
+    return lists and all(path.is_file() and path.stat().st_size == size for path, size in files)
 
 
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return None
+def _refuse_foreign(folder: Path) -> None:
+    """Only an empty folder, the default one or one with our manifest may be replaced: nothing else was made here."""
+    if not folder.exists() or folder == default_folder() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if _read_manifest(folder).get("kind") != KIND:
+        raise UsageError(f"{folder} exists and is not a rendered data set; remove it or name another folder")
 
 
 @contextmanager
@@ -685,6 +628,51 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def _render(folder: Path, seed: int, groups: dict[str, int], progress: Progress | None) -> None:
+    """Render beside `folder` and rename: it appears complete or not at all. The lock must be held."""
+    fresh, old = (folder.with_name(f".{folder.name}.{word}") for word in ("partial", "old"))
+    try:
+        for left in (fresh, old):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        for split in groups:
+            for label in CLASSES:
+                (fresh / "videos" / split / label).mkdir(parents=True)
+        entries = _render_clips(_clips(seed, groups), fresh, progress)
+        _write_lists(fresh, groups, entries)
+        _write_manifest(fresh, seed, groups, entries)
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(fresh, folder)
+    except OSError as error:
+        raise ExpandError(f"cannot render to {folder}: {error}; free some space or name another folder") from error
+    finally:
+        for left in (fresh, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def render_dataset(
+    folder: Path,
+    *,
+    seed: int = 0,
+    train_groups: int = 44,
+    val_groups: int = 16,
+    test_groups: int = 16,
+    progress: Progress | None = None,
+) -> Path:
+    """Render the data set to `folder`, in the place of a rendered one that is there; returns the folder.
+
+    It holds `videos/<split>/<class>/<group>.mp4`, `train.csv`, `val.csv`, `test.csv` (`path,label,group`) and
+    `manifest.json`: one clip a class and group. `progress` is told (clips done, clips in all). Raises `UsageError`
+    where the folder holds something else or a count is out of range, `ExpandError` where it cannot be written.
+    """
+    folder = Path(folder).absolute()
+    groups = _groups(train_groups, val_groups, test_groups)
+    _refuse_foreign(folder)
+    with _locked(folder):
+        _render(folder, seed, groups, progress)
+    return folder
+
+
 def ensure_rendered(
     folder: Path | None = None,
     progress: Progress | None = None,
@@ -700,20 +688,14 @@ def ensure_rendered(
     on a read-only disk. Raises what `render_dataset` raises.
     """
     folder = default_folder() if folder is None else Path(folder).absolute()
-    groups = {"train": train_groups, "val": val_groups, "test": test_groups}
+    groups = _groups(train_groups, val_groups, test_groups)
     parameters = _parameters(seed, groups)
     if _is_whole(folder, parameters):
         return folder
+    _refuse_foreign(folder)
     with _locked(folder):
         if not _is_whole(folder, parameters):
-            render_dataset(
-                folder,
-                seed=seed,
-                train_groups=train_groups,
-                val_groups=val_groups,
-                test_groups=test_groups,
-                progress=progress,
-            )
+            _render(folder, seed, groups, progress)
     return folder
 
 
@@ -727,6 +709,6 @@ def verify(folder: Path) -> list[str]:
         path = folder / entry["path"]
         if not path.is_file():
             problems.append(f"{entry['path']}: missing")
-        elif _checksum(path) != entry["sha256"]:
+        elif hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
             problems.append(f"{entry['path']}: its checksum differs from the manifest's")
     return problems

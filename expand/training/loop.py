@@ -17,6 +17,7 @@ from expand.errors import ExpandError
 from expand.space import Clip
 from expand.study import Recipe
 from expand.training import checkpoint
+from expand.training.depthwise import speed_up
 from expand.training.device import amp_dtype, autocast
 from expand.training.optim import learning_rate, sgd
 from expand.training.views import to_device, validate
@@ -54,6 +55,8 @@ def train(
     """
     layout = torch.contiguous_format if device.type == "mps" else torch.channels_last_3d
     network.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+    if device.type == "cpu":
+        speed_up(network)
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.p = recipe.dropout
@@ -100,9 +103,7 @@ def train(
             scaler.update()
             total, seen = total + value * len(labels), seen + len(labels)
         with autocast(device, wanted=recipe.mixed_precision):
-            metrics = validate(
-                network, validation, clips, views=recipe.views, batch_size=2 * recipe.batch_size, device=device
-            )
+            metrics = validate(network, validation, clips, recipe, device=device)
         curve.append({
             "epoch": epoch + 1, "loss": round(total / max(seen, 1), 6), "top1": metrics.top1, "val_loss": metrics.loss,
             "learning_rate": rate, "seconds": round(time.perf_counter() - began, 3),

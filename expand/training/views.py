@@ -10,6 +10,7 @@ from torch import nn
 
 from expand.data.loader import CentreClips, batches
 from expand.space import Clip
+from expand.study import Recipe
 from expand.trial import Metrics
 
 if TYPE_CHECKING:
@@ -18,14 +19,15 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def validate(
-    network: nn.Module, cache: ClipCache, clips: Sequence[Clip], *, views: int, batch_size: int, device: torch.device
+    network: nn.Module, cache: ClipCache, clips: Sequence[Clip], recipe: Recipe, *, device: torch.device
 ) -> Metrics:
     """Accuracy and loss over all videos of a cache. The network is left in training mode or not as it was."""
-    training = network.training
+    training, views = network.training, recipe.views
+    data = CentreClips(cache, clips, views, scale=recipe.scale_jitter[0])
     network.eval()
     scores = torch.zeros(len(cache), len(cache.classes))  # (videos, classes): sums of softmax over views
     seen = 0
-    for streams, labels in batches(CentreClips(cache, clips, views), batch_size):
+    for streams, labels in batches(data, 2 * recipe.batch_size, workers=recipe.loader_workers):
         logits = network(*(to_device(stream, device) for stream in streams))
         videos = torch.arange(seen, seen + len(labels)) // views
         scores.index_add_(0, videos, logits.float().softmax(1).cpu())

@@ -25,7 +25,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files hold one raw frame instead of a video: for what is about files and not about pictures."""
-    monkeypatch.setattr(rendered, "write_video", lambda path, frames: path.write_bytes(next(frames).tobytes()))
+    monkeypatch.setattr(rendered, "encode", lambda frames: next(frames).tobytes())
 
 
 def rows_of(folder: Path, split: str) -> list[dict[str, str]]:
@@ -197,11 +197,11 @@ def test_a_failed_rendering_leaves_what_was_there(tmp_path: Path, short: None, m
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(rendered, "write_video", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     with pytest.raises(ExpandError, match="No space left"):
         rendered.render_dataset(folder, **{**TINY, "seed": 4})
     assert checksums(folder) == before and rendered.verify(folder) == []
-    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".set.lock", "set"]
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:

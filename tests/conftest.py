@@ -1,0 +1,76 @@
+"""Small videos and small studies for tests. Everything derived from videos goes to a folder of this test session."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+STUDIES = ROOT / "tests" / "studies"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("EXPAND_CACHE")
+    os.environ["EXPAND_CACHE"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["EXPAND_CACHE"]
+    else:
+        os.environ["EXPAND_CACHE"] = before
+
+
+def write_video(path: Path, frames: np.ndarray, fps: int = 12) -> None:
+    """(T, H, W, 3) uint8 frames as MPEG-4."""
+    import av
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=fps)
+        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def moving_square(direction: int, seed: int, length: int = 12) -> np.ndarray:
+    """A bright square on noise that goes right (1), left (-1) or stays (0): (length, 24, 32, 3)."""
+    random = np.random.default_rng(seed)
+    frames = np.repeat(random.integers(0, 80, (1, 24, 32, 3), dtype=np.uint8), length, 0)
+    for step in range(length):
+        left = 12 + direction * (step - length // 2)
+        frames[step, 8:16, max(left, 0) : left + 8] = 230
+    return frames
+
+
+@pytest.fixture(scope="session")
+def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """root/split/class/*.avi: three classes told by motion, 8 training and 4 validation and 2 test clips each."""
+    root = tmp_path_factory.mktemp("squares")
+    for split, count, first in (("train", 8, 0), ("val", 4, 100), ("test", 2, 200)):
+        for name, direction in (("to the left", -1), ("to the right", 1), ("at rest", 0)):
+            for seed in range(first, first + count):
+                write_video(root / split / name / f"{seed}.avi", moving_square(direction, seed))
+    return root
+
+
+@pytest.fixture
+def expand(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command line in an empty folder: expand("run", ...) -> completed process."""
+
+    def call(*arguments: object, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "expand", *map(str, arguments)],
+            cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"} | environment,
+            capture_output=True, text=True, timeout=timeout,
+        )  # fmt: skip
+
+    return call

@@ -1,0 +1,207 @@
+"""Stepwise expansion on hand-made results: what it asks for, what it chooses, when it stops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+
+from expand.cost import count_macs
+from expand.errors import UsageError
+from expand.space import Architecture
+from expand.strategies.stepwise import Stepwise, ledger
+from expand.study import Budget, Study
+from expand.trial import Cost, Metrics, Suggestion, Trial, TrialState
+from search_spaces.x3d import X3DSpace
+
+SPACE = X3DSpace()
+_COUNTED: dict[Architecture, int] = {}
+
+
+def macs(architecture: Architecture) -> int:
+    if architecture not in _COUNTED:
+        with torch.device("meta"):
+            network = SPACE.build(architecture, 400)
+        _COUNTED[architecture] = count_macs(network, SPACE.inputs(architecture))
+    return _COUNTED[architecture]
+
+
+def trial(number: int, suggestion: Suggestion, top1: float | None, state: TrialState | None = None) -> Trial:
+    metrics = None if top1 is None else Metrics(top1, 1.0, 1.0, 1000, 1)
+    return Trial(
+        number, state or (TrialState.FAILED if top1 is None else TrialState.COMPLETE), suggestion,
+        Cost(macs(suggestion.architecture), 0, 0, 0, ()), metrics,
+    )  # fmt: skip
+
+
+Accuracy = Callable[[Suggestion], float | None]
+
+
+def search(study: Study, accuracy: Accuracy, most: int = 200) -> list[Trial]:
+    """Asks and answers until nothing more is asked for."""
+    trials: list[Trial] = []
+    while wanted := study.strategy.ask(study, trials, macs):
+        assert len(trials) < most
+        trials += [trial(len(trials) + i, suggestion, accuracy(suggestion)) for i, suggestion in enumerate(wanted)]
+    return trials
+
+
+def study(strategy: Stepwise | None = None, budget: Budget | None = None, **fields) -> Study:
+    return Study("test", SPACE, strategy or Stepwise(), budget=budget or Budget(steps=2), **fields)
+
+
+def favour(*choices: str) -> Accuracy:
+    """Step k's candidate along choices[k - 1] is the best."""
+    return lambda s: 0.1 + 0.05 * s.step + (0.04 if s.step and choices[s.step - 1] in s.axes else 0.0)
+
+
+PUBLISHED = (
+    "bottleneck", "frames", "resolution", "depth", "frames", "frames", "frames", "resolution", "resolution", "depth", "width",
+)  # fmt: skip
+
+
+def test_replaying_the_published_choices_gives_the_published_networks():
+    paper = study(
+        Stepwise(growth="paper", reach=0.89, overshoot=1.01), Budget(targets_gmacs=(0.6, 2.0, 5.0, 20.0, 40.0))
+    )
+    steps = ledger(search(paper, favour(*PUBLISHED)))
+    path = [s.entries[s.chosen] for s in steps if s.kind == "expand"]
+    assert [entry.macs for entry in path] == [
+        40_996_040, 80_209_520, 153_402_560, 303_559_712, 605_256_512, 1_208_650_112, 2_415_437_312, 4_732_468_736,
+        9_451_559_360, 18_367_710_176, 35_837_627_616,
+    ]  # fmt: skip
+    contracted = [s.entries[0] for s in steps if s.kind == "contract"]
+    assert [(entry.axes, entry.change, entry.macs) for entry in contracted] == [
+        (("frames",), "frames 16→13, stride 5→6", 1_962_892_112)
+    ]
+    reached = {s.entries[s.chosen].macs for s in steps}
+    assert {macs(SPACE.points[name]) for name in ("X2D", "XS", "S", "M", "L", "XL")} <= reached
+    assert all(1.839 <= entry.ratio <= 2.22 for s in steps if s.kind == "expand" for entry in s.entries)
+
+
+def test_the_replayed_networks_are_the_published_points_to_the_last_field():
+    paper = study(Stepwise(growth="paper", reach=0.89, overshoot=1.01), Budget(targets_gmacs=(0.6, 2.0, 5.0, 20.0, 40.0)))
+    trained = {t.architecture for t in search(paper, favour(*PUBLISHED))}
+    assert set(SPACE.points.values()) <= trained
+
+
+def test_the_first_step_has_five_distinct_candidates_and_starts_with_the_start():
+    wanted = Stepwise().ask(study(), [], macs)
+    assert [s.kind for s in wanted] == ["start"] + ["expand"] * 5
+    assert wanted[1].axes == ("frame_rate", "frames")
+    assert len({s.architecture for s in wanted}) == 6
+
+
+def test_later_steps_grow_each_axis_alone_to_about_twice_the_cost():
+    trials = search(study(), favour("frames", "depth"))
+    for entry_step in ledger(trials)[1:]:
+        base = entry_step.base
+        assert base is not None
+        for entry in entry_step.entries:
+            assert 1.9 < entry.ratio < 2.1
+            changed = {part.split()[0] for part in entry.change.split(", ")}
+            assert changed <= ({"frames", "stride"} if entry.axes[0] in ("frames", "frame_rate") else {entry.axes[0]})
+    assert len(ledger(trials)[2].entries) == 6
+
+
+def test_asking_is_a_pure_function_and_asks_for_what_is_missing_only():
+    plain = study()
+    trials = search(plain, favour("frames", "depth"))
+    for known in range(len(trials)):
+        wanted = {s.architecture for s in plain.strategy.ask(plain, trials[:known], macs)}
+        assert wanted == {s.architecture for s in plain.strategy.ask(plain, trials[:known], macs)}
+        assert not wanted & {t.architecture for t in trials[:known]}
+    assert plain.strategy.ask(plain, trials, macs) == []
+
+
+def test_it_waits_for_every_candidate_of_a_step():
+    plain = study()
+    first = [trial(i, s, 0.5) for i, s in enumerate(plain.strategy.ask(plain, [], macs))]
+    running = replace(first[3], state=TrialState.RUNNING, metrics=None)
+    assert plain.strategy.ask(plain, [*first[:3], running, *first[4:]], macs) == []
+    assert plain.strategy.ask(plain, first, macs) != []
+
+
+def test_failed_infeasible_and_early_stopped_candidates_are_passed_over():
+    def outcome(s: Suggestion) -> float | None:
+        return None if "frames" in s.axes else favour("frames", "depth")(s)
+
+    steps = ledger(search(study(), outcome))
+    assert all("frames" not in s.entries[s.chosen].axes for s in steps if s.kind == "expand")
+    assert len(steps) == 3
+
+
+def test_a_brilliant_early_stopped_candidate_is_not_chosen():
+    plain = study()
+    trials = [trial(i, s, 0.5 - i / 100) for i, s in enumerate(plain.strategy.ask(plain, [], macs))]
+    trials[4] = replace(trials[4], state=TrialState.PRUNED, metrics=Metrics(0.99, 1, 0, 1000, 1))
+    step = ledger(trials)[1]
+    assert step.entries[3].top1 is None and step.chosen == 0
+
+
+def test_it_ends_where_no_candidate_of_a_step_completes():
+    trials = search(study(), lambda s: None if s.step == 1 else 0.5)
+    assert len(trials) == 6
+    assert "no candidate completed" in ledger(trials)[1].why
+
+
+def test_of_equals_the_cheaper_one():
+    steps = ledger(search(study(budget=Budget(steps=1)), lambda s: 0.5))
+    step = steps[1]
+    assert step.entries[step.chosen].macs == min(entry.macs for entry in step.entries)
+
+
+def test_contraction_shrinks_only_the_last_axis_to_the_target():
+    target = 0.066
+    trials = search(study(budget=Budget(targets_gmacs=(target,))), favour("bottleneck", "resolution"))
+    last = ledger(trials)[-1]
+    assert last.kind == "contract" and last.entries[0].axes == ("resolution",)
+    contracted = trials[-1].architecture
+    grown = next(t for t in trials if t.suggestion.step == 2 and t.suggestion.axes == ("resolution",)).architecture
+    assert {k for k, v in contracted.values if grown[k] != v} == {"resolution"}
+    assert macs(contracted) <= target * 1e9 < macs(SPACE.architecture(**contracted.as_dict() | {"resolution": contracted["resolution"] + 4}))
+
+
+def test_several_seeds_are_averaged_and_their_spread_is_said():
+    def accuracy(s: Suggestion) -> float:
+        return {0: 0.5, 1: 0.6}[s.seed] + (0.1 if "depth" in s.axes else 0)
+
+    trials = search(study(seeds=(0, 1), budget=Budget(steps=1)), accuracy)
+    assert len(trials) == 12
+    best = ledger(trials)[1].entries[ledger(trials)[1].chosen]
+    assert best.axes == ("depth",) and best.top1 == pytest.approx(0.65)
+    assert best.spread == pytest.approx(0.0707, abs=1e-4) and len(best.trial_numbers) == 2
+
+
+def test_the_ledger_says_whether_a_margin_is_noise():
+    close = ledger(search(study(budget=Budget(steps=1)), lambda s: 0.5 + 0.001 * ("depth" in s.axes)))[1]
+    clear = ledger(search(study(budget=Budget(steps=1)), lambda s: 0.5 + 0.3 * ("depth" in s.axes)))[1]
+    assert "within noise" in close.why and "beyond noise" in clear.why
+
+
+@pytest.mark.parametrize(
+    ("strategy", "budget", "words"),
+    [
+        (Stepwise(), Budget(targets_gmacs=(0.02,)), "not above the start's cost"),
+        (Stepwise(), Budget(), "never end"),
+        (Stepwise(axes=("framse",)), Budget(steps=1), "did you mean 'frames'"),
+        (Stepwise(growth="fast"), Budget(steps=1), "solved, paper"),
+        (Stepwise(factor=1.0), Budget(steps=1), "above 1"),
+        (Stepwise(), Budget(targets_gmacs=(5, 2)), "must rise"),
+    ],
+)
+def test_what_cannot_be_searched_is_said(strategy: Stepwise, budget: Budget, words: str):
+    with pytest.raises(UsageError, match=words):
+        strategy.ask(study(strategy, budget), [], macs)
+
+
+def test_an_axis_at_its_end_is_left_out_and_named():
+    short = Study("test", X3DSpace(stride=2, frames=2, longest_clip=4), Stepwise(), budget=Budget(steps=1))
+    wanted: Sequence[Suggestion] = short.strategy.ask(short, [], macs)
+    grown = [s for s in wanted if s.kind == "expand"]
+    assert grown and all(s.architecture["frames"] <= 4 for s in grown)
+    full = Study("test", X3DSpace(stride=1, frames=4, longest_clip=4), Stepwise(), budget=Budget(steps=1))
+    wanted = full.strategy.ask(full, [], macs)
+    assert all("frames" not in s.axes for s in wanted) and "frames (at its end)" in wanted[-1].reason
