@@ -1,0 +1,41 @@
+# make run: installs into .venv and runs the main job. make test: installs and runs the tests.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test test-all lint format bench wheel clean
+
+run: .venv/installed
+	$(BIN)/expand run x3d_stepwise
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+test-all: .venv/installed
+	$(BIN)/python -m pytest -m "heavy or not heavy"
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/training_step.py
+
+wheel: .venv/installed
+	$(BIN)/python -m build --wheel
+
+# torch first and alone: its pin also keeps other packages from asking for another build of it.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,195 @@
+"""Whole searches on tiny clips: in this process, through Ray, killed, faulty, resumed. Everything goes through the command
+line, as a user's would."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import ROOT, STUDIES
+
+TINY, FAULTY = STUDIES / "tiny.py", STUDIES / "faulty.py"
+
+
+def outcome(expand, run: Path) -> list[tuple]:
+    """What a run found, without times."""
+    status = json.loads(expand("status", run, "--json").stdout)
+    return [
+        (t["number"], t["state"], t["step"], tuple(t["axes"]), tuple(t["architecture"].items()), t["macs"], t["top1"])
+        for t in status["trials"]
+    ]
+
+
+def test_a_search_in_this_process_from_start_to_export(expand, squares, tmp_path):
+    done = expand("run", TINY, "--data", squares, "--workers", 0, "--out", "run")
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "Pareto front of tiny" in done.stdout and "chosen" in done.stdout and "MACs" in done.stdout
+    trials = outcome(expand, tmp_path / "run")
+    assert [t[1] for t in trials] == ["complete"] * len(trials) and {t[2] for t in trials} == {0, 1, 2}
+    for name in ("front.csv", "trials.csv", "front.png", "front.svg", "ledger.md", "ledger.json"):
+        assert (tmp_path / "run" / "report" / name).stat().st_size > 0
+    assert not list((tmp_path / "run" / "checkpoints").rglob("*.pt"))
+
+    again = expand("run", TINY, "--data", squares, "--workers", 0, "--out", "run")
+    assert again.returncode == 0 and "epoch 1/" not in again.stdout
+    assert outcome(expand, tmp_path / "run") == trials
+
+    taken = expand("export", "run", "--best", "top1", "--to", "network")
+    assert taken.returncode == 0, taken.stderr
+    about = json.loads((tmp_path / "network" / "architecture.json").read_text())
+    assert about["accuracy"]["validation_top1"] == max(t[6] for t in trials)
+    assert about["accuracy"]["test_clips"] == 6 and about["classes"] == ["at rest", "to the left", "to the right"]
+    assert about["cost"]["macs"] in [t[5] for t in trials]
+    cheapest = min(t[5] for t in trials)
+    under = expand("export", "run", "--under", f"gmacs={(cheapest + 1) / 1e9}", "--to", "small")
+    assert under.returncode == 0, under.stderr
+    assert json.loads((tmp_path / "small" / "architecture.json").read_text())["cost"]["macs"] == cheapest
+    for wrong, words in (
+        (("--under", "gmacs=0.0000001"), "no complete trial"), (("--trial", "99"), "trial 99"), ((), "say which"),
+        (("--best", "top9"), "top1"), (("--under", "gmac=1"), "did you mean 'gmacs'"),
+    ):  # fmt: skip
+        refused = expand("export", "run", *wrong, "--to", "nowhere")
+        assert refused.returncode == 2 and words in refused.stderr and not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.ray
+def test_ray_finds_the_same_and_a_killed_worker_goes_on_from_its_checkpoint(expand, squares, tmp_path):
+    """The same search without Ray and with it, where one worker is killed with -9 in its second epoch."""
+    fault = {"EXPAND_TEST_FAULT": "kill-once", "EXPAND_TEST_FLAG": str(tmp_path / "flag")}
+    done = expand("run", FAULTY, "--data", squares, "--workers", 2, "--out", "ray", "--set", "recipe.epochs=3", timeout=200, **fault)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert (tmp_path / "flag").exists()
+    status = json.loads(expand("status", tmp_path / "ray", "--json").stdout)
+    assert [t["state"] for t in status["trials"]] == ["complete"] * 3
+    attempts = {t["number"]: t["attempts"] for t in status["trials"]}
+    killed = next(t for t in status["trials"] if t["architecture"]["frames"] == 4)
+    assert attempts[killed["number"]] == 2 and sum(attempts.values()) == 4
+    assert killed["epochs_done"] == 3
+    plain = expand("run", FAULTY, "--data", squares, "--workers", 0, "--out", "plain", "--set", "recipe.epochs=3", **fault)
+    assert plain.returncode == 0, plain.stderr
+    # Workers have one thread here and this process two, which may round differently: the searches agree, not the last digit.
+    assert [t[:6] for t in outcome(expand, tmp_path / "ray")] == [t[:6] for t in outcome(expand, tmp_path / "plain")]
+
+
+@pytest.mark.ray
+def test_a_worker_that_always_dies_fails_its_trial_only(expand, squares, tmp_path):
+    fault = {"EXPAND_TEST_FAULT": "kill-always", "EXPAND_TEST_FLAG": str(tmp_path / "flag")}
+    done = expand(
+        "run", FAULTY, "--data", squares, "--workers", 2, "--out", "run", "--set", "recipe.epochs=3", "--set",
+        "budget.attempts=2", timeout=200, **fault,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    states = {(t[1], dict(t[4])["frames"]) for t in outcome(expand, tmp_path / "run")}
+    assert ("failed", 4) in states and ("complete", 2) in states
+    status = json.loads(expand("status", tmp_path / "run", "--json").stdout)
+    assert any("died 2 times" in t["error"] for t in status["trials"])
+
+
+@pytest.mark.parametrize(("fault", "words"), [("raise", "ArithmeticError: a fault in the model"), ("nan", "non-finite loss")])
+def test_a_faulty_candidate_fails_and_the_search_goes_on(expand, squares, tmp_path, fault, words):
+    done = expand(
+        "run", FAULTY, "--data", squares, "--workers", 0, "--out", "run", EXPAND_TEST_FAULT=fault, EXPAND_TEST_FLAG="-"
+    )
+    assert done.returncode == 0, done.stderr
+    status = json.loads(expand("status", "run", "--json").stdout)["trials"]
+    assert sorted(t["state"] for t in status) == ["complete", "complete", "failed"]
+    assert words in next(t["error"] for t in status if t["state"] == "failed")
+
+
+def start(squares, folder: Path, *extra: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "expand", "run", str(TINY), "--data", str(squares), "--out", "run", *extra],
+        cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def wait_for_line(process: subprocess.Popen, words: str) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if words in line:
+            return
+    raise AssertionError(f"no '{words}': {process.stderr.read() if process.stderr else ''}")
+
+
+def test_a_search_killed_with_9_and_run_again_ends_as_an_unbroken_one(expand, squares, tmp_path):
+    whole = expand("run", TINY, "--data", squares, "--workers", 0, "--out", "whole")
+    assert whole.returncode == 0, whole.stderr
+    for words in ("trial 1 epoch 1/2", "trial 3 queued"):
+        process = start(squares, tmp_path, "--workers", "0")
+        wait_for_line(process, words)
+        process.kill()
+        process.wait(timeout=20)
+    before = outcome(expand, tmp_path / "run")
+    assert any(t[1] == "running" for t in before) and any(t[1] == "complete" for t in before)
+    resumed = expand("run", TINY, "--data", squares, "--workers", 0, "--out", "run")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "taken up again" in resumed.stdout
+    assert outcome(expand, tmp_path / "run") == outcome(expand, tmp_path / "whole")
+    fronts = [(tmp_path / name / "report" / "front.csv").read_text() for name in ("run", "whole")]
+    assert fronts[0] == fronts[1]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_marks_what_is_in_flight_and_says_how_to_go_on(expand, squares, tmp_path, number, code):
+    process = start(squares, tmp_path, "--workers", "0", "--set", "recipe.epochs=40")
+    wait_for_line(process, "trial 0 epoch 1/")
+    second = expand("run", TINY, "--data", squares, "--workers", 0, "--out", "run", "--set", "recipe.epochs=40")
+    assert second.returncode == 2 and f"pid {process.pid}" in second.stderr
+    process.send_signal(number)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == code and "run the same command again" in error
+    report = expand("report", "run")
+    assert report.returncode == 0 and (tmp_path / "run" / "report" / "trials.csv").exists()
+    assert "interrupted" in expand("status", "run").stdout
+
+
+@pytest.mark.ray
+def test_a_driver_killed_with_9_leaves_no_worker_behind(squares, tmp_path):
+    process = start(squares, tmp_path, "--workers", "2", "--set", "recipe.epochs=200")
+    wait_for_line(process, "epoch 1/200")
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) > 3
+    process.kill()
+    process.wait(timeout=20)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        left = [c for c in children if c.is_running() and c.status() != psutil.STATUS_ZOMBIE]
+        busy = [c for c in left if not {"dashboard", "agent"} & set(" ".join(c.cmdline()).replace("/", " ").replace("_", " ").split())]
+        if not busy:
+            break
+        time.sleep(0.3)
+    for child in left:  # Ray's small agents stay for minutes
+        child.kill()
+    assert not busy, [c.cmdline() for c in busy]
+
+
+def test_a_limit_makes_candidates_infeasible_and_untrained(expand, squares, tmp_path):
+    first = expand("run", TINY, "--data", squares, "--workers", 0, "--out", "run", "--set", "objectives.gmacs.limit=0.00025")
+    assert first.returncode == 0, first.stderr
+    trials = json.loads(expand("status", "run", "--json").stdout)["trials"]
+    over = [t for t in trials if t["state"] == "infeasible"]
+    assert over and all(t["macs"] > 250_000 and t["epochs_done"] == 0 for t in over)
+    assert all(t["macs"] <= 250_000 for t in trials if t["state"] == "complete")
+
+
+def test_a_changed_study_or_changed_data_is_refused_with_the_difference(expand, squares, tmp_path):
+    import shutil
+
+    data = tmp_path / "videos"
+    shutil.copytree(squares, data)
+    settings = ("--data", data, "--workers", 0, "--out", "run", "--set", "budget.steps=0")
+    assert expand("run", TINY, *settings).returncode == 0
+    changed = expand("run", TINY, *settings, "--set", "recipe.epochs=5")
+    assert changed.returncode == 2 and "recipe.epochs: 2 in the run, 5 now" in changed.stderr
+    (data / "val" / "at rest" / "100.avi").rename(data / "val" / "to the left" / "moved.avi")
+    moved = expand("run", TINY, *settings)
+    assert moved.returncode == 2 and "data:" in moved.stderr and "1 video added" in moved.stderr
+    assert [t[1] for t in outcome(expand, tmp_path / "run")] == ["complete"]
+    assert expand("run", TINY, *settings, "--force").returncode == 0

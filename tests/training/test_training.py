@@ -1,0 +1,234 @@
+"""Training: schedule, crops, labels under a flip, determinism, resuming, and honest failure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from expand.data.augment import centre_crop, mirrored_labels, random_crop
+from expand.data.cache import ClipCache, prepare
+from expand.data.formats import read_source
+from expand.data.loader import TrainingClips, batches
+from expand.data.sampling import frame_indices, random_start, uniform_start
+from expand.evaluate import Job, evaluate
+from expand.space import Clip
+from expand.study import Recipe
+from expand.training import checkpoint
+from expand.training.depthwise import ChannelwiseConv3d, speed_up
+from expand.training.optim import learning_rate, sgd
+from expand.training.views import validate
+from search_spaces.x3d import X3D, X3DSpace
+
+RECIPE = Recipe(epochs=3, batch_size=8, views=1)
+SPACE = X3DSpace(frames=2, stride=2, resolution=16, width=0.2, depth=0.2)
+
+
+@pytest.fixture(scope="module")
+def caches(squares):
+    return tuple(map(str, prepare(read_source(squares), side=24)))
+
+
+def job(caches, folder, **changes) -> Job:
+    plain = Job(
+        0, SPACE, SPACE.start, RECIPE, RECIPE.epochs, 0, *caches, str(folder / "c" / "last.pt"),
+        str(folder / "w" / "model.safetensors"), 1,
+    )  # fmt: skip
+    return replace(plain, **changes)
+
+
+def test_the_schedule_is_a_line_then_half_a_cosine():
+    recipe = Recipe(epochs=10, learning_rate=1.0, warmup_epochs=2, warmup_learning_rate=0.1)
+    assert learning_rate(recipe, 0) == pytest.approx(0.1)
+    assert learning_rate(recipe, 1) == pytest.approx((0.1 + learning_rate(recipe, 2)) / 2)
+    assert learning_rate(recipe, 5) == pytest.approx(0.5)
+    assert learning_rate(recipe, 10) == pytest.approx(0.0)
+
+
+def test_norms_and_biases_are_not_decayed():
+    network = SPACE.build(SPACE.start, 3)
+    decayed, others = sgd(network, RECIPE).param_groups
+    assert decayed["weight_decay"] == RECIPE.weight_decay and others["weight_decay"] == 0
+    assert all(p.ndim > 1 for p in decayed["params"]) and all(p.ndim == 1 for p in others["params"])
+    assert len(decayed["params"]) + len(others["params"]) == len(list(network.parameters()))
+    assert decayed["nesterov"]
+
+
+def test_clips_lie_within_the_video_and_hold_its_last_frame():
+    clip = Clip(4, 6, 16, 16)
+    assert random_start(32, clip, 0.0) == 0 and random_start(32, clip, 0.9999) == 32 - 19
+    assert frame_indices(32, clip, 13) == [13, 19, 25, 31]
+    assert frame_indices(12, clip, 0) == [0, 6, 11, 11]
+    assert [uniform_start(39, clip, view, 2) for view in range(2)] == [5, 15]
+    assert uniform_start(32, clip, 0, 1) == 6
+
+
+def test_the_crop_is_the_same_in_every_frame():
+    frames = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (1, 30, 40, 3), dtype=np.uint8)).repeat(3, 1, 1, 1)
+    out = random_crop(frames, 16, (1.1, 1.5), torch.Generator().manual_seed(0))
+    assert out.shape == (3, 3, 16, 16) and torch.equal(out[:, 0], out[:, 1]) and torch.equal(out[:, 0], out[:, 2])
+    other = random_crop(frames, 16, (1.1, 1.5), torch.Generator().manual_seed(1))
+    assert not torch.equal(out, other)
+    assert torch.equal(centre_crop(frames, 30), frames[:, :, 5:35].permute(3, 0, 1, 2).float())
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels", "alone"),
+    [
+        (("step left", "step right", "wave"), [1, 0, 2], []),
+        (("TurnLeft", "wave", "TurnRight"), [2, 1, 0], []),
+        (("raise", "lower"), [0, 1], []),
+        (("leftover", "copyright"), [0, 1], []),
+        (("turn_left", "wave"), None, ["turn_left"]),
+    ],
+)
+def test_a_flip_swaps_left_and_right_classes(classes, labels, alone):
+    assert mirrored_labels(classes) == (labels, alone)
+
+
+def test_flipped_clips_change_their_label(caches):
+    cache = ClipCache(caches[0])
+    assert cache.classes == ("at rest", "to the left", "to the right")
+    swapped = 0
+    for epoch in range(4):
+        data = TrainingClips(cache, SPACE.inputs(SPACE.start), RECIPE, seed=0, epoch=epoch)
+        for index in range(len(data)):
+            label, true = data[index][1], int(cache.labels[index])
+            assert label in (true, {0: 0, 1: 2, 2: 1}[true])
+            swapped += label != true
+    assert 10 < swapped < 54  # of 64 clips with a side
+
+
+def test_loader_processes_change_nothing(caches):
+    data = TrainingClips(ClipCache(caches[0]), SPACE.inputs(SPACE.start), RECIPE, seed=3, epoch=1)
+    here, there = (list(batches(data, 8, shuffle_seed=5, workers=workers)) for workers in (0, 2))
+    for (a, la), (b, lb) in zip(here, there, strict=True):
+        assert torch.equal(a[0], b[0]) and torch.equal(la, lb)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "size"),
+    [((3, 3, 3), (1, 2, 2), (4, 13, 12)), ((5, 1, 1), (1, 1, 1), (4, 7, 7)), ((3, 3, 3), (1, 1, 1), (1, 6, 6)), ((3, 3, 3), (2, 2, 2), (5, 9, 8))],
+)
+def test_the_fast_channelwise_gradient_is_torchs(kernel, stride, size):
+    torch.manual_seed(0)
+    plain = nn.Conv3d(6, 6, kernel, stride=stride, padding=tuple(k // 2 for k in kernel), groups=6, bias=False).double()
+    x = torch.randn(2, 6, *size, dtype=torch.double)
+    a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+    out = plain(a)
+    gradient = torch.randn_like(out)
+    out.backward(gradient)
+    expected, plain.weight.grad = plain.weight.grad, None
+    fast = ChannelwiseConv3d(plain)(b)
+    fast.backward(gradient)
+    assert torch.allclose(fast, out) and torch.allclose(a.grad, b.grad) and torch.allclose(expected, plain.weight.grad)
+
+
+def test_speeding_up_keeps_keys_and_outputs():
+    network = X3D((8, 8, 8, 8), (16, 16, 16, 16), (1, 1, 1, 1), 3).eval()
+    clip, keys = torch.rand(2, 3, 2, 16, 16), list(network.state_dict())
+    before = network(clip)
+    speed_up(network)
+    assert sum(isinstance(m, ChannelwiseConv3d) for m in network.modules()) == 5
+    assert list(network.state_dict()) == keys and torch.equal(network(clip), before)
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(caches, tmp_path):
+    results = [evaluate(job(caches, tmp_path / str(i), seed=seed), lambda e: None) for i, seed in enumerate((0, 0, 1))]
+    losses = [[entry["loss"] for entry in result["curve"]] for result in results]
+    assert losses[0] == losses[1] != losses[2]
+    assert results[0]["metrics"] == results[1]["metrics"]
+
+
+def test_it_learns_what_only_motion_tells(caches, tmp_path):
+    space = replace(SPACE, frames=4, stride=2, width=0.4)
+    recipe = replace(RECIPE, epochs=16, learning_rate=0.1)
+    result = evaluate(job(caches, tmp_path, space=space, architecture=space.start, recipe=recipe, epochs=16), lambda e: None)
+    assert result["status"] == "complete" and result["metrics"]["top1"] > 0.6, result
+
+
+def test_an_interrupted_training_goes_on_to_the_same_numbers(caches, tmp_path):
+    class Interrupt(BaseException):
+        pass
+
+    def stop(entry):
+        if entry["epoch"] == 2:
+            raise Interrupt
+
+    whole = evaluate(job(caches, tmp_path / "a"), lambda e: None)
+    with pytest.raises(Interrupt):
+        evaluate(job(caches, tmp_path / "b"), stop)
+    seen = []
+    rest = evaluate(job(caches, tmp_path / "b"), seen.append)
+    assert [entry["epoch"] for entry in seen] == [3] and rest["attempts"] == 2
+    assert [e["loss"] for e in rest["curve"]] == [e["loss"] for e in whole["curve"]]
+    assert rest["metrics"] == whole["metrics"]
+    a, b = ((tmp_path / n / "w" / "model.safetensors").read_bytes() for n in "ab")
+    assert a == b
+
+
+def test_a_loss_that_is_no_number_fails_with_its_step(caches, tmp_path):
+    recipe = replace(RECIPE, learning_rate=1e30, warmup_epochs=0, clip_gradient_norm=None)
+    result = evaluate(job(caches, tmp_path, recipe=recipe), lambda e: None)
+    assert result["status"] == "failed" and "non-finite loss" in result["error"] and "epoch" in result["error"]
+
+
+def test_validation_scores_every_video_once_by_its_views(caches):
+    cache = ClipCache(caches[1])
+
+    class Brightness(nn.Module):  # always answers class 1
+        def forward(self, x):
+            return torch.tensor([[0.0, 5.0, 0.0]]).repeat(len(x), 1)
+
+    for views in (1, 3):
+        metrics = validate(Brightness(), cache, SPACE.inputs(SPACE.start), replace(RECIPE, views=views), device=torch.device("cpu"))
+        assert metrics.top1 == pytest.approx(1 / 3, abs=1e-5) and metrics.clips == 12 and metrics.views == views
+        assert metrics.standard_error == pytest.approx((2 / 9 / 12) ** 0.5, abs=1e-5)
+
+
+# --- checkpoints -------------------------------------------------------------------------------------------------------
+
+
+def test_a_flipped_bit_is_noticed_and_the_one_before_is_used(tmp_path):
+    path = tmp_path / "last.pt"
+    checkpoint.save(path, {"epoch": 1, "w": torch.arange(1000.0)})
+    checkpoint.save(path, {"epoch": 2, "w": torch.arange(1000.0)})
+    assert checkpoint.load(path)["epoch"] == 2
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(checkpoint.DamagedCheckpoint, match="SHA-256"):
+        checkpoint.load(path)
+    state, problem = checkpoint.load_latest(path)
+    assert state["epoch"] == 1 and "SHA-256" in problem
+    path.with_name("last.pt.previous").write_bytes(b"short")
+    assert checkpoint.load_latest(path)[0] is None
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    checkpoint.write_atomically(path, b"old")
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError):
+        checkpoint.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_malicious_checkpoint_is_refused_unexecuted(tmp_path):
+    import hashlib
+    import io
+
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "touched"), "w"))
+
+    buffer = io.BytesIO()
+    torch.save({"network": Evil()}, buffer)
+    content = buffer.getvalue()
+    (tmp_path / "last.pt").write_bytes(hashlib.sha256(content).digest() + content)
+    with pytest.raises(Exception, match="[Uu]nsupported|WeightsUnpickler|weights_only"):
+        checkpoint.load(tmp_path / "last.pt")
+    assert not (tmp_path / "touched").exists()
