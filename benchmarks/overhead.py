@@ -27,7 +27,9 @@ def main() -> None:
         warm = [f"recipe.epochs={options.epochs}", "budget.steps=0"]
         search(Path(folder) / "warm", 0, warm)  # renders and decodes
         began = time.perf_counter()
-        search(Path(folder) / "run", options.workers, [f"recipe.epochs={options.epochs}", f"budget.steps={options.steps}"])
+        search(
+            Path(folder) / "run", options.workers, [f"recipe.epochs={options.epochs}", f"budget.steps={options.steps}"]
+        )
         wall = time.perf_counter() - began
         text = subprocess.run(
             [sys.executable, "-m", "expand", "status", str(Path(folder) / "run"), "--json"],

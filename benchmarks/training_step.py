@@ -36,7 +36,11 @@ def main() -> None:
         figures[name] = step_times(values, options.batch if name != "XS" else 4)
         print(name, figures[name])
     ratios = {name: round(times["contiguous"] / times["ours"], 2) for name, times in figures.items()}
-    print(json.dumps({"benchmark": "training_step", "unit": "ms a clip", "figures": figures, "contiguous_over_ours": ratios}))
+    print(
+        json.dumps(
+            {"benchmark": "training_step", "unit": "ms a clip", "figures": figures, "contiguous_over_ours": ratios}
+        )
+    )
 
 
 def step_times(values: dict, batch: int, repeats: int = 7) -> dict[str, float]:

@@ -59,7 +59,9 @@ def list_(as_json: Json = False) -> None:
 @app.command()
 def cost(
     space: Annotated[str, typer.Argument(help="A search space: one of ours, a dotted name or a file.")],
-    values: Annotated[list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Such as frames=6 width=1.3.")] = None,
+    values: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Such as frames=6 width=1.3.")
+    ] = None,
     point: Annotated[str | None, typer.Option(help="A published network by name, such as XL.")] = None,
     classes: Annotated[int, typer.Option(min=1, help="Classes of the last layer.")] = 400,
     as_json: Json = False,
@@ -78,9 +80,15 @@ def run(
     workers: Annotated[int | None, typer.Option(help="Trials at once; 0 trains in this process without Ray.")] = None,
     gpus_per_trial: Annotated[float | None, typer.Option(help="Such as 0.25: four trials share a GPU.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="The training seed, instead of the study's.")] = None,
-    scale: Annotated[str, typer.Option(help="demo: minutes on two cores; paper: the published recipe and regime.")] = "demo",
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any field of the study.")] = None,
-    address: Annotated[str | None, typer.Option(help="A running Ray cluster ('auto' finds one); private without it.")] = None,
+    scale: Annotated[
+        str, typer.Option(help="demo: minutes on two cores; paper: the published recipe and regime.")
+    ] = "demo",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any field of the study.")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="A running Ray cluster ('auto' finds one); private without it.")
+    ] = None,
     storage: Annotated[str | None, typer.Option(help="An Optuna storage URL instead of SQLite in the run.")] = None,
     force: Annotated[bool, typer.Option(help="Resume although the study or the data have changed.")] = False,
 ) -> None:
@@ -153,13 +161,15 @@ def report(
 def export(
     run: Run,
     to: Annotated[Path, typer.Option(help="The folder to write.")],
-    under: Annotated[str | None, typer.Option(metavar="COST=X", help="The best within a cost, such as gmacs=0.01.")] = None,
+    under: Annotated[
+        str | None, typer.Option(metavar="COST=X", help="The best within a cost, such as gmacs=0.01.")
+    ] = None,
     trial: Annotated[int | None, typer.Option(help="This trial.")] = None,
     best: Annotated[str | None, typer.Option(help="The best by an objective, such as top1.")] = None,
     test: Annotated[bool, typer.Option(help="Score the test split, once, and write it down.")] = True,
 ) -> None:
     """Take a network away: a folder with source, weights and facts that needs only torch."""
-    from expand.takeaway import take_away
+    from expand.export.takeaway import take_away
 
     take_away(run, to, under=under, trial=trial, best=best, test=test)
 
@@ -177,7 +187,9 @@ def data_render(
 
 @data_app.command("check")
 def data_check(
-    source: Annotated[str | None, typer.Argument(help="A folder or list of videos; the default clips without it.")] = None,
+    source: Annotated[
+        str | None, typer.Argument(help="A folder or list of videos; the default clips without it.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Decode every video and list what is wrong: damaged, too short, leaking from split to split."""
@@ -206,8 +218,8 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     _: Any = version
-
-

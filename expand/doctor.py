@@ -35,7 +35,9 @@ def show(*, as_json: bool) -> bool:
         console = Console()
         styles = {"ok": "green", "note": "yellow", "fault": "red"}
         for finding in findings:
-            console.print(f"[{styles[finding.level]}]{finding.level:>5}[/]  {finding.what}: {finding.detail}", highlight=False)
+            console.print(
+                f"[{styles[finding.level]}]{finding.level:>5}[/]  {finding.what}: {finding.detail}", highlight=False
+            )
     return all(finding.level != "fault" for finding in findings)
 
 
@@ -49,7 +51,9 @@ def examine() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    yield Finding("python", "ok" if sys.version_info >= (3, 11) else "fault", sys.version.split()[0] + " (3.11 or newer)")
+    yield Finding(
+        "python", "ok" if sys.version_info >= (3, 11) else "fault", sys.version.split()[0] + " (3.11 or newer)"
+    )
     for name in PACKAGES:
         try:
             yield Finding(name, "ok", version(name))
@@ -76,7 +80,9 @@ def _video() -> Iterator[Finding]:
 
     h264 = "libx264" in av.codecs_available
     yield Finding("decoder", "ok", f"PyAV {av.__version__}")
-    yield Finding("encoder", "ok" if h264 else "note", "H.264" if h264 else "no H.264: the default clips will be MPEG-4")
+    yield Finding(
+        "encoder", "ok" if h264 else "note", "H.264" if h264 else "no H.264: the default clips will be MPEG-4"
+    )
 
 
 def _places() -> Iterator[Finding]:

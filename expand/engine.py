@@ -73,7 +73,9 @@ class Search:
         """Counts and records one suggestion; no number comes back if it ends right there."""
         space = self.study.space
         try:
-            cost = count_cost(space.build(suggestion.architecture, self.num_classes), space.inputs(suggestion.architecture))
+            cost = count_cost(
+                space.build(suggestion.architecture, self.num_classes), space.inputs(suggestion.architecture)
+            )
         except Exception as error:  # the candidate's own fault: it fails, the search goes on
             number = self.record.open_trial(suggestion, Cost(self.macs(suggestion.architecture), 0, 0, 0, ()), space)
             self.record.fail(number, f"{type(error).__name__}: {error}")

@@ -85,7 +85,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ExpandError):
         return str(error)
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return f"out of memory ({str(error).splitlines()[0] if str(error) else type(error).__name__}); try a smaller recipe.batch_size"
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return f"out of memory ({first}); try a smaller recipe.batch_size"
     return f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}"
 
 

@@ -87,11 +87,19 @@ def _cost_row(space: SearchSpace, architecture: Architecture, classes: int, poin
 
 def _cost_table(space: SearchSpace, rows: Sequence[dict[str, Any]]) -> None:
     table = Table(title=f"{space.name}, {rows[0]['classes']} classes", title_justify="left")
-    for name in ("point", "architecture", "clip (C,T,H,W)", "multiply-adds", "parameters", "without bias, norm", "activations"):
+    for name in (
+        "point",
+        "architecture",
+        "clip (C,T,H,W)",
+        "multiply-adds",
+        "parameters",
+        "without bias, norm",
+        "activations",
+    ):
         table.add_column(name, justify="left" if name in ("point", "architecture") else "right", overflow="fold")
     for row in rows:
         table.add_row(
-            row["point"] or "", " ".join(f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in row["architecture"].items()),
+            row["point"] or "", str(Architecture(space.name, tuple(row["architecture"].items()))),
             " + ".join("x".join(map(str, shape)) for shape in row["input"]), f"{row['macs']:,}", f"{row['params']:,}",
             f"{row['params_published']:,}", f"{row['activations']:,}",
         )  # fmt: skip

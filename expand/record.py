@@ -1,10 +1,10 @@
 """The run directory and its Optuna study: the one record of what happened. One writer, the driver.
 
-    study.json          what was asked for, whole, and what the data were
-    environment.json    what it first ran on
-    optuna.db           every trial (or another Optuna storage, by its URL)
-    checkpoints/N/      training state of trial N while it is not finished
-    artifacts/N/        model.safetensors of trial N once it is
+study.json          what was asked for, whole, and what the data were
+environment.json    what it first ran on
+optuna.db           every trial (or another Optuna storage, by its URL)
+checkpoints/N/      training state of trial N while it is not finished
+artifacts/N/        model.safetensors of trial N once it is
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import socket
 import sqlite3
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class Record:
     folder: Path
     facts: dict[str, Any]  # study.json
     _study: optuna.Study
+    _ids: dict[int, int] = field(default_factory=dict)
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -71,10 +72,13 @@ class Record:
             return tuple(_to_trial(frozen) for frozen in self._study.get_trials(deepcopy=False))
 
     def trial(self, number: int) -> Trial:
-        trials = self.trials()
-        if not 0 <= number < len(trials):
-            raise UsageError(f"trial {number}: this run has trials 0 to {len(trials) - 1}")
-        return trials[number]
+        with _database_errors(self.folder):
+            count = len(self._study.get_trials(deepcopy=False)) if number not in self._ids else number + 1
+            if not 0 <= number < count:
+                raise UsageError(
+                    f"trial {number}: this run has {f'trials 0 to {count - 1}' if count else 'no trials yet'}"
+                )
+            return _to_trial(self._study._storage.get_trial(self._id(number)))
 
     def open_trial(self, suggestion: Suggestion, cost: Cost, space: SearchSpace) -> int:
         """A new running trial; its number."""
@@ -125,8 +129,16 @@ class Record:
         """Further facts about a trial, shown by the dashboard."""
         self._set(number, **attributes)
 
+    def _id(self, number: int) -> int:
+        """Optuna's own number of a trial; asked for once."""
+        if number not in self._ids:
+            self._ids[number] = self._study._storage.get_trial_id_from_study_id_trial_number(
+                self._study._study_id, number
+            )
+        return self._ids[number]
+
     def _handle(self, number: int) -> optuna.Trial:
-        return optuna.Trial(self._study, self._study.get_trials(deepcopy=False)[number]._trial_id)
+        return optuna.Trial(self._study, self._id(number))
 
     def _set(self, number: int, **attributes: Any) -> None:
         with _database_errors(self.folder):
@@ -189,7 +201,9 @@ def _to_trial(frozen: FrozenTrial) -> Trial:
 
 
 @contextlib.contextmanager
-def open_for_writing(folder: Path, facts: dict[str, Any], study: Study, *, storage: str | None = None) -> Iterator[Record]:
+def open_for_writing(
+    folder: Path, facts: dict[str, Any], study: Study, *, storage: str | None = None
+) -> Iterator[Record]:
     """The run directory as its only driver: made if it is not there, resumed if it is the same experiment.
 
     Raises:
@@ -217,11 +231,24 @@ def open_for_reading(folder: Path) -> Record:
     """
     facts = _read_facts(folder) if folder.is_dir() else None
     if facts is None:
-        raise UsageError(f"{folder}: no run of expand here (no study.json); `expand run STUDY --out {folder}` makes one")
+        raise UsageError(
+            f"{folder}: no run of expand here (no study.json); `expand run STUDY --out {folder}` makes one"
+        )
     return Record(folder, facts, _open_study(folder, facts.get("storage"), facts["study"]["name"], create=None))
 
 
-_OURS = {"driver.lock", "study.json", "environment.json", "data.json", "report", "tune", "optuna.db", "optuna.db-journal", "checkpoints", "artifacts"}
+_OURS = {
+    "driver.lock",
+    "study.json",
+    "environment.json",
+    "data.json",
+    "report",
+    "tune",
+    "optuna.db",
+    "optuna.db-journal",
+    "checkpoints",
+    "artifacts",
+}
 
 
 def check_folder(folder: Path) -> None:
@@ -270,7 +297,9 @@ def live_driver(folder: Path) -> str:
 def _open_study(folder: Path, url: str | None, name: str, *, create: Study | None) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if url is not None and url.startswith("journal"):
-        raise UsageError(f"{url}: a journal file cannot be written again after a torn line; use SQLite, PostgreSQL or MySQL")
+        raise UsageError(
+            f"{url}: a journal file cannot be written again after a torn line; use SQLite, PostgreSQL or MySQL"
+        )
     url = url or f"sqlite:///{(folder / 'optuna.db').resolve()}"
     options = {"connect_args": {"timeout": LOCK_WAIT_SECONDS}} if url.startswith("sqlite") else None
     with _database_errors(folder), warnings.catch_warnings():
@@ -340,4 +369,4 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="seconds")

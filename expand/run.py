@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import types
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ from expand.engine import Search
 from expand.errors import ExpandError, UsageError
 from expand.progress import Watcher
 from expand.record import Record
-from expand.candidates import RunFacts, candidates
 from expand.report import print_front, print_ledger, write_report
+from expand.report.candidates import RunFacts, candidates
 from expand.settings import describe, differences, load_study, override
 from expand.strategies.stepwise import ledger
 from expand.study import Data, Study
@@ -67,14 +68,17 @@ def run(
     study = request.study()
     check(study)
     records.check_folder(folder)
-    manifest = open_data(study.data, watch)
+    manifest = open_data(study.data, watch.note)
     facts = _facts(request, study, manifest)
     with records.open_for_writing(folder, facts, study, storage=storage) as record:
         _refuse_changes(record, facts, manifest, force=force)
-        caches = prepare(
-            manifest, side=study.data.cache_side, skip_damaged=study.data.skip_damaged,
-            progress=lambda done, total: watch.note(f"decoding videos once: {done} of {total}") if done % 50 == 0 else None,
-        )  # fmt: skip
+
+        def decoding(done: int, total: int) -> None:
+            if done % 100 == 0:
+                watch.note(f"decoding videos once: {done} of {total}")
+
+        data = study.data
+        caches = prepare(manifest, side=data.cache_side, skip_damaged=data.skip_damaged, progress=decoding)
         _notes(study, [ClipCache(cache) for cache in caches], manifest, watch)
         search = Search(
             study, record, len(manifest.classes), (str(caches[0]), str(caches[1])), workers.threads, watch
@@ -105,15 +109,16 @@ def check(study: Study) -> None:
     _ = study.space.start  # raises for a start outside the axes
 
 
-def open_data(data: Data, watch: Watcher) -> Manifest:
+def open_data(data: Data, note: Callable[[str], None]) -> Manifest:
     """The videos of a study; the default ones are rendered if they are not there yet."""
     if data.source is not None:
         return read_source(data.source, validation_share=data.validation_share, test_share=data.test_share)
-    folder = ensure_rendered(
-        progress=lambda done, total: watch.note(f"rendering the default clips, once: {done} of {total}")
-        if done % 100 == 0
-        else None
-    )
+
+    def rendering(done: int, total: int) -> None:
+        if done % 100 == 0:
+            note(f"rendering the default clips, once: {done} of {total}")
+
+    folder = ensure_rendered(progress=rendering)
     return read_source(folder)
 
 
@@ -148,7 +153,9 @@ def _refuse_changes(record: Record, facts: dict[str, Any], manifest: Manifest, *
     if not listing.exists() or old != new:
         records.write_json(listing, manifest.listing())
     if lines:
-        records.write_json(record.folder / "study.json", facts | {"forced": lines, "storage": record.facts.get("storage")})
+        records.write_json(
+            record.folder / "study.json", facts | {"forced": lines, "storage": record.facts.get("storage")}
+        )
 
 
 def _without_place(study: dict[str, Any]) -> dict[str, Any]:
@@ -160,7 +167,9 @@ def _notes(study: Study, caches: list[ClipCache], manifest: Manifest, watch: Wat
     """What a scientist should know before believing a number."""
     crossing = manifest.crossing_groups()
     if crossing:
-        watch.note(f"{len(crossing)} groups have clips in more than one split (such as {crossing[0]}): accuracies may flatter")
+        watch.note(
+            f"{len(crossing)} groups have clips in more than one split (such as {crossing[0]}): accuracies may flatter"
+        )
     for cache, split in zip(caches, ("training", "validation"), strict=True):
         if cache.skipped:
             watch.note(f"{len(cache.skipped)} damaged {split} videos left out, such as {cache.skipped[0].path}")
@@ -171,7 +180,9 @@ def _notes(study: Study, caches: list[ClipCache], manifest: Manifest, watch: Wat
     wanted = study.space.inputs(study.space.start)[0].duration
     short = sum(len(caches[0].frames(i)) < wanted for i in range(len(caches[0])))
     if short:
-        watch.note(f"{short} of {len(caches[0])} training videos are shorter than {wanted} frames: their last frame is held")
+        watch.note(
+            f"{short} of {len(caches[0])} training videos are shorter than {wanted} frames: their last frame is held"
+        )
 
 
 class _terminable:
@@ -206,7 +217,9 @@ def run_facts(record: Record) -> RunFacts:
 def report(record: Record, folder: Path | None = None) -> list[Path]:
     """Front, trials, ledger and figure of a run, finished or not."""
     trials = record.trials()
-    return write_report(folder or record.folder / "report", run_facts(record), trials, record.objectives, ledger(trials))
+    return write_report(
+        folder or record.folder / "report", run_facts(record), trials, record.objectives, ledger(trials)
+    )
 
 
 def summary(record: Record, console: Console) -> bool:

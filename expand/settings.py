@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import importlib
 import importlib.util
@@ -91,7 +90,7 @@ def _load_file(path: Path, kind: str) -> ModuleType:
     loaded = sys.modules.get(name)
     if loaded is not None and getattr(loaded, "__file__", None) == str(path):
         return loaded
-    if loaded is not None or importlib.util.find_spec(name) is not None and not _is(name, path):
+    if loaded is not None or (importlib.util.find_spec(name) is not None and not _is(name, path)):
         name = f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
@@ -152,7 +151,9 @@ def _parse(text: str, hint: Any) -> Any:
             return None
         return _parse(text, next(argument for argument in arguments if argument is not type(None)))
     if origin is Literal:
-        return next(choice for choice in arguments if str(choice) == text) if text in map(str, arguments) else _fail(text)
+        return (
+            next(choice for choice in arguments if str(choice) == text) if text in map(str, arguments) else _fail(text)
+        )
     if origin is tuple:
         parts = [part for part in text.strip("()[] ").replace(" ", ",").split(",") if part]
         if arguments[-1] is not Ellipsis and len(parts) != len(arguments):
@@ -196,7 +197,11 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
     """Where two plain values differ, one line each: "recipe.epochs: 12 in the run, 30 now"."""
     if isinstance(old, dict) and isinstance(new, dict):
         names = dict.fromkeys([*old, *new])
-        return [line for name in names for line in differences(old.get(name), new.get(name), f"{path}.{name}".lstrip("."))]
+        return [
+            line for name in names for line in differences(old.get(name), new.get(name), f"{path}.{name}".lstrip("."))
+        ]
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return [line for i, (a, b) in enumerate(zip(old, new, strict=True)) for line in differences(a, b, f"{path}[{i}]")]
+        return [
+            line for i, (a, b) in enumerate(zip(old, new, strict=True)) for line in differences(a, b, f"{path}[{i}]")
+        ]
     return [] if old == new else [f"{path}: {old} in the run, {new} now"]

@@ -133,7 +133,9 @@ def _cluster(workers: Workers) -> Iterator[None]:
     if workers.address is None:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     # Workers import what a study file's neighbours define.
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in [*sys.path, os.environ.get("PYTHONPATH", "")] if path))
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        dict.fromkeys(path for path in [*sys.path, os.environ.get("PYTHONPATH", "")] if path)
+    )
     import ray
 
     for name in ("ray", "ray.tune", "ray.train", "ray.data"):
@@ -247,7 +249,7 @@ def _searcher(search: Search) -> Any:
             except Exception as error:
                 self.error = self.error or error
 
-        def save(self, checkpoint_path: str) -> None:  
+        def save(self, checkpoint_path: str) -> None:
             pass
 
         def restore(self, checkpoint_path: str) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,6 +141,7 @@ STEM_BASIS = 12  # the code's width factor is 2 for the paper's γ_w = 1 (24 cha
 STAGE_BASES = (12, 24, 48, 96)  # each the previous doubled and rounded to 8; res2 shares the stem's
 DEPTH_BASES = (1, 2, 5, 3)
 LEAST_WIDTH = 0.1
+TIME_AXES = ("frame_rate", "frames")
 PUBLISHED_RESOLUTIONS = (112, 160, 224, 312, 448)  # steps of √2; 312, not 320, is what the paper trains
 
 AXES = (
@@ -252,76 +253,69 @@ class X3DSpace(SearchSpace):
     # How each axis grows. `larger` is solved for a cost by the strategy; `published_growth` is the paper's fixed step.
 
     def larger(self, architecture: Architecture, axis: Axis) -> list[Architecture]:
-        here = architecture.as_dict()
-        rungs: Iterator[dict[str, Any]]
-        match axis.name:
-            case "frame_rate" | "frames":
-                counts = range(int(here["frames"]) + 1, int(self.axis("frames").high) + 1)
-                rungs = (self._with_frames(architecture, count, axis.name) for count in counts)
-            case "resolution":
-                rungs = ({"resolution": side} for side in range(int(here["resolution"]) + 4, int(axis.high) + 1, 4))
-            case "depth":
-                most = max(DEPTH_BASES) * axis.high
-                steps = {n / basis for basis in DEPTH_BASES for n in range(1, int(most) + 1)}
-                rungs = ({"depth": depth} for depth in sorted(steps) if here["depth"] < depth <= axis.high)
-            case "width":
-                rungs = ({"width": w} for w in _distinct_widths(axis.high) if w > here["width"])
-            case _:
-                first = int(float(here["bottleneck"]) * 20) + 1
-                rungs = ({"bottleneck": n / 20} for n in range(first, int(axis.high * 20) + 1))
-        grown = (self.architecture(**(here | rung)) for rung in rungs if rung)
-        return [point for point in dict.fromkeys(grown) if point != architecture]
+        here: dict[str, Any] = architecture.as_dict()
+        if axis.name in TIME_AXES:
+            counts = range(here["frames"] + 1, int(self.axis("frames").high) + 1)
+            moves = [self._with_frames(architecture, count, axis.name) for count in counts]
+        else:
+            moves = [{axis.parameter: value} for value in self._rungs(axis, here) if value > here[axis.parameter]]
+        return self._moved(architecture, moves)
 
     def smaller(self, architecture: Architecture, axis: Axis) -> list[Architecture]:
-        here = architecture.as_dict()
-        rungs: list[dict[str, Any]]
+        here: dict[str, Any] = architecture.as_dict()
+        if axis.name in TIME_AXES:  # fewer frames over the same duration: 16x5 becomes 13x6
+            duration, longest = here["frames"] * here["stride"], self.axis("frame_rate").high
+            counts = range(here["frames"] - 1, 0, -1)
+            moves = [{"frames": count, "stride": duration // count} for count in counts if duration // count <= longest]
+        else:
+            rungs = reversed(self._rungs(axis, here))
+            moves = [{axis.parameter: value} for value in rungs if value < here[axis.parameter]]
+        return self._moved(architecture, moves)
+
+    def _rungs(self, axis: Axis, here: dict[str, Any]) -> list[float]:
+        """The values of an axis worth trying, rising: sides in steps of 4 from where we are, each distinct set of depths
+        or of widths once, bottlenecks in steps of a twentieth."""
         match axis.name:
-            case "frame_rate" | "frames":  # fewer frames over the same duration: 16x5 becomes 13x6
-                duration = int(here["frames"]) * int(here["stride"])
-                rungs = [{"frames": n, "stride": duration // n} for n in range(int(here["frames"]) - 1, 0, -1)]
-                rungs = [rung for rung in rungs if rung["stride"] <= self.axis("frame_rate").high]
             case "resolution":
-                rungs = [{"resolution": side} for side in range(int(here["resolution"]) - 4, int(axis.low) - 1, -4)]
+                lowest = int(axis.low) + (here["resolution"] - int(axis.low)) % 4
+                return list(range(lowest, int(axis.high) + 1, 4))
             case "depth":
-                most = int(max(DEPTH_BASES) * float(here["depth"]))
-                steps = {n / basis for basis in DEPTH_BASES for n in range(1, most + 1)}
-                rungs = [{"depth": depth} for depth in sorted(steps, reverse=True) if depth < float(here["depth"])]
+                blocks = {basis: range(1, int(basis * axis.high) + 1) for basis in DEPTH_BASES}
+                return sorted({count / basis for basis, counts in blocks.items() for count in counts})
             case "width":
-                widths = _distinct_widths(float(here["width"]))
-                rungs = [{"width": w} for w in reversed(widths) if w < float(here["width"])]
+                return _distinct_widths(axis.high)
             case _:
-                most = math.ceil(float(here["bottleneck"]) * 20) - 1
-                rungs = [{"bottleneck": n / 20} for n in range(most, max(1, int(axis.low * 20)), -1)]
-        shrunk = (self.architecture(**(here | rung)) for rung in rungs)
-        return [point for point in dict.fromkeys(shrunk) if point != architecture]
+                return [n / 20 for n in range(math.ceil(axis.low * 20), int(axis.high * 20) + 1)]
+
+    def _moved(self, architecture: Architecture, moves: Sequence[dict[str, Any]]) -> list[Architecture]:
+        """The distinct networks after each move, in order, this one left out."""
+        points = (self.architecture(**(architecture.as_dict() | move)) for move in moves if move)
+        return [point for point in dict.fromkeys(points) if point != architecture]
 
     def published_growth(self, architecture: Architecture, axis: Axis) -> Architecture | None:
         """The step that reproduces the paper's walk: frames x2, side x√2, depth x2.2, width x1.45, bottleneck x2.25."""
-        here = architecture.as_dict()
+        here: dict[str, Any] = architecture.as_dict()
+        moved: dict[str, Any]
         match axis.name:
             case "frame_rate" | "frames":
-                moved = self._with_frames(architecture, 2 * int(here["frames"]), axis.name)
+                moved = self._with_frames(architecture, 2 * here["frames"], axis.name)
             case "resolution":
-                side = int(here["resolution"])
-                published = [
-                    larger
-                    for smaller, larger in itertools.pairwise(PUBLISHED_RESOLUTIONS)
-                    if smaller == side
-                ]
+                side = here["resolution"]
+                published = [larger for smaller, larger in itertools.pairwise(PUBLISHED_RESOLUTIONS) if smaller == side]
                 moved = {"resolution": published[0] if published else round(side * math.sqrt(2) / 4) * 4}
             case "depth":
-                moved = {"depth": float(here["depth"]) * 2.2}
+                moved = {"depth": here["depth"] * 2.2}
             case "width":
-                moved = {"width": float(here["width"]) * 1.45}
+                moved = {"width": here["width"] * 1.45}
             case _:
-                moved = {"bottleneck": float(here["bottleneck"]) * 2.25}
+                moved = {"bottleneck": here["bottleneck"] * 2.25}
         parameters = {each.parameter: each for each in self.axes}
         if not moved or any(value > parameters[name].high for name, value in moved.items()):
             return None
         grown = self.architecture(**(here | moved))
         return None if grown == architecture else grown
 
-    def _with_frames(self, architecture: Architecture, count: int, axis: str) -> dict[str, int]:
+    def _with_frames(self, architecture: Architecture, count: int, axis: str) -> dict[str, Any]:
         """Frames and stride after growing to `count` frames, or {} where the videos hold no more."""
         frames, stride = architecture["frames"], architecture["stride"]
         duration = frames * stride

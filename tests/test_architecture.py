@@ -29,7 +29,14 @@ def test_the_engine_knows_no_family_and_no_study():
 
 
 def test_nouns_strategies_and_pareto_need_the_standard_library_only():
-    light = ["space.py", "study.py", "trial.py", "errors.py", "pareto.py", *[f"strategies/{p.name}" for p in (ROOT / "expand/strategies").glob("*.py")]]
+    light = [
+        "space.py",
+        "study.py",
+        "trial.py",
+        "errors.py",
+        "pareto.py",
+        *[f"strategies/{p.name}" for p in (ROOT / "expand/strategies").glob("*.py")],
+    ]
     for name in light:
         for module in imports(ROOT / "expand" / name, at_the_top=True):
             top = module.split(".")[0]
@@ -37,12 +44,23 @@ def test_nouns_strategies_and_pareto_need_the_standard_library_only():
 
 
 def test_only_workers_import_ray():
-    users = [path.name for path in (ROOT / "expand").rglob("*.py") if any(m.split(".")[0] == "ray" for m in imports(path))]
+    users = [
+        path.name for path in (ROOT / "expand").rglob("*.py") if any(m.split(".")[0] == "ray" for m in imports(path))
+    ]
     assert users == ["workers.py"]
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys; sys.argv = ['expand', '--help']\nfrom expand.cli import app\ntry: app()\nexcept SystemExit: pass\nprint('LOADED', sorted(set(m.split('.')[0] for m in sys.modules)))"
+    code = """
+import sys
+sys.argv = ["expand", "--help"]
+from expand.cli import app
+try:
+    app()
+except SystemExit:
+    pass
+print("LOADED", sorted({name.split(".")[0] for name in sys.modules}))
+"""
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     loaded = set(ast.literal_eval(done.stdout.partition("LOADED ")[2]))
     assert "typer" in loaded and not loaded & HEAVY

@@ -13,9 +13,9 @@ import sys
 import pytest
 import torch
 
-from expand import check_export, loader
 from expand.errors import ExpandError, UsageError
-from expand.export import FILES, export_network
+from expand.export import check, load
+from expand.export.folder import FILES, export_network
 from expand.space import Clip
 
 NETWORK = '''"""A toy network with two streams."""
@@ -114,7 +114,7 @@ def test_the_folder_and_its_check(answer):
 
 def test_a_copy_moved_elsewhere_loads_beside_another_and_takes_other_sizes(toy, answer, tmp_path):
     shutil.copytree(answer["folder"], tmp_path / "else where" / "copy")
-    networks = [loader.load(folder) for folder in (answer["folder"], tmp_path / "else where" / "copy")]
+    networks = [load.load(folder) for folder in (answer["folder"], tmp_path / "else where" / "copy")]
     assert type(networks[0]) is not type(networks[1]) and not networks[0].training
     odd = (torch.rand(1, 3, 5, 17, 31), torch.rand(1, 2, 7, 9, 11))
     with torch.no_grad():
@@ -135,7 +135,7 @@ def test_our_reader_reads_what_safetensors_writes(tmp_path):
         "nothing": torch.zeros(0, 4),
     }
     save_file(tensors, tmp_path / "all.safetensors", metadata={"format": "pt"})
-    read = loader.read_safetensors(tmp_path / "all.safetensors")
+    read = load.read_safetensors(tmp_path / "all.safetensors")
     assert read.keys() == tensors.keys()
     for name, tensor in tensors.items():
         assert read[name].dtype == tensor.dtype and torch.equal(read[name], tensor)
@@ -146,11 +146,11 @@ def test_damaged_weights_are_refused(out):
     whole = file.read_bytes()
     file.write_bytes(whole[:-4] + b"\1\2\3\4")
     with pytest.raises(ValueError, match="SHA-256"):
-        loader.load(out)
+        load.load(out)
     for length, message in ((5, "not a safetensors file"), (40, "cut off"), (len(whole) - 8, "do not hold")):
         file.write_bytes(whole[:length])
         with pytest.raises(ValueError, match=message):
-            loader.read_safetensors(file)
+            load.read_safetensors(file)
 
 
 def test_the_readme_tells_classes_clips_and_figures(answer):
@@ -172,7 +172,7 @@ def test_prepare_is_what_validation_does(tmp_path):
             start = sampling.uniform_start(length, clip, view, 2)
             frames = video[sampling.frame_indices(length, clip, start)]
             expected = augment.normalise(augment.centre_crop(frames, 32).clone())
-            (got,) = loader.prepare(video, tmp_path, view=view, views=2)
+            (got,) = load.prepare(video, tmp_path, view=view, views=2)
             assert torch.allclose(got[0], expected, atol=1e-5)
 
 
@@ -199,13 +199,13 @@ def test_a_failed_check_leaves_nothing_and_keeps_the_old(toy, out, monkeypatch):
     monkeypatch.setattr("expand.export.standalone_source", lambda network: "import safetensors\n")
     with pytest.raises(ExpandError, match=r"fresh process.*the export wants 'safetensors', but it may need torch only"):
         export_network(out, **toy, about={})
-    assert loader.describe(out)["classes"] == ABOUT["classes"]
+    assert load.describe(out)["classes"] == ABOUT["classes"]
     assert list(out.parent.iterdir()) == [out]
 
 
 def test_other_logits_are_an_error(toy, tmp_path, monkeypatch):
-    real = check_export.fixed_inputs
-    monkeypatch.setattr(check_export, "fixed_inputs", lambda shapes: [x + 0.1 for x in real(shapes)])
+    real = check.fixed_inputs
+    monkeypatch.setattr(check, "fixed_inputs", lambda shapes: [x + 0.1 for x in real(shapes)])
     with pytest.raises(ExpandError, match="logits differ by"):
         export_network(tmp_path / "out", **toy, about={})
     assert not (tmp_path / "out").exists()
@@ -237,9 +237,9 @@ def test_the_smallest_x3d(tmp_path):
     )
     assert answer["max_difference"] <= 1e-5
     video = torch.randint(0, 256, (20, 48, 64, 3), dtype=torch.uint8)
-    exported = loader.load(tmp_path / "x3d")
+    exported = load.load(tmp_path / "x3d")
     with torch.no_grad():
-        assert exported(*loader.prepare(video, tmp_path / "x3d")).shape == (1, 8)
+        assert exported(*load.prepare(video, tmp_path / "x3d")).shape == (1, 8)
         odd = torch.rand(1, 3, 3, 41, 57)
         assert torch.equal(exported(odd), trained.eval()(odd))
     text = (tmp_path / "x3d" / "README.md").read_text()  # its example runs as it stands

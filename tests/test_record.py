@@ -189,9 +189,10 @@ def test_a_database_of_another_optuna_is_left_as_it_is(tmp_path):
 
 
 def test_a_journal_file_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="journal"):
-        with records.open_for_writing(tmp_path, {"study": _described(study())}, study(), storage="journal:///x.log"):
-            pass
+    of = study()
+    opening = records.open_for_writing(tmp_path, {"study": _described(of)}, of, storage="journal:///x.log")
+    with pytest.raises(UsageError, match="journal"), opening:
+        pass
 
 
 def test_told_trials_survive_kill_9(tmp_path):

@@ -13,13 +13,13 @@ import pytest
 from matplotlib.text import Text
 from rich.console import Console
 
-from expand.candidates import candidates, cost_name, front
-from expand.figure import draw, log_ticks, path, place_labels
 from expand.report import RunFacts, print_front, print_ledger, write_report
+from expand.report.candidates import candidates, cost_name, front
+from expand.report.figure import draw, log_ticks, path, place_labels
+from expand.report.tables import cost_unit, ledger_markdown, show_cost
 from expand.space import Architecture
 from expand.strategies.stepwise import ledger
 from expand.study import Objective
-from expand.tables import cost_unit, ledger_markdown, show_cost
 from expand.trial import Cost, Metrics, Suggestion, Trial, TrialState
 
 OBJECTIVES = (Objective("top1", "maximize"), Objective("gmacs", "minimize", known_before_training=True))

@@ -15,6 +15,10 @@ import psutil
 import pytest
 from conftest import ROOT, STUDIES
 
+from expand.errors import UsageError
+from expand.export.takeaway import choose
+from expand.record import open_for_reading
+
 TINY, FAULTY = STUDIES / "tiny.py", STUDIES / "faulty.py"
 
 
@@ -51,28 +55,46 @@ def test_a_search_in_this_process_from_start_to_export(expand, squares, tmp_path
     under = expand("export", "run", "--under", f"gmacs={(cheapest + 1) / 1e9}", "--to", "small")
     assert under.returncode == 0, under.stderr
     assert json.loads((tmp_path / "small" / "architecture.json").read_text())["cost"]["macs"] == cheapest
+    refused = expand("export", "run", "--under", "gmacs=0.0000001", "--to", "nowhere")
+    assert refused.returncode == 2 and "no complete trial" in refused.stderr and not (tmp_path / "nowhere").exists()
+    record = open_for_reading(tmp_path / "run")
     for wrong, words in (
-        (("--under", "gmacs=0.0000001"), "no complete trial"), (("--trial", "99"), "trial 99"), ((), "say which"),
-        (("--best", "top9"), "top1"), (("--under", "gmac=1"), "did you mean 'gmacs'"),
+        ({"trial": 99}, "trial 99"), ({}, "say which"), ({"best": "top9"}, "top1"), ({"under": "gmac=1"}, "did you mean 'gmacs'"),
+        ({"best": "top1", "trial": 0}, "say which"),
     ):  # fmt: skip
-        refused = expand("export", "run", *wrong, "--to", "nowhere")
-        assert refused.returncode == 2 and words in refused.stderr and not (tmp_path / "nowhere").exists()
+        with pytest.raises(UsageError, match=words):
+            choose(record, **({"under": None, "trial": None, "best": None} | wrong))
 
 
 @pytest.mark.ray
 def test_ray_finds_the_same_and_a_killed_worker_goes_on_from_its_checkpoint(expand, squares, tmp_path):
     """The same search without Ray and with it, where one worker is killed with -9 in its second epoch."""
     fault = {"EXPAND_TEST_FAULT": "kill-once", "EXPAND_TEST_FLAG": str(tmp_path / "flag")}
-    done = expand("run", FAULTY, "--data", squares, "--workers", 2, "--out", "ray", "--set", "recipe.epochs=3", timeout=200, **fault)
+    done = expand(
+        "run",
+        FAULTY,
+        "--data",
+        squares,
+        "--workers",
+        2,
+        "--out",
+        "ray",
+        "--set",
+        "recipe.epochs=3",
+        timeout=200,
+        **fault,
+    )
     assert done.returncode == 0, done.stderr + done.stdout
     assert (tmp_path / "flag").exists()
     status = json.loads(expand("status", tmp_path / "ray", "--json").stdout)
     assert [t["state"] for t in status["trials"]] == ["complete"] * 3
     attempts = {t["number"]: t["attempts"] for t in status["trials"]}
-    killed = next(t for t in status["trials"] if t["architecture"]["frames"] == 4)
+    killed = next(t for t in status["trials"] if t["architecture"]["frames"] > 2)
     assert attempts[killed["number"]] == 2 and sum(attempts.values()) == 4
     assert killed["epochs_done"] == 3
-    plain = expand("run", FAULTY, "--data", squares, "--workers", 0, "--out", "plain", "--set", "recipe.epochs=3", **fault)
+    plain = expand(
+        "run", FAULTY, "--data", squares, "--workers", 0, "--out", "plain", "--set", "recipe.epochs=3", **fault
+    )
     assert plain.returncode == 0, plain.stderr
     # Workers have one thread here and this process two, which may round differently: the searches agree, not the last digit.
     assert [t[:6] for t in outcome(expand, tmp_path / "ray")] == [t[:6] for t in outcome(expand, tmp_path / "plain")]
@@ -86,13 +108,14 @@ def test_a_worker_that_always_dies_fails_its_trial_only(expand, squares, tmp_pat
         "budget.attempts=2", timeout=200, **fault,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    states = {(t[1], dict(t[4])["frames"]) for t in outcome(expand, tmp_path / "run")}
-    assert ("failed", 4) in states and ("complete", 2) in states
-    status = json.loads(expand("status", tmp_path / "run", "--json").stdout)
-    assert any("died 2 times" in t["error"] for t in status["trials"])
+    trials = json.loads(expand("status", tmp_path / "run", "--json").stdout)["trials"]
+    assert {(t["state"], t["architecture"]["frames"] > 2) for t in trials} == {("failed", True), ("complete", False)}
+    assert any("died 2 times" in t["error"] for t in trials)
 
 
-@pytest.mark.parametrize(("fault", "words"), [("raise", "ArithmeticError: a fault in the model"), ("nan", "non-finite loss")])
+@pytest.mark.parametrize(
+    ("fault", "words"), [("raise", "ArithmeticError: a fault in the model"), ("nan", "non-finite loss")]
+)
 def test_a_faulty_candidate_fails_and_the_search_goes_on(expand, squares, tmp_path, fault, words):
     done = expand(
         "run", FAULTY, "--data", squares, "--workers", 0, "--out", "run", EXPAND_TEST_FAULT=fault, EXPAND_TEST_FLAG="-"
@@ -161,7 +184,11 @@ def test_a_driver_killed_with_9_leaves_no_worker_behind(squares, tmp_path):
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         left = [c for c in children if c.is_running() and c.status() != psutil.STATUS_ZOMBIE]
-        busy = [c for c in left if not {"dashboard", "agent"} & set(" ".join(c.cmdline()).replace("/", " ").replace("_", " ").split())]
+        busy = [
+            c
+            for c in left
+            if not {"dashboard", "agent"} & set(" ".join(c.cmdline()).replace("/", " ").replace("_", " ").split())
+        ]
         if not busy:
             break
         time.sleep(0.3)
@@ -171,7 +198,9 @@ def test_a_driver_killed_with_9_leaves_no_worker_behind(squares, tmp_path):
 
 
 def test_a_limit_makes_candidates_infeasible_and_untrained(expand, squares, tmp_path):
-    first = expand("run", TINY, "--data", squares, "--workers", 0, "--out", "run", "--set", "objectives.gmacs.limit=0.00025")
+    first = expand(
+        "run", TINY, "--data", squares, "--workers", 0, "--out", "run", "--set", "objectives.gmacs.limit=0.00025"
+    )
     assert first.returncode == 0, first.stderr
     trials = json.loads(expand("status", "run", "--json").stdout)["trials"]
     over = [t for t in trials if t["state"] == "infeasible"]

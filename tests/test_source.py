@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from expand.errors import ExpandError
-from expand.source import standalone_source
+from expand.export.source import standalone_source
 
 FAMILY = '''# Copyright the authors.
 """A toy family.

@@ -61,7 +61,7 @@ def load(path: Path) -> dict[str, Any]:
 
 def load_latest(path: Path) -> tuple[dict[str, Any] | None, str]:
     """The newest checkpoint that is whole (None if there is none), and a line about any that was not."""
-    problems = []
+    problems: list[str] = []
     for candidate in (path, path.with_name(path.name + ".previous")):
         try:
             return load(candidate), "; ".join(problems)

@@ -48,7 +48,8 @@ def train(
 ) -> tuple[Metrics, Curve]:
     """Trains to `epochs` and validates after each, going on from `checkpoint_path` where there is one.
 
-    `on_epoch` gets one plain dict an epoch: epoch (from 1), loss, top1, val_loss, learning_rate, seconds.
+    `on_epoch` gets one plain dict an epoch: epoch (from 1), loss, top1, val_loss, views, learning_rate, seconds. Epochs
+    before the last are validated with a single centre clip; what is returned has all of the recipe's views.
 
     Raises:
         NonFiniteLoss: the loss is not a number any more.
@@ -60,7 +61,7 @@ def train(
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.p = recipe.dropout
-    optimiser = sgd(network, recipe)
+    optimiser = sgd(network, recipe, device)
     scaled = recipe.mixed_precision and device.type == "cuda" and amp_dtype() is torch.float16
     scaler = torch.amp.GradScaler(device.type, enabled=scaled)
     curve: Curve = []
@@ -103,10 +104,11 @@ def train(
             scaler.update()
             total, seen = total + value * len(labels), seen + len(labels)
         with autocast(device, wanted=recipe.mixed_precision):
-            metrics = validate(network, validation, clips, recipe, device=device)
+            views = recipe.views if epoch + 1 == epochs else 1  # the curve needs no more than one
+            metrics = validate(network, validation, clips, recipe, views=views, device=device)
         curve.append({
             "epoch": epoch + 1, "loss": round(total / max(seen, 1), 6), "top1": metrics.top1, "val_loss": metrics.loss,
-            "learning_rate": rate, "seconds": round(time.perf_counter() - began, 3),
+            "views": views, "learning_rate": rate, "seconds": round(time.perf_counter() - began, 3),
         })  # fmt: skip
         checkpoint.save(checkpoint_path, {
             "network": network.state_dict(), "optimiser": optimiser.state_dict(), "scaler": scaler.state_dict(),

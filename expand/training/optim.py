@@ -10,12 +10,14 @@ from torch import nn
 from expand.study import Recipe
 
 
-def sgd(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+def sgd(network: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.SGD:
     """Weight decay on matrices and kernels only: not on norms, not on biases."""
     decayed = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
     others = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov)
+    return torch.optim.SGD(
+        groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=device.type != "mps"
+    )
 
 
 def learning_rate(recipe: Recipe, epoch: float) -> float:

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def validate(
-    network: nn.Module, cache: ClipCache, clips: Sequence[Clip], recipe: Recipe, *, device: torch.device
+    network: nn.Module, cache: ClipCache, clips: Sequence[Clip], recipe: Recipe, *, views: int, device: torch.device
 ) -> Metrics:
     """Accuracy and loss over all videos of a cache. The network is left in training mode or not as it was."""
-    training, views = network.training, recipe.views
+    training = network.training
     data = CentreClips(cache, clips, views, scale=recipe.scale_jitter[0])
     network.eval()
     scores = torch.zeros(len(cache), len(cache.classes))  # (videos, classes): sums of softmax over views

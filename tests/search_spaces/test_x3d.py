@@ -32,7 +32,14 @@ WALK = {
     "11 width = XL": ((16, 312, 1.45, 5, 2.25), 35_837_627_616, 11_095_840, 11_000_260),
 }
 # Printed in the paper: GMACs and millions of parameters (no biases, no norms).
-PRINTED = {"X2D": (0.0207, 1.62), "XS": (0.61, 3.76), "S": (1.96, 3.76), "M": (4.73, 3.76), "L": (18.37, 6.08), "XL": (35.84, 10.99)}
+PRINTED = {
+    "X2D": (0.0207, 1.62),
+    "XS": (0.61, 3.76),
+    "S": (1.96, 3.76),
+    "M": (4.73, 3.76),
+    "L": (18.37, 6.08),
+    "XL": (35.84, 10.99),
+}
 
 
 def at(frames: int, side: int, width: float, depth: float, bottleneck: float) -> Architecture:
@@ -138,7 +145,9 @@ def test_videos_cap_the_clip():
     assert max(p["frames"] for p in space.larger(point, space.axis("frames"))) == 32
 
 
-@pytest.mark.parametrize(("a", "b"), [({"width": 1.44}, {"width": 1.45}), ({"depth": 2.1}, {"depth": 2.2}), ({"depth": 4.84}, {"depth": 5})])
+@pytest.mark.parametrize(
+    ("a", "b"), [({"width": 1.44}, {"width": 1.45}), ({"depth": 2.1}, {"depth": 2.2}), ({"depth": 4.84}, {"depth": 5})]
+)
 def test_equal_networks_are_equal_points(a, b):
     assert SPACE.architecture(**a) == SPACE.architecture(**b)
 

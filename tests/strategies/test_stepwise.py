@@ -82,7 +82,9 @@ def test_replaying_the_published_choices_gives_the_published_networks():
 
 
 def test_the_replayed_networks_are_the_published_points_to_the_last_field():
-    paper = study(Stepwise(growth="paper", reach=0.89, overshoot=1.01), Budget(targets_gmacs=(0.6, 2.0, 5.0, 20.0, 40.0)))
+    paper = study(
+        Stepwise(growth="paper", reach=0.89, overshoot=1.01), Budget(targets_gmacs=(0.6, 2.0, 5.0, 20.0, 40.0))
+    )
     trained = {t.architecture for t in search(paper, favour(*PUBLISHED))}
     assert set(SPACE.points.values()) <= trained
 
@@ -161,7 +163,11 @@ def test_contraction_shrinks_only_the_last_axis_to_the_target():
     contracted = trials[-1].architecture
     grown = next(t for t in trials if t.suggestion.step == 2 and t.suggestion.axes == ("resolution",)).architecture
     assert {k for k, v in contracted.values if grown[k] != v} == {"resolution"}
-    assert macs(contracted) <= target * 1e9 < macs(SPACE.architecture(**contracted.as_dict() | {"resolution": contracted["resolution"] + 4}))
+    assert (
+        macs(contracted)
+        <= target * 1e9
+        < macs(SPACE.architecture(**contracted.as_dict() | {"resolution": contracted["resolution"] + 4}))
+    )
 
 
 def test_several_seeds_are_averaged_and_their_spread_is_said():

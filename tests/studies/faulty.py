@@ -1,6 +1,6 @@
 """The tiny study with networks that misbehave in the ways real ones do. `EXPAND_TEST_FAULT` says how:
 
-kill-once   the process is killed with -9 in the second epoch of the first attempt at trial 1's network
+kill-once   the process is killed with -9 in the second epoch of the first attempt at the network with more frames than the start
 kill-always the same at every attempt
 raise       that network's forward raises
 nan         that network's output is not a number
@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import nn
 from tiny import study as tiny_study
+from torch import nn
 
 from search_spaces.x3d import X3D, X3DSpace
 
@@ -34,10 +34,10 @@ class FaultyX3D(X3D):
             raise ArithmeticError("a fault in the model's code")
         if self.fault == "nan":
             return logits * float("nan")
-        if self.fault == "kill-always" or (self.fault == "kill-once" and not Path(self.flag).exists()):
-            if self.calls > STEPS_AN_EPOCH + 1:
-                Path(self.flag).touch()
-                os.kill(os.getpid(), signal.SIGKILL)
+        deadly = self.fault == "kill-always" or (self.fault == "kill-once" and not Path(self.flag).exists())
+        if deadly and self.calls > STEPS_AN_EPOCH + 1:
+            Path(self.flag).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
         return logits
 
 
@@ -48,7 +48,7 @@ class FaultySpace(X3DSpace):
 
     def constructor(self, architecture, num_classes: int) -> tuple[type[nn.Module], dict]:
         _, arguments = super().constructor(architecture, num_classes)
-        target = architecture["frames"] == 4 and architecture["bottleneck"] == 1
+        target = architecture["frames"] > self.frames
         return FaultyX3D, arguments | {"fault": self.fault if target else "", "flag": self.flag}
 
 

@@ -50,7 +50,7 @@ def test_the_schedule_is_a_line_then_half_a_cosine():
 
 def test_norms_and_biases_are_not_decayed():
     network = SPACE.build(SPACE.start, 3)
-    decayed, others = sgd(network, RECIPE).param_groups
+    decayed, others = sgd(network, RECIPE, torch.device("cpu")).param_groups
     assert decayed["weight_decay"] == RECIPE.weight_decay and others["weight_decay"] == 0
     assert all(p.ndim > 1 for p in decayed["params"]) and all(p.ndim == 1 for p in others["params"])
     assert len(decayed["params"]) + len(others["params"]) == len(list(network.parameters()))
@@ -67,7 +67,9 @@ def test_clips_lie_within_the_video_and_hold_its_last_frame():
 
 
 def test_the_crop_is_the_same_in_every_frame():
-    frames = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (1, 30, 40, 3), dtype=np.uint8)).repeat(3, 1, 1, 1)
+    frames = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (1, 30, 40, 3), dtype=np.uint8)).repeat(
+        3, 1, 1, 1
+    )
     out = random_crop(frames, 16, (1.1, 1.5), torch.Generator().manual_seed(0))
     assert out.shape == (3, 3, 16, 16) and torch.equal(out[:, 0], out[:, 1]) and torch.equal(out[:, 0], out[:, 2])
     other = random_crop(frames, 16, (1.1, 1.5), torch.Generator().manual_seed(1))
@@ -111,7 +113,12 @@ def test_loader_processes_change_nothing(caches):
 
 @pytest.mark.parametrize(
     ("kernel", "stride", "size"),
-    [((3, 3, 3), (1, 2, 2), (4, 13, 12)), ((5, 1, 1), (1, 1, 1), (4, 7, 7)), ((3, 3, 3), (1, 1, 1), (1, 6, 6)), ((3, 3, 3), (2, 2, 2), (5, 9, 8))],
+    [
+        ((3, 3, 3), (1, 2, 2), (4, 13, 12)),
+        ((5, 1, 1), (1, 1, 1), (4, 7, 7)),
+        ((3, 3, 3), (1, 1, 1), (1, 6, 6)),
+        ((3, 3, 3), (2, 2, 2), (5, 9, 8)),
+    ],
 )
 def test_the_fast_channelwise_gradient_is_torchs(kernel, stride, size):
     torch.manual_seed(0)
@@ -146,7 +153,9 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(caches, tm
 def test_it_learns_what_only_motion_tells(caches, tmp_path):
     space = replace(SPACE, frames=4, stride=2, width=0.4)
     recipe = replace(RECIPE, epochs=16, learning_rate=0.1)
-    result = evaluate(job(caches, tmp_path, space=space, architecture=space.start, recipe=recipe, epochs=16), lambda e: None)
+    result = evaluate(
+        job(caches, tmp_path, space=space, architecture=space.start, recipe=recipe, epochs=16), lambda e: None
+    )
     assert result["status"] == "complete" and result["metrics"]["top1"] > 0.6, result
 
 
@@ -184,7 +193,9 @@ def test_validation_scores_every_video_once_by_its_views(caches):
             return torch.tensor([[0.0, 5.0, 0.0]]).repeat(len(x), 1)
 
     for views in (1, 3):
-        metrics = validate(Brightness(), cache, SPACE.inputs(SPACE.start), replace(RECIPE, views=views), device=torch.device("cpu"))
+        metrics = validate(
+            Brightness(), cache, SPACE.inputs(SPACE.start), RECIPE, views=views, device=torch.device("cpu")
+        )
         assert metrics.top1 == pytest.approx(1 / 3, abs=1e-5) and metrics.clips == 12 and metrics.views == views
         assert metrics.standard_error == pytest.approx((2 / 9 / 12) ** 0.5, abs=1e-5)
 
@@ -229,6 +240,6 @@ def test_a_malicious_checkpoint_is_refused_unexecuted(tmp_path):
     torch.save({"network": Evil()}, buffer)
     content = buffer.getvalue()
     (tmp_path / "last.pt").write_bytes(hashlib.sha256(content).digest() + content)
-    with pytest.raises(Exception, match="[Uu]nsupported|WeightsUnpickler|weights_only"):
+    with pytest.raises(Exception, match=r"[Uu]nsupported|WeightsUnpickler|weights_only"):
         checkpoint.load(tmp_path / "last.pt")
     assert not (tmp_path / "touched").exists()

@@ -53,22 +53,23 @@ def prepare(
     video: torch.Tensor, folder: str | Path = HERE, *, view: int = 0, views: int = 1
 ) -> tuple[torch.Tensor, ...]:  # uint8 (T, H, W, 3) -> one float (1, 3, frames, height, width) a stream
     """What the network reads of a video's RGB frames, as in its validation: every stride-th frame of view number `view`
-    of `views` spread evenly in time (the last frame is held where the video ends), the centre resized to the training
-    crop, normalised."""
+    of `views` spread evenly in time (the last frame is held where the video ends), the centre cut out as if the short side
+    had been resized to a little more than the training crop, normalised."""
     about = describe(folder)
+    zoom = about.get("resize", {}).get("short_side_over_crop", 1.0)
     scale = {key: torch.tensor(value).reshape(-1, 1, 1, 1) for key, value in about.get("normalisation", {}).items()}
     streams = []
     for clip in about["clip"]:
         slack = max(0, len(video) - ((clip["frames"] - 1) * clip["stride"] + 1))
         start = int(slack * (view + 0.5) / views)
         frames = video[[min(start + n * clip["stride"], len(video) - 1) for n in range(clip["frames"])]]
-        stream = _centre(frames.permute(0, 3, 1, 2).float(), clip["height"], clip["width"]).transpose(0, 1) / 255
+        stream = _centre(frames.permute(0, 3, 1, 2).float(), clip["height"], clip["width"], zoom).transpose(0, 1) / 255
         streams.append(((stream - scale["mean"]) / scale["std"] if scale else stream)[None])
     return tuple(streams)
 
 
-def _centre(planes: torch.Tensor, height: int, width: int) -> torch.Tensor:  # (T, 3, H, W) -> (T, 3, height, width)
-    factor = min(planes.shape[2] / height, planes.shape[3] / width)
+def _centre(planes: torch.Tensor, height: int, width: int, zoom: float) -> torch.Tensor:  # (T, 3, H, W)
+    factor = min(planes.shape[2] / height, planes.shape[3] / width) / zoom
     rows, columns = round(height * factor), round(width * factor)
     top, left = (planes.shape[2] - rows) // 2, (planes.shape[3] - columns) // 2
     planes = planes[:, :, top : top + rows, left : left + columns]

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from expand.errors import ExpandError
-from expand.parsed import Import, ParsedModule, Statement, module_file, parse_module
+from expand.export.parsed import Import, ParsedModule, Statement, module_file, parse_module
 
 ENGINE = frozenset({"expand", "search_spaces", "studies"})
 

@@ -1,6 +1,6 @@
 """Loads an exported folder where nothing but torch may be imported, and prints its logits as one line of JSON.
 
-`expand export` runs this file in a fresh process: `python -I check_export.py FOLDER '[[2, 3, 4, 64, 64]]'`, the second
+`expand export` runs this file in a fresh process: `python -I check.py FOLDER '[[2, 3, 4, 64, 64]]'`, the second
 argument being the shape of each input stream.
 """
 

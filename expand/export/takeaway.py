@@ -11,14 +11,14 @@ import torch
 from rich.console import Console
 
 from expand import record as records
-from expand.candidates import Candidate, candidates, front
 from expand.cost import CONVENTION, PARAMS_CONVENTION
 from expand.data.augment import MEAN, STD
 from expand.data.cache import ClipCache, prepare
 from expand.errors import ExpandError, UsageError, unknown
-from expand.export import export_network
+from expand.export.folder import export_network
 from expand.progress import format_macs
 from expand.record import Record
+from expand.report.candidates import Candidate, candidates, front
 from expand.run import open_data, study_of
 from expand.study import Study
 from expand.training.checkpoint import write_atomically
@@ -70,7 +70,9 @@ def choose(record: Record, *, under: str | None, trial: int | None, best: str | 
     if trial is not None:
         found = record.trial(trial)
         if found.state is not TrialState.COMPLETE:
-            raise UsageError(f"trial {trial} is {found.state.value}{f' ({found.error})' if found.error else ''}: no weights to take")
+            raise UsageError(
+                f"trial {trial} is {found.state.value}{f' ({found.error})' if found.error else ''}: no weights to take"
+            )
         return found
     trials = record.trials()
     on_offer = [c for c in candidates(trials, record.seeds) if c.top1 is not None]
@@ -112,7 +114,9 @@ def read_weights(record: Record, trial: Trial) -> dict[str, torch.Tensor]:
     except FileNotFoundError:
         raise ExpandError(f"{path} is gone: the weights of trial {trial.number} cannot be exported") from None
     except SafetensorError as error:
-        raise ExpandError(f"{path} is damaged ({error}): the weights of trial {trial.number} cannot be exported") from None
+        raise ExpandError(
+            f"{path} is damaged ({error}): the weights of trial {trial.number} cannot be exported"
+        ) from None
 
 
 def _test_once(
@@ -123,7 +127,7 @@ def _test_once(
     if kept.exists():
         return json.loads(kept.read_text())
     try:
-        manifest = open_data(study.data, _Silent())
+        manifest = open_data(study.data, lambda text: None)
     except ExpandError as error:
         console.print(f"test split not scored: {error}", highlight=False, soft_wrap=True)
         return None
@@ -138,14 +142,11 @@ def _test_once(
     network = study.space.build(trial.architecture, len(cache.classes))
     network.load_state_dict(weights)
     network.to(device)
-    metrics = validate(network, cache, study.space.inputs(trial.architecture), study.recipe, device=device)
+    clips, recipe = study.space.inputs(trial.architecture), study.recipe
+    metrics = validate(network, cache, clips, recipe, views=recipe.views, device=device)
     content = asdict(metrics) | {"standard_error": round(metrics.standard_error, 6), "split": "test"}
     write_atomically(kept, json.dumps(content).encode())
     return content
-
-
-class _Silent:
-    def note(self, text: str) -> None: ...
 
 
 def describe(record: Record, study: Study, trial: Trial, tested: dict[str, Any] | None) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from expand import check_export, loader
 from expand.errors import ExpandError, UsageError
-from expand.source import standalone_source
+from expand.export import check, load
+from expand.export.source import standalone_source
 from expand.space import Clip
 
 FORMAT = "expand-export-1"
@@ -50,7 +50,7 @@ def export_network(
     _refuse_foreign(folder)
     state = {name: _plain(name, tensor) for name, tensor in state_dict.items()}
     expected = _logits(network(**_plain_arguments(network, arguments)), state, clip)
-    texts = {"network.py": standalone_source(network), "load.py": Path(loader.__file__).read_text(encoding="utf-8")}
+    texts = {"network.py": standalone_source(network), "load.py": Path(load.__file__).read_text(encoding="utf-8")}
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -177,11 +177,11 @@ def _logits(module: nn.Module, state: dict[str, Tensor], clip: Sequence[Clip]) -
     except RuntimeError as error:
         raise ExpandError(f"the weights do not fit {type(module).__name__}: {error}") from error
     with torch.no_grad():
-        return module.eval()(*check_export.fixed_inputs(_shapes(clip)))
+        return module.eval()(*check.fixed_inputs(_shapes(clip)))
 
 
 def _check(folder: Path, expected: Tensor, clip: Sequence[Clip]) -> float:
-    command = [sys.executable, "-I", check_export.__file__, str(folder), json.dumps(_shapes(clip))]
+    command = [sys.executable, "-I", check.__file__, str(folder), json.dumps(_shapes(clip))]
     threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # other counts sum in another order
     try:
         done = subprocess.run(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from expand.candidates import CONVENTION, Candidate, CostName, RunFacts, cost_name, front
+from expand.report.candidates import CONVENTION, Candidate, CostName, RunFacts, cost_name, front
 from expand.study import Objective
 from expand.trial import TrialState
 
@@ -70,7 +70,6 @@ def print_front(
     table = Table(title=Text(title), caption=Text(caption(facts)), title_justify="left", caption_justify="left")
     for heading in (unit, "top-1 %", "M params", "step", "grown along", "trial"):
         table.add_column(heading, justify="left" if heading == "grown along" else "right", no_wrap=True)
-    table.add_column("architecture")
     for candidate in chosen:
         cells = (
             show_cost(candidate.amount(name), size),
@@ -79,10 +78,11 @@ def print_front(
             str(candidate.step),
             candidate.label,
             _numbers(candidate.numbers),
-            str(candidate.architecture),
         )
         table.add_row(*map(Text, cells))
     console.print(table if chosen else Text(f"{title}\nNo candidate is complete: there is no front yet."))
+    for candidate in chosen:  # beneath, whole: in a column it would be cut off on most terminals
+        console.print(Text(f"  trial {_numbers(candidate.numbers)}: {candidate.architecture}"))
 
 
 def print_ledger(console: Console, steps: Sequence[LedgerStep]) -> None:

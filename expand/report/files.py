@@ -10,24 +10,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from expand.candidates import Candidate, RunFacts, candidates, front
+from expand.report.candidates import Candidate, RunFacts, candidates, front
+from expand.report.tables import ledger_markdown
 from expand.study import Objective
-from expand.tables import ledger_markdown, print_front, print_ledger
 from expand.trial import Cost, Trial
 
 if TYPE_CHECKING:
     from expand.strategies.stepwise import LedgerStep
-
-__all__ = [
-    "Candidate",
-    "RunFacts",
-    "candidates",
-    "front",
-    "ledger_markdown",
-    "print_front",
-    "print_ledger",
-    "write_report",
-]
 
 
 def write_report(
@@ -41,7 +30,7 @@ def write_report(
     """
     import pandas
 
-    from expand.figure import draw
+    from expand.report.figure import draw
 
     found = candidates(trials, facts.seeds)
     names = list(dict.fromkeys(name for trial in trials for name, _ in trial.architecture.values))

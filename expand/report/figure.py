@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from expand.candidates import Candidate, RunFacts, cost_name, front
+from expand.report.candidates import Candidate, RunFacts, cost_name, front
+from expand.report.tables import cost_unit, counted
 from expand.study import Objective
-from expand.tables import cost_unit, counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
