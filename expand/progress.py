@@ -71,6 +71,7 @@ class PlainLines:
     def _line(self, text: str) -> None:
         elapsed = time.perf_counter() - self.began
         self.console.print(f"[{elapsed:7.1f} s] {text}", highlight=False, markup=False, soft_wrap=True)
+        self.console.file.flush()  # a pipe would keep lines back for minutes
 
 
 class LiveTable:

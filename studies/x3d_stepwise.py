@@ -42,7 +42,7 @@ def demo() -> Study:
         strategy=Stepwise(),
         budget=Budget(steps=3),
         recipe=Recipe(
-            epochs=18, batch_size=16, learning_rate=0.1, warmup_epochs=1, warmup_learning_rate=0.02,
+            epochs=16, batch_size=16, learning_rate=0.1, warmup_epochs=1, warmup_learning_rate=0.02,
             weight_decay=5e-4, dropout=0.2, label_smoothing=0.1, views=2,
         ),
         data=Data(cache_side=96),

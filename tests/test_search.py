@@ -18,16 +18,20 @@ from conftest import ROOT, STUDIES
 from expand.errors import UsageError
 from expand.export.takeaway import choose
 from expand.record import open_for_reading
+from expand.trial import Trial
 
 TINY, FAULTY = STUDIES / "tiny.py", STUDIES / "faulty.py"
 
 
-def outcome(expand, run: Path) -> list[tuple]:
+def trials_of(run: Path) -> tuple[Trial, ...]:
+    return open_for_reading(run).trials()
+
+
+def outcome(run: Path) -> list[tuple]:
     """What a run found, without times."""
-    status = json.loads(expand("status", run, "--json").stdout)
     return [
-        (t["number"], t["state"], t["step"], tuple(t["axes"]), tuple(t["architecture"].items()), t["macs"], t["top1"])
-        for t in status["trials"]
+        (t.number, t.state, t.suggestion.step, t.suggestion.axes, t.architecture, t.cost, t.metrics and t.metrics.top1)
+        for t in trials_of(run)
     ]
 
 
@@ -35,7 +39,7 @@ def test_a_search_in_this_process_from_start_to_export(expand, squares, tmp_path
     done = expand("run", TINY, "--data", squares, "--workers", 0, "--out", "run")
     assert done.returncode == 0, done.stderr + done.stdout
     assert "Pareto front of tiny" in done.stdout and "chosen" in done.stdout and "MACs" in done.stdout
-    trials = outcome(expand, tmp_path / "run")
+    trials = outcome(tmp_path / "run")
     assert [t[1] for t in trials] == ["complete"] * len(trials) and {t[2] for t in trials} == {0, 1, 2}
     for name in ("front.csv", "trials.csv", "front.png", "front.svg", "ledger.md", "ledger.json"):
         assert (tmp_path / "run" / "report" / name).stat().st_size > 0
@@ -43,15 +47,15 @@ def test_a_search_in_this_process_from_start_to_export(expand, squares, tmp_path
 
     again = expand("run", TINY, "--data", squares, "--workers", 0, "--out", "run")
     assert again.returncode == 0 and "epoch 1/" not in again.stdout
-    assert outcome(expand, tmp_path / "run") == trials
+    assert outcome(tmp_path / "run") == trials
 
     taken = expand("export", "run", "--best", "top1", "--to", "network")
     assert taken.returncode == 0, taken.stderr
     about = json.loads((tmp_path / "network" / "architecture.json").read_text())
     assert about["accuracy"]["validation_top1"] == max(t[6] for t in trials)
     assert about["accuracy"]["test_clips"] == 6 and about["classes"] == ["at rest", "to the left", "to the right"]
-    assert about["cost"]["macs"] in [t[5] for t in trials]
-    cheapest = min(t[5] for t in trials)
+    assert about["cost"]["macs"] in [t[5].macs for t in trials]
+    cheapest = min(t[5].macs for t in trials)
     under = expand("export", "run", "--under", f"gmacs={(cheapest + 1) / 1e9}", "--to", "small")
     assert under.returncode == 0, under.stderr
     assert json.loads((tmp_path / "small" / "architecture.json").read_text())["cost"]["macs"] == cheapest
@@ -86,18 +90,17 @@ def test_ray_finds_the_same_and_a_killed_worker_goes_on_from_its_checkpoint(expa
     )
     assert done.returncode == 0, done.stderr + done.stdout
     assert (tmp_path / "flag").exists()
-    status = json.loads(expand("status", tmp_path / "ray", "--json").stdout)
-    assert [t["state"] for t in status["trials"]] == ["complete"] * 3
-    attempts = {t["number"]: t["attempts"] for t in status["trials"]}
-    killed = next(t for t in status["trials"] if t["architecture"]["frames"] > 2)
-    assert attempts[killed["number"]] == 2 and sum(attempts.values()) == 4
-    assert killed["epochs_done"] == 3
+    trials = trials_of(tmp_path / "ray")
+    assert [t.state for t in trials] == ["complete"] * 3
+    killed = next(t for t in trials if t.architecture["frames"] > 2)
+    assert killed.attempts == 2 and sum(t.attempts for t in trials) == 4
+    assert [entry["epoch"] for entry in killed.curve] == [1, 2, 3]
     plain = expand(
         "run", FAULTY, "--data", squares, "--workers", 0, "--out", "plain", "--set", "recipe.epochs=3", **fault
     )
     assert plain.returncode == 0, plain.stderr
     # Workers have one thread here and this process two, which may round differently: the searches agree, not the last digit.
-    assert [t[:6] for t in outcome(expand, tmp_path / "ray")] == [t[:6] for t in outcome(expand, tmp_path / "plain")]
+    assert [t[:6] for t in outcome(tmp_path / "ray")] == [t[:6] for t in outcome(tmp_path / "plain")]
 
 
 @pytest.mark.ray
@@ -108,9 +111,9 @@ def test_a_worker_that_always_dies_fails_its_trial_only(expand, squares, tmp_pat
         "budget.attempts=2", timeout=200, **fault,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    trials = json.loads(expand("status", tmp_path / "run", "--json").stdout)["trials"]
-    assert {(t["state"], t["architecture"]["frames"] > 2) for t in trials} == {("failed", True), ("complete", False)}
-    assert any("died 2 times" in t["error"] for t in trials)
+    trials = trials_of(tmp_path / "run")
+    assert {(t.state, t.architecture["frames"] > 2) for t in trials} == {("failed", True), ("complete", False)}
+    assert any("died 2 times" in t.error for t in trials)
 
 
 @pytest.mark.parametrize(
@@ -121,9 +124,9 @@ def test_a_faulty_candidate_fails_and_the_search_goes_on(expand, squares, tmp_pa
         "run", FAULTY, "--data", squares, "--workers", 0, "--out", "run", EXPAND_TEST_FAULT=fault, EXPAND_TEST_FLAG="-"
     )
     assert done.returncode == 0, done.stderr
-    status = json.loads(expand("status", "run", "--json").stdout)["trials"]
-    assert sorted(t["state"] for t in status) == ["complete", "complete", "failed"]
-    assert words in next(t["error"] for t in status if t["state"] == "failed")
+    trials = trials_of(tmp_path / "run")
+    assert sorted(t.state for t in trials) == ["complete", "complete", "failed"]
+    assert words in next(t.error for t in trials if t.state == "failed")
 
 
 def start(squares, folder: Path, *extra: str) -> subprocess.Popen:
@@ -149,28 +152,36 @@ def test_a_search_killed_with_9_and_run_again_ends_as_an_unbroken_one(expand, sq
         wait_for_line(process, words)
         process.kill()
         process.wait(timeout=20)
-    before = outcome(expand, tmp_path / "run")
+    before = outcome(tmp_path / "run")
     assert any(t[1] == "running" for t in before) and any(t[1] == "complete" for t in before)
     resumed = expand("run", TINY, "--data", squares, "--workers", 0, "--out", "run")
     assert resumed.returncode == 0, resumed.stderr
     assert "taken up again" in resumed.stdout
-    assert outcome(expand, tmp_path / "run") == outcome(expand, tmp_path / "whole")
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
     fronts = [(tmp_path / name / "report" / "front.csv").read_text() for name in ("run", "whole")]
     assert fronts[0] == fronts[1]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupt_marks_what_is_in_flight_and_says_how_to_go_on(expand, squares, tmp_path, number, code):
-    process = start(squares, tmp_path, "--workers", "0", "--set", "recipe.epochs=40")
+def test_an_interrupt_marks_what_is_in_flight_and_says_how_to_go_on(expand, squares, tmp_path):
+    process = start(squares, tmp_path, "--workers", "0", "--set", "recipe.epochs=400")
     wait_for_line(process, "trial 0 epoch 1/")
-    second = expand("run", TINY, "--data", squares, "--workers", 0, "--out", "run", "--set", "recipe.epochs=40")
+    second = expand("run", TINY, "--data", squares, "--workers", 0, "--out", "run", "--set", "recipe.epochs=400")
     assert second.returncode == 2 and f"pid {process.pid}" in second.stderr
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=30)
-    assert process.returncode == code and "run the same command again" in error
+    assert process.returncode == 130 and "run the same command again" in error
     report = expand("report", "run")
     assert report.returncode == 0 and (tmp_path / "run" / "report" / "trials.csv").exists()
     assert "interrupted" in expand("status", "run").stdout
+
+
+def test_sigterm_ends_with_its_own_code(squares, tmp_path):
+    process = start(squares, tmp_path, "--workers", "0", "--set", "recipe.epochs=400")
+    wait_for_line(process, "trial 0 epoch 1/")
+    process.terminate()
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 143 and "run the same command again" in error
+    assert trials_of(tmp_path / "run")[0].extra["interrupted"]
 
 
 @pytest.mark.ray
@@ -182,19 +193,22 @@ def test_a_driver_killed_with_9_leaves_no_worker_behind(squares, tmp_path):
     process.kill()
     process.wait(timeout=20)
     deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        left = [c for c in children if c.is_running() and c.status() != psutil.STATUS_ZOMBIE]
-        busy = [
-            c
-            for c in left
-            if not {"dashboard", "agent"} & set(" ".join(c.cmdline()).replace("/", " ").replace("_", " ").split())
-        ]
-        if not busy:
+    while (left := [child for child in children if commands(child)]) and time.monotonic() < deadline:
+        if all("agent" in commands(child) for child in left):
             break
-        time.sleep(0.3)
+        time.sleep(0.2)
+    names = [commands(child) for child in left]
     for child in left:  # Ray's small agents stay for minutes
         child.kill()
-    assert not busy, [c.cmdline() for c in busy]
+    assert all("agent" in name or not name for name in names), names
+
+
+def commands(process: psutil.Process) -> str:
+    """The command line of a live process, nothing of a dead one."""
+    try:
+        return "" if process.status() == psutil.STATUS_ZOMBIE else " ".join(process.cmdline()).lower()
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def test_a_limit_makes_candidates_infeasible_and_untrained(expand, squares, tmp_path):
@@ -220,5 +234,5 @@ def test_a_changed_study_or_changed_data_is_refused_with_the_difference(expand, 
     (data / "val" / "at rest" / "100.avi").rename(data / "val" / "to the left" / "moved.avi")
     moved = expand("run", TINY, *settings)
     assert moved.returncode == 2 and "data:" in moved.stderr and "1 video added" in moved.stderr
-    assert [t[1] for t in outcome(expand, tmp_path / "run")] == ["complete"]
+    assert [t[1] for t in outcome(tmp_path / "run")] == ["complete"]
     assert expand("run", TINY, *settings, "--force").returncode == 0
