@@ -164,7 +164,7 @@ def test_a_search_killed_with_9_and_run_again_ends_as_an_unbroken_one(expand, sq
 
 def test_an_interrupt_marks_what_is_in_flight_and_says_how_to_go_on(expand, squares, tmp_path):
     process = start(squares, tmp_path, "--workers", "0", "--set", "recipe.epochs=400")
-    wait_for_line(process, "trial 0 epoch 1/")
+    wait_for_line(process, "epoch 1/")
     second = expand("run", TINY, "--data", squares, "--workers", 0, "--out", "run", "--set", "recipe.epochs=400")
     assert second.returncode == 2 and f"pid {process.pid}" in second.stderr
     process.send_signal(signal.SIGINT)
@@ -177,11 +177,11 @@ def test_an_interrupt_marks_what_is_in_flight_and_says_how_to_go_on(expand, squa
 
 def test_sigterm_ends_with_its_own_code(squares, tmp_path):
     process = start(squares, tmp_path, "--workers", "0", "--set", "recipe.epochs=400")
-    wait_for_line(process, "trial 0 epoch 1/")
+    wait_for_line(process, "epoch 1/")
     process.terminate()
     _, error = process.communicate(timeout=30)
     assert process.returncode == 143 and "run the same command again" in error
-    assert trials_of(tmp_path / "run")[0].extra["interrupted"]
+    assert any(trial.extra.get("interrupted") for trial in trials_of(tmp_path / "run"))
 
 
 @pytest.mark.ray
