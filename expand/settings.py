@@ -96,7 +96,14 @@ def _load_file(path: Path, kind: str) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        del sys.modules[name]
+        raise UsageError(f"{path} is not Python: {error.msg} (line {error.lineno})") from error
+    except ImportError as error:
+        del sys.modules[name]
+        raise UsageError(f"{path} cannot be loaded: {error}") from error
     return module
 
 

@@ -170,11 +170,10 @@ class SearchSpace(ABC):
             UsageError: a name or a value that is not of this family.
         """
         axis_of = {axis.parameter: axis for axis in self.axes}
-        chosen = dict(self.start_values())
-        for name, value in values.items():
+        for name in values:
             if name not in axis_of:
                 raise unknown(f"{self.name} parameter", name, axis_of)
-            chosen[name] = axis_of[name].check(value)
+        chosen = {name: axis_of[name].check(value) for name, value in (self.start_values() | values).items()}
         return Architecture(self.name, tuple(self.canonical(chosen).items()))
 
     @abstractmethod

@@ -1,0 +1,82 @@
+"""The command line as a program would use it, and as a person mistypes it: one line, the right code, no traceback."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import STUDIES
+
+
+def test_costs_print_as_json(expand):
+    done = expand("cost", "x3d", "--point", "XS", "--json")
+    cost = json.loads(done.stdout)
+    assert (cost["macs"], cost["params"], cost["classes"]) == (605_256_512, 3_794_274, 400)
+    done = expand("cost", "x3d", "frames=2", "bottleneck=2.25", "--classes", 10, "--json")
+    cost = json.loads(done.stdout)
+    assert cost["macs"] == 80_209_520 - 390 * 2048 and "fvcore" in cost["convention"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("run", "x3d_stepwize"), 2, "did you mean 'x3d_stepwise'"),
+        (("run", "x3d_stepwise", "--data", "/no/such/folder"), 2, "/no/such/folder"),
+        (("run", "x3d_stepwise", "--gpus-per-trial", "1"), 2, "GPU"),
+        (("run", "x3d_stepwise", "--scale", "huge"), 2, "demo, paper"),
+        (("cost", "x3d", "framse=3"), 2, "did you mean 'frames'"),
+        (("cost", "x3d", "frames="), 2, "NAME=VALUE"),
+        (("cost", "x3d", "--point", "XXS"), 2, "unknown x3d point"),
+        (("report", "nowhere"), 2, "no run of expand here"),
+        (("frobnicate",), 2, "No such command"),
+    ],
+)
+def test_a_mistake_is_one_line_with_the_remedy(expand, tmp_path, arguments, code, words):
+    done = expand(*arguments, CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == code and words in done.stderr and "Traceback" not in done.stderr, done.stderr
+    if arguments[0] != "frobnicate":
+        assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_target_below_the_start_is_said_before_anything_trains(expand, squares):
+    done = expand(
+        "run",
+        STUDIES / "tiny.py",
+        "--data",
+        squares,
+        "--workers",
+        0,
+        "--out",
+        "run",
+        "--set",
+        "budget.targets_gmacs=0.00001",
+    )
+    assert done.returncode == 2 and "not above the start's cost" in done.stderr
+
+
+def test_damaged_videos_are_named_and_can_be_left_out(expand, squares, tmp_path):
+    import shutil
+
+    data = tmp_path / "videos"
+    shutil.copytree(squares, data)
+    whole = (data / "train" / "at rest" / "0.avi").read_bytes()
+    (data / "train" / "at rest" / "0.avi").write_bytes(whole[: len(whole) // 2])
+    (data / "train" / "at rest" / "1.avi").write_bytes(b"")
+    check = expand("data", "check", data)
+    assert (
+        check.returncode == 1 and "0.avi" in check.stdout and "1.avi" in check.stdout and "2 problems" in check.stdout
+    )
+    settings = ("run", STUDIES / "tiny.py", "--data", data, "--workers", 0, "--out", "run", "--set", "budget.steps=0")
+    refused = expand(*settings)
+    assert refused.returncode == 1 and ".avi" in refused.stderr and "skip_damaged" in refused.stderr
+    done = expand(*settings, "--set", "data.skip_damaged=true", "--out", "other")
+    assert done.returncode == 0 and "2 damaged training videos left out" in done.stdout, done.stderr
+
+
+def test_list_and_doctor(expand):
+    listed = json.loads(expand("list", "--json").stdout)
+    assert "x3d_stepwise" in listed["studies"] and "x3d" in listed["search_spaces"]
+    done = expand("doctor", "--json")
+    findings = json.loads(done.stdout)
+    assert {"torch", "cores", "decoder"} <= {finding["what"] for finding in findings} and done.returncode == 0

@@ -1,0 +1,132 @@
+"""From names and texts to a study: what works, and the one line that says what does not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import pytest
+from conftest import STUDIES
+
+from expand.errors import UsageError
+from expand.run import check
+from expand.settings import describe, differences, load_space, load_study, names_in, override
+from expand.workers import plan_workers
+
+
+def test_every_study_of_ours_loads_at_every_scale_and_writes_out_as_json():
+    for name in names_in("studies"):
+        for scale in ("demo", "paper"):
+            study = load_study(name, scale)
+            check(study)
+            assert study.scale == scale and study.name == name
+            assert json.loads(json.dumps(describe(study))) == describe(study)
+    for name in names_in("search_spaces"):
+        assert load_space(name).name == name
+
+
+def test_a_study_file_and_its_space_load_by_path():
+    study = load_study(str(STUDIES / "tiny.py"))
+    assert study.name == "tiny" and study.space.resolution == 16
+
+
+@pytest.mark.parametrize(
+    ("setting", "read"),
+    [
+        ("recipe.epochs=30", lambda s: s.recipe.epochs == 30),
+        ("recipe.nesterov=false", lambda s: s.recipe.nesterov is False),
+        ("recipe.scale_jitter=1.0,1.25", lambda s: s.recipe.scale_jitter == (1.0, 1.25)),
+        ("recipe.clip_gradient_norm=5", lambda s: s.recipe.clip_gradient_norm == 5.0),
+        ("budget.steps=none", lambda s: s.budget.steps is None),
+        ("budget.targets_gmacs=0.5,2", lambda s: s.budget.targets_gmacs == (0.5, 2.0)),
+        ("seeds=0,1,2", lambda s: s.seeds == (0, 1, 2)),
+        ("objectives.gmacs.limit=0.5", lambda s: s.objectives[1].limit == 0.5),
+        ("strategy.growth=paper", lambda s: s.strategy.growth == "paper"),
+        ("strategy.axes=frames,depth", lambda s: s.strategy.axes == ("frames", "depth")),
+        ("space.resolution=64", lambda s: s.space.start["resolution"] == 64),
+    ],
+)
+def test_set_reaches_every_kind_of_field(setting, read):
+    assert read(override(load_study("x3d_stepwise"), [setting]))
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("recipe.epoch=3", "did you mean 'epochs'"), ("recipe.epochs=three", "'three' is not a whole number"),
+        ("recipe.nesterov=maybe", "true or false"), ("recipe=3", "is not"), ("recipe.epochs.x=3", "has no fields"),
+        ("recipe.epochs", "name=value"), ("objectives.gmac.limit=3", "did you mean 'gmacs'"),
+        ("strategy.growth=fast", "is not"), ("recipe.scale_jitter=1", "is not"), ("space.name=a", "space"),
+        ("objectives.gmacs.limt=1", "did you mean 'limit'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_set_is_named(setting, words):
+    with pytest.raises(UsageError, match=words):
+        override(load_study("x3d_stepwise"), [setting])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["recipe.epochs=0"], "recipe.epochs=0: at least 1"), (["seeds=1,1"], "each once"), (["seeds="], "at least one"),
+        (["budget.steps=-1"], "cannot be negative"), (["space.resolution=4"], "allowed are 16"),
+    ],
+)  # fmt: skip
+def test_a_study_that_cannot_run_is_refused_before_anything_is_read(settings, words):
+    with pytest.raises(UsageError, match=words):
+        check(override(load_study("x3d_stepwise"), settings))
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        ("x3d_stepwize", "did you mean 'x3d_stepwise'"), ("./nowhere.py", "there is no file"),
+        ("no_such_package.study", "no module"), ("json.decoder", r"has no function study\(\)"),
+    ],
+)  # fmt: skip
+def test_an_unknown_study_is_named(reference, words):
+    with pytest.raises(UsageError, match=words):
+        load_study(reference)
+
+
+def test_a_study_file_that_does_not_even_import_is_one_line(tmp_path):
+    (tmp_path / "broken.py").write_text("def study(:\n")
+    with pytest.raises(UsageError, match="broken.py.*line 1"):
+        load_study(str(tmp_path / "broken.py"))
+    (tmp_path / "lonely.py").write_text("import no_such_module_anywhere\n")
+    with pytest.raises(UsageError, match="lonely.py.*no_such_module_anywhere"):
+        load_study(str(tmp_path / "lonely.py"))
+
+
+def test_differences_name_the_field_and_both_values():
+    old, new = (
+        describe(override(load_study("x3d_stepwise"), s)) for s in ([], ["recipe.epochs=99", "space.width=0.6"])
+    )
+    lines = differences(old, new)
+    assert len(lines) == 2 and "space.width: 0.5 in the run, 0.6 now" in lines
+    assert any(line.startswith("recipe.epochs:") and line.endswith("99 now") for line in lines)
+
+
+def test_what_is_no_plain_value_cannot_be_part_of_a_study():
+    @dataclass(frozen=True)
+    class Odd:
+        thing: object = object()
+
+    with pytest.raises(UsageError, match="plain values"):
+        describe(Odd())
+
+
+def test_workers_share_the_cores_and_a_missing_gpu_is_said(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert plan_workers(2, None).threads == 4 and plan_workers(0, None).threads == 8
+    assert plan_workers(None, None).count == 6
+    with pytest.raises(UsageError, match="this machine has 0 GPUs"):
+        plan_workers(1, 1.0)
+    with pytest.raises(UsageError, match="--workers -1"):
+        plan_workers(-1, None)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert plan_workers(None, None).gpus_per_trial == 1.0 and plan_workers(None, None).count == 2
+    assert plan_workers(8, None).gpus_per_trial == 0.25
+    with pytest.raises(UsageError, match="needs 4 GPUs"):
+        plan_workers(4, 1.0)
