@@ -91,10 +91,10 @@ def test_an_unknown_study_is_named(reference, words):
 
 def test_a_study_file_that_does_not_even_import_is_one_line(tmp_path):
     (tmp_path / "broken.py").write_text("def study(:\n")
-    with pytest.raises(UsageError, match="broken.py.*line 1"):
+    with pytest.raises(UsageError, match=r"broken.py.*line 1"):
         load_study(str(tmp_path / "broken.py"))
     (tmp_path / "lonely.py").write_text("import no_such_module_anywhere\n")
-    with pytest.raises(UsageError, match="lonely.py.*no_such_module_anywhere"):
+    with pytest.raises(UsageError, match=r"lonely.py.*no_such_module_anywhere"):
         load_study(str(tmp_path / "lonely.py"))
 
 
