@@ -99,13 +99,12 @@ class Search:
         return None
 
     def macs(self, architecture: Architecture) -> int:
-        """Multiply-adds of a candidate, from its shapes alone; remembered."""
-        import torch
-
+        """Multiply-adds of a candidate, for solving; remembered."""
         if architecture not in self._macs:
-            with torch.device("meta"):
-                network = self.study.space.build(architecture, self.num_classes)
-            self._macs[architecture] = count_macs(network, self.study.space.inputs(architecture))
+            space = self.study.space
+            self._macs[architecture] = count_macs(
+                lambda: space.build(architecture, self.num_classes), space.inputs(architecture)
+            )
         return self._macs[architecture]
 
     def _job(self, number: int) -> Job:

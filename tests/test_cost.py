@@ -34,10 +34,9 @@ def test_counts_worked_out_by_hand():
     assert cost.input == ((3, 4, 10, 8),)
 
 
-def test_the_shape_only_count_agrees():
-    with torch.device("meta"):
-        network = Small()
-    assert count_macs(network, CLIP) == count_cost(Small(), CLIP).macs
+@pytest.mark.parametrize("clip", [CLIP, (Clip(16, 1, 112, 112),)])
+def test_the_quick_count_agrees_for_small_and_large_clips(clip):
+    assert count_macs(Small, clip) == count_cost(Small(), clip).macs
 
 
 def test_a_channelwise_convolution_costs_one_filter_a_channel():

@@ -138,8 +138,12 @@ class Stepwise:
 
 
 def _first(ladder: Sequence[Architecture], passes: Callable[[Architecture], bool]) -> int:
-    """Index of the first point that passes, by bisection: cost is monotone along a ladder. `len(ladder)` if none does."""
-    low, high = 0, len(ladder)
+    """Index of the first point that passes (`len(ladder)` if none does): cost is monotone along a ladder. Strides that double
+    from the near end, then bisection, because the far end's networks are huge and slow to count."""
+    low, high, stride = 0, 0, 1
+    while high < len(ladder) and not passes(ladder[high]):
+        low, high, stride = high + 1, high + stride, 2 * stride
+    high = min(high, len(ladder))
     while low < high:
         middle = (low + high) // 2
         if passes(ladder[middle]):
