@@ -93,6 +93,7 @@ def run(
     force: Annotated[bool, typer.Option(help="Resume although the study or the data have changed.")] = False,
 ) -> None:
     """Run a study, or go on with it: the same command again resumes. Ends with the front and the ledger."""
+    import shlex
     import signal
 
     from expand.errors import ExpandError
@@ -104,6 +105,7 @@ def run(
     from rich.console import Console
 
     from expand.progress import watcher
+    from expand.record import storage_url
     from expand.run import Request, Terminated, summary
     from expand.run import run as run_study
     from expand.workers import plan_workers
@@ -126,9 +128,15 @@ def run(
         sys.exit(143)
     if not summary(record, console):
         raise ExpandError(f"no candidate was trained to the end; `expand status {folder}` shows the reasons")
-    console.print(f"\nreport     {folder}/report/front.png, front.csv, trials.csv, ledger.md", highlight=False)
-    console.print(f"dashboard  optuna-dashboard sqlite:///{folder}/optuna.db", highlight=False)
-    console.print(f"take away  expand export {folder} --best top1 --to my_network", highlight=False)
+    place = shlex.quote(str(folder))
+    url = storage_url(folder if folder.is_absolute() else Path(os.path.relpath(record.folder)), record.facts)
+    for line in (
+        "",
+        f"report     {folder}/report/front.png, front.csv, trials.csv, ledger.md",
+        f"dashboard  optuna-dashboard {shlex.quote(url)}",
+        f"take away  expand export {place} --best top1 --to my_network",
+    ):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()

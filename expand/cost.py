@@ -19,9 +19,6 @@ from expand.errors import ExpandError
 from expand.space import Clip
 from expand.trial import Cost
 
-CONVENTION = "multiply-adds of conv and linear layers (fvcore), one clip at the training crop, one view"
-PARAMS_CONVENTION = "all parameters; params_published leaves out biases and normalisation, as X3D's tables do"
-
 COUNTED = frozenset({"conv", "linear", "addmm", "matmul", "mm", "bmm", "baddbmm", "einsum"})
 
 # Operators that fvcore has no handle for and the convention leaves out on purpose: they touch each element once or so,

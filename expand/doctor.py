@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 PACKAGES = ("torch", "optuna", "ray", "fvcore", "av", "pandas", "matplotlib", "safetensors", "optuna-dashboard")
 
@@ -35,9 +36,9 @@ def show(*, as_json: bool) -> bool:
         console = Console()
         styles = {"ok": "green", "note": "yellow", "fault": "red"}
         for finding in findings:
-            console.print(
-                f"[{styles[finding.level]}]{finding.level:>5}[/]  {finding.what}: {finding.detail}", highlight=False
-            )
+            line = Text(f"{finding.level:>5}", style=styles[finding.level])
+            line.append(f"  {finding.what}: {finding.detail}", style="default")
+            console.print(line, soft_wrap=True)
     return all(finding.level != "fault" for finding in findings)
 
 

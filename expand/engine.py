@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import shutil
-import time
+import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from expand.cost import count_cost, count_macs
-from expand.evaluate import Job
+from expand.errors import ExpandError
+from expand.evaluate import Job, count_starts
 from expand.progress import Watcher
 from expand.record import Record, known_cost
-from expand.space import Architecture
-from expand.study import Objective, Study
-from expand.trial import Cost, Metrics, Suggestion, TrialState
+from expand.space import Architecture, SearchSpace
+from expand.study import Study
+from expand.trial import Cost, Metrics, Suggestion
+
+MOST_STARTS = 12  # of one trial over all drivers, before it is taken for what kills them
+
+
+@dataclass
+class MacsCounter:
+    """Multiply-adds of a space's points, for solving; remembered."""
+
+    space: SearchSpace
+    num_classes: int
+    known: dict[Architecture, int] = field(default_factory=dict)
+
+    def __call__(self, architecture: Architecture) -> int:
+        if architecture not in self.known:
+            clips = self.space.inputs(architecture)
+            self.known[architecture] = count_macs(lambda: self.space.build(architecture, self.num_classes), clips)
+        return self.known[architecture]
 
 
 @dataclass
@@ -22,25 +41,35 @@ class Search:
 
     Args:
         caches: the folders of the training and the validation clips.
+        lengths: frames of each training video, to say where clips are longer.
         threads: of one worker.
     """
 
     study: Study
     record: Record
-    num_classes: int
+    macs: MacsCounter
     caches: tuple[str, str]
+    lengths: Sequence[int]
     threads: int
     watch: Watcher
     queue: list[int] = field(default_factory=list)
-    running: dict[int, float] = field(default_factory=dict)
-    _macs: dict[Architecture, int] = field(default_factory=dict)
+    running: set[int] = field(default_factory=set)
     _settled: bool = False  # asked since the last trial ended
 
     def __post_init__(self) -> None:
         """Trials of a driver that is gone are taken up again, from their checkpoints."""
-        self.queue = [trial.number for trial in self.record.trials() if not trial.state.ended]
-        for number in self.queue:
-            self.watch.started(self.record.trial(number), resumed=True)
+        self.record.set_finished(False)
+        for trial in self.record.trials():
+            if trial.state.ended:
+                continue
+            starts = count_starts(self.record.checkpoint(trial.number).parent)
+            if starts >= MOST_STARTS:
+                self._fail(trial.number, f"started {starts} times and never ended: it seems to kill whatever trains it")
+            elif trial.cost.params == 0:
+                self._fail(trial.number, trial.error or "it could not be built and counted")
+            elif not self._ended_over_limit(trial.number, trial.cost):
+                self.queue.append(trial.number)
+                self.watch.started(trial, resumed=True)
 
     def next(self) -> Job | None:
         """The next job; None when there is nothing to start until a running trial ends, or at all (`done`)."""
@@ -49,7 +78,7 @@ class Search:
         if not self.queue:
             return None
         number = self.queue.pop(0)
-        self.running[number] = time.perf_counter()
+        self.running.add(number)
         return self._job(number)
 
     @property
@@ -71,41 +100,41 @@ class Search:
 
     def _open(self, suggestion: Suggestion) -> tuple[int | None, Cost]:
         """Counts and records one suggestion; no number comes back if it ends right there."""
-        space = self.study.space
+        space, clips = self.study.space, self.study.space.inputs(suggestion.architecture)
         try:
-            cost = count_cost(
-                space.build(suggestion.architecture, self.num_classes), space.inputs(suggestion.architecture)
-            )
+            cost = count_cost(space.build(suggestion.architecture, self.macs.num_classes), clips)
         except Exception as error:  # the candidate's own fault: it fails, the search goes on
-            number = self.record.open_trial(suggestion, Cost(self.macs(suggestion.architecture), 0, 0, 0, ()), space)
-            self.record.fail(number, f"{type(error).__name__}: {error}")
-            self.watch.ended(self.record.trial(number))
-            return None, Cost(0, 0, 0, 0, ())
+            cost = Cost(self.macs.known.get(suggestion.architecture, 0), 0, 0, 0, ())
+            number = self.record.open_trial(suggestion, cost, space)
+            self._fail(number, f"{type(error).__name__}: {error}", {"traceback": traceback.format_exc()[-6000:]})
+            return None, cost
         number = self.record.open_trial(suggestion, cost, space)
         self.watch.started(self.record.trial(number))
-        over = self._over_limit(cost)
-        if over is not None:
-            self.record.infeasible(number, over, known_cost(over, cost))
-            self.watch.ended(self.record.trial(number))
+        if self._ended_over_limit(number, cost):
             return None, cost
+        span = max((clip.frames - 1) * clip.stride + 1 for clip in clips)
+        short = sum(length < span for length in self.lengths)
+        if short:
+            self.watch.note(
+                f"trial {number} reads {span} frames; {short} of {len(self.lengths)} training videos are shorter: "
+                "their last frame is held"
+            )
         return number, cost
 
-    def _over_limit(self, cost: Cost) -> Objective | None:
+    def _ended_over_limit(self, number: int, cost: Cost) -> bool:
+        """Records a candidate over a limit as infeasible; it never sees a worker."""
         for objective in self.study.objectives:
             if objective.known_before_training and objective.limit is not None:
                 value = known_cost(objective, cost)
                 if value > objective.limit if objective.direction == "minimize" else value < objective.limit:
-                    return objective
-        return None
+                    self.record.infeasible(number, objective, value)
+                    self.watch.ended(self.record.trial(number))
+                    return True
+        return False
 
-    def macs(self, architecture: Architecture) -> int:
-        """Multiply-adds of a candidate, for solving; remembered."""
-        if architecture not in self._macs:
-            space = self.study.space
-            self._macs[architecture] = count_macs(
-                lambda: space.build(architecture, self.num_classes), space.inputs(architecture)
-            )
-        return self._macs[architecture]
+    def _fail(self, number: int, error: str, result: dict[str, Any] | None = None) -> None:
+        self.record.fail(number, error, result)
+        self.watch.ended(self.record.trial(number))
 
     def _job(self, number: int) -> Job:
         suggestion = self.record.trial(number).suggestion
@@ -122,17 +151,21 @@ class Search:
         self.watch.epoch(self.record.trial(number), entry)
 
     def on_end(self, number: int, result: dict[str, Any]) -> None:
-        """A worker is through with a trial, one way or the other."""
-        self.running.pop(number, None)
+        """A worker is through with a trial, one way or the other.
+
+        Raises:
+            ExpandError: no candidate could be trained where this one was; it stays to be taken up.
+        """
         self._settled = False
+        if result["status"] == "halt":
+            raise ExpandError(f"{result['error']}: free some room and run the same command again")
+        self.running.discard(number)
         if result["status"] == "complete":
             self.record.complete(number, Metrics(**result["metrics"]), result)
         else:
             self.record.fail(number, result["error"], result)
         shutil.rmtree(self.record.checkpoint(number).parent, ignore_errors=True)  # told: no longer needed
-        trial = self.record.trial(number)
-        assert trial.state is not TrialState.RUNNING
-        self.watch.ended(trial)
+        self.watch.ended(self.record.trial(number))
 
     def interrupted(self) -> None:
         """Marks what is in flight; the next run takes it up from its checkpoint."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -22,6 +23,7 @@ from expand.training import checkpoint
 from expand.training.device import pick_device, seed_everything
 from expand.training.loop import train
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 EpochReport = Callable[[dict[str, Any]], None]
 
 
@@ -43,42 +45,47 @@ class Job:
 
 
 def evaluate(job: Job, on_epoch: EpochReport) -> dict[str, Any]:
-    """Trains and validates. The answer is JSON: status "complete" with metrics, or "failed" with an error and traceback.
+    """Trains and validates. The answer is JSON: status "complete" with metrics and curve, "failed" with an error and
+    traceback, or "halt" where no candidate could be trained (a full disk).
 
     Only an interrupt leaves this function as an exception: what is wrong with one candidate ends that candidate.
     """
-    attempts = _count_attempt(Path(job.checkpoint).parent)
+    about: dict[str, Any] = {"pid": os.getpid()}
+    notes: list[str] = []
     began = time.perf_counter()
-    curve: list[dict[str, Any]] = []
-    device = pick_device()
-    about = {"attempts": attempts, "device": device.type, "pid": os.getpid()}
-
-    def keep(entry: dict[str, Any]) -> None:
-        curve.append(entry)
-        on_epoch(entry | {"attempts": attempts})
-
     try:
+        about["attempts"] = _count_attempt(Path(job.checkpoint).parent)
+        device = pick_device()
+        about["device"] = device.type
         torch.set_num_threads(job.threads)
         training, validation = ClipCache(job.train_cache), ClipCache(job.val_cache)
         seed_everything(job.seed)
         network = job.space.build(job.architecture, len(training.classes))
-        metrics, whole_curve = train(
+        metrics, curve = train(
             network, job.space.inputs(job.architecture), training, validation, job.recipe,
-            epochs=job.epochs, seed=job.seed, device=device, checkpoint_path=Path(job.checkpoint), on_epoch=keep,
+            epochs=job.epochs, seed=job.seed, device=device, checkpoint_path=Path(job.checkpoint), identity=_identity(job),
+            on_epoch=lambda entry: on_epoch(entry | {"attempts": about["attempts"]}), note=notes.append,
         )  # fmt: skip
         _save_weights(Path(job.weights), network)
     except Exception as error:
+        # A full disk is no candidate's fault: it stops the search, and this trial stays to be taken up.
+        status = "halt" if isinstance(error, OSError) and error.errno in NO_ROOM else "failed"
         return about | {
-            "status": "failed", "error": _reason(error), "curve": curve,
-            "traceback": traceback.format_exc()[-6000:], "train_seconds": round(time.perf_counter() - began, 3),
+            "status": status, "error": _reason(error), "traceback": traceback.format_exc()[-6000:], "notes": notes,
+            "train_seconds": round(time.perf_counter() - began, 3),
         }  # fmt: skip
     finally:
-        if device.type == "cuda":
+        if torch.cuda.is_available():
             torch.cuda.empty_cache()
-    seconds = round(sum(entry["seconds"] for entry in whole_curve), 3)
+    seconds = round(sum(entry["seconds"] for entry in curve), 3)
     return about | {
-        "status": "complete", "metrics": asdict(metrics), "curve": whole_curve, "train_seconds": seconds
+        "status": "complete", "metrics": asdict(metrics), "curve": curve, "train_seconds": seconds, "notes": notes,
     }  # fmt: skip
+
+
+def _identity(job: Job) -> str:
+    """What a checkpoint must be of to be gone on from."""
+    return repr((job.architecture.to_json(), job.seed, job.epochs, job.recipe, job.train_cache, job.val_cache))
 
 
 def _reason(error: Exception) -> str:
@@ -104,4 +111,10 @@ def _count_attempt(folder: Path) -> int:
     log = folder / "attempts.jsonl"
     with log.open("a") as stream:
         stream.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "time": time.time()}) + "\n")
-    return len(log.read_text().splitlines())
+    return count_starts(folder)
+
+
+def count_starts(folder: Path) -> int:
+    """How often a trial was started whose checkpoints lie here."""
+    log = folder / "attempts.jsonl"
+    return len(log.read_text().splitlines()) if log.exists() else 0

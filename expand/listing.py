@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from expand.errors import UsageError, unknown
 from expand.progress import format_macs, format_seconds
@@ -74,7 +75,8 @@ def parse_values(values: Sequence[str]) -> dict[str, str]:
 
 
 def _cost_row(space: SearchSpace, architecture: Architecture, classes: int, point: str | None) -> dict[str, Any]:
-    from expand.cost import CONVENTION, PARAMS_CONVENTION, count_cost
+    from expand.cost import count_cost
+    from expand.trial import CONVENTION, PARAMS_CONVENTION
 
     cost = count_cost(space.build(architecture, classes), space.inputs(architecture))
     return {
@@ -134,7 +136,8 @@ def show_status(folder: Path, *, as_json: bool) -> None:
             ],
         })  # fmt: skip
     console = Console()
-    table = Table(title=f"{folder}: {record.facts['study']['name']} ({record.facts['scale']})", title_justify="left")
+    title = Text(f"{folder}: {record.facts['study']['name']} ({record.facts['scale']})")
+    table = Table(title=title, title_justify="left")
     for name in ("trial", "step, axis", "MACs", "epoch", "top-1", "time", "state", "error"):
         table.add_column(name, justify="left" if name in ("step, axis", "state", "error") else "right")
     for trial in trials:
@@ -143,7 +146,7 @@ def show_status(folder: Path, *, as_json: bool) -> None:
         table.add_row(
             str(trial.number), trial.label, format_macs(trial.cost.macs), f"{len(trial.curve)}/{trial.suggestion.epochs}",
             "" if top1 is None else f"{top1:.3f}", format_seconds(trial.train_seconds or sum(e["seconds"] for e in trial.curve)),
-            "interrupted" if not trial.state.ended and not driver else trial.state.value, trial.error,
+            "interrupted" if not trial.state.ended and not driver else trial.state.value, Text(trial.error),
         )  # fmt: skip
     console.print(table)
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "no trial yet"
@@ -196,12 +199,12 @@ def check_data(source: str | None, *, as_json: bool) -> bool:
         print_json({"classes": counts, "problems": [{"path": path, "reason": reason} for path, reason in found]})
         return not found
     console = Console()
-    table = Table(title=str(source or "rendered clips"), title_justify="left")
+    table = Table(title=Text(source or "rendered clips"), title_justify="left")
     table.add_column("class")
     for split in splits:
         table.add_column(split, justify="right")
     for name, row in counts.items():
-        table.add_row(name, *(str(row[split]) for split in splits))
+        table.add_row(Text(name), *(str(row[split]) for split in splits))
     table.add_row("all", *(str(len(manifest.split(split))) for split in splits), style="bold")
     console.print(table)
     for path, reason in found:

@@ -19,7 +19,8 @@ class Watcher(Protocol):
     def started(self, trial: Trial, *, resumed: bool = False) -> None: ...
     def epoch(self, trial: Trial, entry: dict[str, Any]) -> None: ...
     def ended(self, trial: Trial) -> None: ...
-    def note(self, text: str) -> None: ...
+    def note(self, text: str) -> None: ...  # stays to be read
+    def progress(self, text: str) -> None: ...  # what is being waited for
     def __enter__(self) -> Watcher: ...
     def __exit__(self, *_: object) -> None: ...
 
@@ -50,6 +51,9 @@ class PlainLines:
         pass
 
     def note(self, text: str) -> None:
+        self._line(text)
+
+    def progress(self, text: str) -> None:
         self._line(text)
 
     def started(self, trial: Trial, *, resumed: bool = False) -> None:
@@ -93,7 +97,13 @@ class LiveTable:
         self.live.stop()
 
     def note(self, text: str) -> None:
+        self._print(text)
+
+    def progress(self, text: str) -> None:
         self.message = text
+
+    def _print(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def started(self, trial: Trial, *, resumed: bool = False) -> None:
         self.trials[trial.number] = trial
@@ -107,13 +117,12 @@ class LiveTable:
     def ended(self, trial: Trial) -> None:
         self.trials[trial.number] = trial
         if trial.metrics:
-            self.console.print(
-                f"trial {trial.number:>3}  step {trial.label:<24} {format_macs(trial.cost.macs):>9}MACs  "
-                f"top-1 {trial.metrics.top1:.3f} ± {trial.metrics.standard_error:.3f}  {format_seconds(trial.train_seconds)}",
-                highlight=False,
+            self._print(
+                f"trial {trial.number:>3}  step {trial.label:<24} {format_macs(trial.cost.macs):>9}MACs  top-1 "
+                f"{trial.metrics.top1:.3f} ± {trial.metrics.standard_error:.3f}  {format_seconds(trial.train_seconds)}"
             )
         else:
-            self.console.print(f"trial {trial.number:>3}  step {trial.label:<24} {trial.state.value}: {trial.error}")
+            self._print(f"trial {trial.number:>3}  step {trial.label:<24} {trial.state.value}: {trial.error}")
 
     def _draw(self) -> Group:
         table = Table(title=None, expand=False, pad_edge=False)

@@ -14,10 +14,12 @@ import fcntl
 import json
 import math
 import os
+import secrets
 import socket
 import sqlite3
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -108,7 +110,7 @@ class Record:
         values = [_objective(objective, metrics, trial.cost) for objective in self.objectives]
         if not all(math.isfinite(value) for value in values):
             return self.fail(number, f"an objective is not a finite number: {values}", result)
-        self._set(number, metrics=asdict(metrics), **_of_result(result))
+        self._set(number, metrics=asdict(metrics), error="", interrupted=False, **_of_result(result))
         self._end(number, TrialState.COMPLETE, values)
 
     def infeasible(self, number: int, objective: Objective, value: float) -> None:
@@ -124,6 +126,15 @@ class Record:
     def fail(self, number: int, error: str, result: dict[str, Any] | None = None) -> None:
         self._set(number, error=error, **_of_result(result or {}))
         self._end(number, TrialState.FAILED)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the strategy had nothing more to ask for when the last driver ended."""
+        return bool(self._study.user_attrs.get("finished"))
+
+    def set_finished(self, finished: bool) -> None:
+        with _database_errors(self.folder):
+            self._study.set_user_attr("finished", finished)
 
     def note(self, number: int, **attributes: Any) -> None:
         """Further facts about a trial, shown by the dashboard."""
@@ -153,17 +164,17 @@ class Record:
 
 
 def _objective(objective: Objective, metrics: Metrics, cost: Cost) -> float:
-    return {"top1": metrics.top1, "gmacs": cost.gmacs, "mparams": cost.params / 1e6}[objective.name]
+    return metrics.top1 if objective.name == "top1" else known_cost(objective, cost)
 
 
 def known_cost(objective: Objective, cost: Cost) -> float:
     """The value of an objective that is known before training."""
-    return {"gmacs": cost.gmacs, "mparams": cost.params / 1e6}[objective.name]
+    return cost.gmacs if objective.name == "gmacs" else cost.params / 1e6
 
 
 def _of_result(result: dict[str, Any]) -> dict[str, Any]:
-    names = ("curve", "train_seconds", "attempts", "device", "traceback", "notes", "peak_memory_mb")
-    return {name: result[name] for name in names if name in result}
+    names = ("curve", "train_seconds", "attempts", "device", "traceback", "notes")
+    return {name: result[name] for name in names if result.get(name)}
 
 
 def _distribution(axis: Any) -> BaseDistribution:
@@ -193,34 +204,50 @@ def _to_trial(frozen: FrozenTrial) -> Trial:
         ended=a.get("ended", ""),
         attempts=a.get("attempts", 1),
         error=a.get("error", ""),
-        extra={key: a[key] for key in ("device", "interrupted", "test", "traceback") if key in a},
+        extra={key: a[key] for key in ("device", "interrupted", "notes", "traceback") if key in a},
     )  # fmt: skip
 
 
 # --- opening ---------------------------------------------------------------------------------------------------------
 
 
+Refuse = Callable[[dict[str, Any]], None]
+
+
 @contextlib.contextmanager
 def open_for_writing(
-    folder: Path, facts: dict[str, Any], study: Study, *, storage: str | None = None
+    folder: Path,
+    facts: dict[str, Any],
+    study: Study,
+    *,
+    storage: str | None = None,
+    refuse: Refuse = lambda stored: None,
 ) -> Iterator[Record]:
-    """The run directory as its only driver: made if it is not there, resumed if it is the same experiment.
+    """The run directory as its only driver: made if it is not there, resumed if it is. `refuse` gets the study.json of a
+    run to be resumed and raises where `facts` are of another experiment; nothing has been written then.
 
     Raises:
-        UsageError: the folder holds something else, or a run of another study or of other data; another driver is at it.
+        UsageError: the folder holds something else; another driver is at it; another storage than the run's.
         ExpandError: it cannot be written to, or its database is of another Optuna.
     """
     check_folder(folder)
-    stored = _read_facts(folder)
-    if stored is None and any(entry.name not in _OURS for entry in folder.iterdir()):
-        raise UsageError(f"{folder} is not empty and holds no run of expand; give another folder with --out")
     with _only_driver(folder):
         stored = _read_facts(folder)
         if stored is None:
+            # In a database of many runs each has a name of its own.
+            name = study.name if storage is None else f"{study.name}-{secrets.token_hex(4)}"
+            stored = facts | {"storage": storage, "optuna_study": name}
+            optuna_study = _open_study(folder, stored, create=study)
             write_json(folder / "environment.json", environment())
-            write_json(folder / "study.json", facts | {"storage": storage})
-            stored = facts
-        yield Record(folder, stored, _open_study(folder, storage or stored.get("storage"), study.name, create=study))
+            write_json(folder / "study.json", stored)
+        else:
+            if storage is not None and storage != stored.get("storage"):
+                raise UsageError(
+                    f"--storage {storage}: this run is recorded in {stored.get('storage') or 'its own optuna.db'}"
+                )
+            refuse(stored)
+            optuna_study = _open_study(folder, stored, create=study)
+        yield Record(folder, stored, optuna_study)
 
 
 def open_for_reading(folder: Path) -> Record:
@@ -234,7 +261,7 @@ def open_for_reading(folder: Path) -> Record:
         raise UsageError(
             f"{folder}: no run of expand here (no study.json); `expand run STUDY --out {folder}` makes one"
         )
-    return Record(folder, facts, _open_study(folder, facts.get("storage"), facts["study"]["name"], create=None))
+    return Record(folder, facts, _open_study(folder, facts, create=None))
 
 
 _OURS = {
@@ -252,12 +279,17 @@ _OURS = {
 
 
 def check_folder(folder: Path) -> None:
-    """Makes the run directory if need be and writes a probe into it, before any work is spent."""
+    """Makes the run directory if need be, sees that it is ours, and writes a probe into it, before any work is spent."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        foreign = [entry.name for entry in folder.iterdir() if entry.name not in _OURS and entry.name[0] != "."]
+        if foreign and _read_facts(folder) is None:
+            raise UsageError(f"{folder} holds {foreign[0]} and no run of expand; give another folder with --out")
         probe = folder / f".write-probe-{os.getpid()}"
-        probe.write_bytes(b"0" * 4096)
-        probe.unlink()
+        try:
+            probe.write_bytes(b"0" * 4096)
+        finally:
+            probe.unlink(missing_ok=True)
     except FileExistsError:
         raise UsageError(f"{folder} is a file, not a folder; give another place with --out") from None
     except OSError as error:
@@ -268,14 +300,19 @@ def check_folder(folder: Path) -> None:
 def _only_driver(folder: Path) -> Iterator[None]:
     """Holds the folder's lock, which the kernel gives back when this process ends, however it ends."""
     with (folder / "driver.lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            raise UsageError(
-                f"{folder} has a live driver already ({lock.read().strip() or 'unknown'}); wait for it, end it, or give "
-                "another folder with --out"
-            ) from None
+        for patience in (0.1, 0.2, 0.4, None):  # `expand status` looks at the lock for an instant
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if patience is not None:
+                    time.sleep(patience)
+                    continue
+                lock.seek(0)
+                holder = lock.read().strip() or "unknown"
+                raise UsageError(
+                    f"{folder} has a live driver already ({holder}); wait for it, end it, or give another folder with --out"
+                ) from None
         lock.truncate(0)
         lock.write(f"pid {os.getpid()} on {socket.gethostname()} since {_now()}")
         lock.flush()
@@ -294,24 +331,40 @@ def live_driver(folder: Path) -> str:
         return (folder / "driver.lock").read_text().strip()
 
 
-def _open_study(folder: Path, url: str | None, name: str, *, create: Study | None) -> optuna.Study:
+def storage_url(folder: Path, facts: dict[str, Any]) -> str:
+    """Where the trials are, as Optuna and its dashboard want it."""
+    from sqlalchemy import URL
+
+    own = URL.create("sqlite", database=str(folder / "optuna.db"))  # a path may hold ? and %
+    return facts.get("storage") or own.render_as_string(hide_password=False)
+
+
+def _open_study(folder: Path, facts: dict[str, Any], *, create: Study | None) -> optuna.Study:
+    import sqlalchemy.exc
+
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    if url is not None and url.startswith("journal"):
+    url, name = storage_url(folder, facts), facts["optuna_study"]
+    if url.startswith("journal"):
         raise UsageError(
             f"{url}: a journal file cannot be written again after a torn line; use SQLite, PostgreSQL or MySQL"
         )
-    url = url or f"sqlite:///{(folder / 'optuna.db').resolve()}"
     options = {"connect_args": {"timeout": LOCK_WAIT_SECONDS}} if url.startswith("sqlite") else None
+    nothing = UsageError(f"{folder}: nothing has been recorded yet; run its command again")
+    if create is None and not facts.get("storage") and not (folder / "optuna.db").exists():
+        raise nothing
     with _database_errors(folder), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        storage = optuna.storages.RDBStorage(url, engine_kwargs=options)
         sampler = optuna.samplers.RandomSampler(seed=0)  # never asked: the strategy decides
-        if create is None:
-            return optuna.load_study(study_name=name, storage=storage, sampler=sampler)
-        study = optuna.create_study(
-            study_name=name, storage=storage, sampler=sampler, load_if_exists=True,
-            directions=[objective.direction for objective in create.objectives],
-        )  # fmt: skip
+        try:
+            storage = optuna.storages.RDBStorage(url, engine_kwargs=options)
+            if create is None or name in optuna.get_all_study_names(storage):
+                return optuna.load_study(study_name=name, storage=storage, sampler=sampler)
+        except (sqlalchemy.exc.ArgumentError, ImportError) as error:
+            raise UsageError(f"--storage {url}: not a database that can be opened here ({error})") from None
+        except KeyError:
+            raise nothing from None
+        directions = [objective.direction for objective in create.objectives]
+        study = optuna.create_study(study_name=name, storage=storage, sampler=sampler, directions=directions)
         study.set_metric_names([objective.name for objective in create.objectives])
         return study
 
@@ -355,10 +408,13 @@ def environment() -> dict[str, Any]:
 
 def _read_facts(folder: Path) -> dict[str, Any] | None:
     try:
-        return json.loads((folder / "study.json").read_text())
+        facts = json.loads((folder / "study.json").read_text())
+        if "optuna_study" not in facts:
+            raise ValueError("it is not one of expand's")
+        return facts
     except FileNotFoundError:
         return None
-    except (json.JSONDecodeError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise UsageError(f"{folder}/study.json cannot be read ({error}); give another folder with --out") from None
 
 

@@ -7,6 +7,7 @@ import signal
 import types
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from expand.data.cache import ClipCache, prepare
 from expand.data.formats import read_source
 from expand.data.manifest import Manifest, describe_changes
 from expand.data.rendered import ensure_rendered
-from expand.engine import Search
+from expand.engine import MacsCounter, Search
 from expand.errors import ExpandError, UsageError
 from expand.progress import Watcher
 from expand.record import Record
@@ -63,49 +64,74 @@ def run(
     """Runs the study in `folder`, or goes on with it, to its end, and writes the report.
 
     Raises:
-        UsageError, ExpandError: see `records.open_for_writing`; a changed study or changed data is refused unless `force`.
+        UsageError, ExpandError: see `records.open_for_writing`; a study or videos other than the run's are refused, though
+            `force` accepts another budget and other videos.
     """
     study = request.study()
     check(study)
-    records.check_folder(folder)
-    manifest = open_data(study.data, watch.note)
+    records.check_folder(folder := folder.resolve())  # workers have a working directory of their own
+    manifest = open_data(study.data, watch.progress)
+    macs = MacsCounter(study.space, len(manifest.classes))
+    study.strategy.ask(study, (), macs)  # raises for what cannot be searched, before anything is written
     facts = _facts(request, study, manifest)
-    with records.open_for_writing(folder, facts, study, storage=storage) as record:
-        _refuse_changes(record, facts, manifest, force=force)
+    refuse = partial(_refuse_changes, facts=facts, manifest=manifest, folder=folder, force=force)
+    with records.open_for_writing(folder, facts, study, storage=storage, refuse=refuse) as record:
+        _keep_facts(record, facts, manifest)
 
         def decoding(done: int, total: int) -> None:
             if done % 100 == 0:
-                watch.note(f"decoding videos once: {done} of {total}")
+                watch.progress(f"decoding videos once: {done} of {total}")
 
         data = study.data
-        caches = prepare(manifest, side=data.cache_side, skip_damaged=data.skip_damaged, progress=decoding)
-        _notes(study, [ClipCache(cache) for cache in caches], manifest, watch)
-        search = Search(
-            study, record, len(manifest.classes), (str(caches[0]), str(caches[1])), workers.threads, watch
-        )  # fmt: skip
+        paths = prepare(manifest, side=data.cache_side, skip_damaged=data.skip_damaged, progress=decoding)
+        caches = [ClipCache(path) for path in paths]
+        _notes(study, caches, manifest, watch)
+        lengths = [len(caches[0].frames(index)) for index in range(len(caches[0]))]
+        places = (str(paths[0]), str(paths[1]))
+        search = Search(study, record, macs, places, lengths, workers.threads, watch)
         with _terminable():
             try:
                 drive(search, workers, folder)
             except (KeyboardInterrupt, Terminated):
                 search.interrupted()
                 raise
+        record.set_finished(True)
         report(record)
         return record
 
 
 def check(study: Study) -> None:
-    """What can be known to be wrong before anything is read or trained."""
-    recipe = study.recipe
-    for name, value, least in (
-        ("recipe.epochs", recipe.epochs, 1), ("recipe.batch_size", recipe.batch_size, 2), ("recipe.views", recipe.views, 1),
-        ("budget.attempts", study.budget.attempts, 1), ("data.cache_side", study.data.cache_side, 16),
-    ):  # fmt: skip
-        if value < least:
-            raise UsageError(f"{name}={value}: at least {least}")
-    if study.budget.steps is not None and study.budget.steps < 0:
-        raise UsageError(f"budget.steps={study.budget.steps}: cannot be negative")
-    if not study.seeds or len(set(study.seeds)) < len(study.seeds):
-        raise UsageError(f"seeds={study.seeds}: at least one, each once")
+    """What can be known to be wrong before anything is read or trained.
+
+    Raises:
+        UsageError: the first field that cannot be, with what is allowed.
+    """
+    r = study.recipe
+    small, large = r.scale_jitter
+    rules: tuple[tuple[str, object, bool, str], ...] = (
+        ("recipe.epochs", r.epochs, r.epochs >= 1, "at least 1"),
+        ("recipe.batch_size", r.batch_size, r.batch_size >= 2, "at least 2"),
+        ("recipe.views", r.views, r.views >= 1, "at least 1"),
+        ("recipe.loader_workers", r.loader_workers, r.loader_workers >= 0, "0 or more"),
+        ("recipe.scale_jitter", r.scale_jitter, 1 <= small <= large, "1 <= smaller <= larger"),
+        ("recipe.dropout", r.dropout, 0 <= r.dropout < 1, "0 to below 1"),
+        ("recipe.label_smoothing", r.label_smoothing, 0 <= r.label_smoothing < 1, "0 to below 1"),
+        ("recipe.learning_rate", r.learning_rate, r.learning_rate > 0, "above 0"),
+        ("recipe.weight_decay", r.weight_decay, r.weight_decay >= 0, "0 or more"),
+        ("recipe.momentum", r.momentum, 0 <= r.momentum < 1, "0 to below 1"),
+        ("recipe.nesterov", r.nesterov, r.momentum > 0 or not r.nesterov, "true needs a recipe.momentum above 0"),
+        ("budget.attempts", study.budget.attempts, study.budget.attempts >= 1, "at least 1"),
+        ("budget.steps", study.budget.steps, (study.budget.steps or 0) >= 0, "0 or more"),
+        ("data.cache_side", study.data.cache_side, study.data.cache_side >= 16, "at least 16"),
+        ("seeds", study.seeds, 0 < len(study.seeds) == len(set(study.seeds)), "at least one, each once"),
+    )
+    for name, value, right, allowed in rules:
+        if not right:
+            raise UsageError(f"{name}={value}: {allowed}")
+    for objective in study.objectives:
+        if objective.known_before_training != (objective.name != "top1"):
+            field = f"objectives.{objective.name}.known_before_training"
+            raise UsageError(f"{field}={objective.known_before_training}: costs are known before training, top1 is not")
     _ = study.space.start  # raises for a start outside the axes
 
 
@@ -128,7 +154,7 @@ def _facts(request: Request, study: Study, manifest: Manifest) -> dict[str, Any]
     plain = describe(study)
     plain["data"]["source"] = "rendered" if study.data.source is None else study.data.source
     return {
-        "reference": request.reference, "scale": request.scale, "settings": list(request.settings),
+        "reference": _lasting(request.reference), "scale": request.scale, "settings": list(request.settings),
         "data_option": request.data, "seed_option": request.seed, "study": plain,
         "data": {
             "name": "rendered clips" if study.data.source is None else Path(study.data.source).name,
@@ -137,25 +163,43 @@ def _facts(request: Request, study: Study, manifest: Manifest) -> dict[str, Any]
     }  # fmt: skip
 
 
-def _refuse_changes(record: Record, facts: dict[str, Any], manifest: Manifest, *, force: bool) -> None:
+def _lasting(reference: str) -> str:
+    """A study file's name holds from any working directory."""
+    return str(Path(reference).resolve()) if reference.endswith(".py") else reference
+
+
+FORCIBLE = ("budget", "data")  # what --force lets differ; anything else would mix trainings that cannot be compared
+
+
+def _refuse_changes(
+    stored: dict[str, Any], *, facts: dict[str, Any], manifest: Manifest, folder: Path, force: bool
+) -> None:
     """A record holds one experiment: trials of another recipe or of other videos must not stand beside these."""
-    listing = record.folder / "data.json"
-    old, new = record.facts["data"]["fingerprint"], facts["data"]["fingerprint"]
-    lines = differences(_without_place(record.facts["study"]), _without_place(facts["study"]))
+    lines = differences(_without_place(stored["study"]), _without_place(facts["study"]))
+    fixed = [line for line in lines if line.split(".")[0].split(":")[0] not in FORCIBLE]
+    old, new = stored["data"]["fingerprint"], facts["data"]["fingerprint"]
     if old != new:
+        listing = folder / "data.json"
         what = describe_changes(json.loads(listing.read_text()), manifest.listing()) if listing.exists() else "changed"
         lines.append(f"data: {what} (fingerprint {old[:12]} in the run, {new[:12]} now)")
-    if lines and not force:
+    if fixed or (lines and not force):
+        remedy = "" if fixed else ", or accept another budget or other videos with --force"
         raise UsageError(
-            f"{record.folder} holds another experiment: {'; '.join(lines)}. Undo the change, give another folder with --out, "
-            "or accept a mixed record with --force"
+            f"{folder} holds another experiment: {'; '.join(lines)}. Undo the change, or give another folder with --out{remedy}"
         )
-    if not listing.exists() or old != new:
+
+
+def _keep_facts(record: Record, facts: dict[str, Any], manifest: Manifest) -> None:
+    """The videos' listing beside study.json, and what was changed by force."""
+    changed = record.facts["data"]["fingerprint"] != facts["data"]["fingerprint"]
+    lines = differences(_without_place(record.facts["study"]), _without_place(facts["study"]))
+    if changed or lines:
+        earlier = [*record.facts.get("forced", []), {"study": lines, "data": record.facts["data"]["fingerprint"]}]
+        record.facts.update(facts | {"forced": earlier})
+        records.write_json(record.folder / "study.json", record.facts)
+    listing = record.folder / "data.json"
+    if changed or not listing.exists():
         records.write_json(listing, manifest.listing())
-    if lines:
-        records.write_json(
-            record.folder / "study.json", facts | {"forced": lines, "storage": record.facts.get("storage")}
-        )
 
 
 def _without_place(study: dict[str, Any]) -> dict[str, Any]:
@@ -177,12 +221,6 @@ def _notes(study: Study, caches: list[ClipCache], manifest: Manifest, watch: Wat
         swapped, alone = mirrored_labels(manifest.classes)
         if swapped is None:
             watch.note(f"no flipping: '{alone[0]}' has a side but no counterpart among the classes")
-    wanted = study.space.inputs(study.space.start)[0].duration
-    short = sum(len(caches[0].frames(i)) < wanted for i in range(len(caches[0])))
-    if short:
-        watch.note(
-            f"{short} of {len(caches[0])} training videos are shorter than {wanted} frames: their last frame is held"
-        )
 
 
 class _terminable:
@@ -210,7 +248,7 @@ def run_facts(record: Record) -> RunFacts:
         study=study["name"], scale=record.facts["scale"], data=record.facts["data"]["name"],
         epochs=study["recipe"]["epochs"], views=study["recipe"]["views"],
         clips=validated[0] if validated else record.facts["data"]["videos"]["val"],
-        seeds=record.seeds, complete=bool(trials) and all(trial.state.ended for trial in trials),
+        seeds=record.seeds, complete=record.finished,
     )  # fmt: skip
 
 
@@ -233,17 +271,20 @@ def summary(record: Record, console: Console) -> bool:
 
 
 def study_of(record: Record) -> Study:
-    """The study of a run, made again from its study.json.
+    """The study of a run, made again from its study.json, to rebuild and feed its networks.
 
     Raises:
-        ExpandError: the study file has changed since.
+        ExpandError: the study file has changed in what matters for that.
     """
     facts = record.facts
     request = Request(
         facts["reference"], facts["scale"], tuple(facts["settings"]), facts["data_option"], facts["seed_option"]
     )
     study = request.study()
-    lines = differences(_without_place(facts["study"]), _without_place(describe(study)))
+    now = describe(study)
+    lines = [line for part in ("space", "recipe") for line in differences(facts["study"][part], now[part], part)]
     if lines:
-        raise ExpandError(f"{facts['reference']} is not the study of this run any more: {'; '.join(lines)}")
+        raise ExpandError(
+            f"{facts['reference']} has changed since this run ({'; '.join(lines)}): put it back as it was"
+        )
     return study

@@ -84,9 +84,11 @@ def _load_file(path: Path, kind: str) -> ModuleType:
     path = path.resolve()
     if not path.is_file():
         raise UsageError(f"unknown {kind}: there is no file {path}")
+    if path.suffix != ".py":
+        raise UsageError(f"unknown {kind}: {path} is not a Python file")
     if str(path.parent) not in sys.path:  # so that it can import its neighbours
         sys.path.insert(0, str(path.parent))
-    name = path.stem
+    name = path.stem.replace(".", "_")
     loaded = sys.modules.get(name)
     if loaded is not None and getattr(loaded, "__file__", None) == str(path):
         return loaded

@@ -6,8 +6,9 @@ Standard library only. A family (`search_spaces/x3d.py` is the one to read) subc
 from __future__ import annotations
 
 import json
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,8 @@ class Axis:
             number = float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError):
             raise UsageError(f"{self.parameter}={value}: not a number") from None
+        if not math.isfinite(number):
+            raise UsageError(f"{self.parameter}={value}: not a finite number")
         if self.integer and number != int(number):
             raise UsageError(f"{self.parameter}={value}: whole numbers only")
         if not self.low <= number <= self.high:
@@ -185,7 +188,3 @@ class SearchSpace(ABC):
             if axis.name == name:
                 return axis
         raise unknown(f"{self.name} axis", name, [axis.name for axis in self.axes])
-
-    def grid(self) -> Iterator[Architecture]:
-        """Every point, for spaces whose axes are all `choices`."""
-        raise UsageError(f"{self.name} has axes of numbers: it cannot be listed point by point")

@@ -8,6 +8,9 @@ from typing import Any
 
 from expand.space import Architecture
 
+CONVENTION = "multiply-adds of conv and linear layers (fvcore), one clip at the training crop, one view"
+PARAMS_CONVENTION = "all parameters; params_published leaves out biases and normalisation, as X3D's tables do"
+
 
 class TrialState(StrEnum):
     """`INFEASIBLE`: over a limit known before training, never trained. `PRUNED`: stopped early. Only `COMPLETE` trials,

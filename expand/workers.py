@@ -90,13 +90,13 @@ def drive_here(search: Search) -> None:
 
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "token",  # Ray's ports listen on all interfaces
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupt is ours to handle
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_MAX_PENDING_TRIALS_PG": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_DEDUP_LOGS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial without a GPU sees none
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths stay what they are
 }
 
 
@@ -124,14 +124,16 @@ def drive_on_ray(search: Search, workers: Workers, folder: Path) -> None:
             shutil.rmtree(scratch, ignore_errors=True)
         if searcher.error is not None:
             raise searcher.error
+        if not search.done:
+            raise ExpandError("Ray Tune ended before the search had; run the same command again to go on")
 
 
 @contextlib.contextmanager
 def _cluster(workers: Workers) -> Iterator[None]:
     """A Ray cluster for as long as the search runs: the given one, or a private one in this machine's memory."""
     os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
-    if workers.address is None:
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    if workers.address is None:  # Ray's ports listen on all interfaces; a given cluster has its own ways
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     # Workers import what a study file's neighbours define.
     os.environ["PYTHONPATH"] = os.pathsep.join(
         dict.fromkeys(path for path in [*sys.path, os.environ.get("PYTHONPATH", "")] if path)
@@ -171,10 +173,16 @@ def _require_resources(workers: Workers) -> None:
 def _train_on_worker(config: dict[str, Any]) -> None:
     """What runs on an actor: one job, an epoch's report at a time, the outcome as the last report."""
     import pickle
+    import traceback
 
     from ray import tune
 
-    job = pickle.loads(config["job"])
+    try:
+        job = pickle.loads(config["job"])
+    except Exception as error:  # such as a space that this worker cannot import: no second attempt would do better
+        failed = {"status": "failed", "error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        tune.report({"outcome": json.dumps(failed)})
+        return
     outcome = evaluate(job, lambda entry: tune.report({"entry": json.dumps(entry)}))
     tune.report({"outcome": json.dumps(outcome)})
 

@@ -196,7 +196,7 @@ def test_a_folder_of_something_else_is_refused(toy, tmp_path, name):
 
 
 def test_a_failed_check_leaves_nothing_and_keeps_the_old(toy, out, monkeypatch):
-    monkeypatch.setattr("expand.export.standalone_source", lambda network: "import safetensors\n")
+    monkeypatch.setattr("expand.export.folder.standalone_source", lambda network: "import safetensors\n")
     with pytest.raises(ExpandError, match=r"fresh process.*the export wants 'safetensors', but it may need torch only"):
         export_network(out, **toy, about={})
     assert load.describe(out)["classes"] == ABOUT["classes"]

@@ -15,7 +15,6 @@ import pytest
 
 from expand import record as records
 from expand.errors import ExpandError, UsageError
-from expand.settings import describe
 from expand.study import Objective, Study
 from expand.trial import Cost, Metrics, Suggestion, TrialState
 from search_spaces.x3d import X3DSpace
@@ -28,13 +27,9 @@ def study(**fields) -> Study:
     return Study("test", SPACE, strategy=None, **fields)  # type: ignore[arg-type]
 
 
-def facts(of: Study) -> dict:
-    return {"study": describe(of), "scale": "demo", "data": {}}
-
-
 def opened(folder: Path, of: Study | None = None):
     of = of or study()
-    return records.open_for_writing(folder, {"study": describe(of) if of.strategy else _described(of)}, of)
+    return records.open_for_writing(folder, {"study": _described(of)}, of)
 
 
 def _described(of: Study) -> dict:
@@ -108,11 +103,69 @@ def test_a_second_driver_is_refused_by_name(tmp_path):
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
-    with pytest.raises(UsageError, match="holds no run"), opened(tmp_path):
+    with pytest.raises(UsageError, match=r"holds thesis.tex and no run"), opened(tmp_path):
         pass
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
     with pytest.raises(UsageError, match="no run of expand"):
         records.open_for_reading(tmp_path)
+
+
+def test_what_a_killed_or_simultaneous_start_left_does_not_make_a_folder_foreign(tmp_path):
+    for name in (".write-probe-1", ".environment.json.1.tmp"):
+        (tmp_path / name).write_text("")
+    with opened(tmp_path):
+        pass
+
+
+def test_a_run_whose_study_was_never_made_says_so(tmp_path):
+    with opened(tmp_path):
+        pass
+    (tmp_path / "optuna.db").unlink()
+    with pytest.raises(UsageError, match="nothing has been recorded yet"):
+        records.open_for_reading(tmp_path)
+    assert not (tmp_path / "optuna.db").exists()
+
+
+def test_a_changed_experiment_is_refused_before_anything_is_written(tmp_path):
+    def refuse(stored):
+        raise UsageError("another experiment")
+
+    with opened(tmp_path):
+        pass
+    before = (tmp_path / "optuna.db").read_bytes()
+    mparams = study(objectives=(Objective("top1", "maximize"), Objective("mparams", "minimize", True)))
+    opening = records.open_for_writing(tmp_path, {"study": _described(mparams)}, mparams, refuse=refuse)
+    with pytest.raises(UsageError, match="another experiment"), opening:
+        pass
+    assert (tmp_path / "optuna.db").read_bytes() == before
+
+
+def test_runs_in_one_database_do_not_mix(tmp_path):
+    url = f"sqlite:///{tmp_path}/shared.db"
+    of = study()
+    for name in "ab":
+        with records.open_for_writing(tmp_path / name, {"study": _described(of)}, of, storage=url) as record:
+            record.open_trial(suggestion(frames=2), COST, SPACE)
+            assert len(record.trials()) == 1
+    assert len(records.open_for_reading(tmp_path / "a").trials()) == 1
+
+
+@pytest.mark.parametrize("url", ["foo", "nosuchdatabase://x", "journal:///x.log"])
+def test_a_wrong_storage_is_named_and_not_kept(tmp_path, url):
+    of = study()
+    opening = records.open_for_writing(tmp_path, {"study": _described(of)}, of, storage=url)
+    with pytest.raises(UsageError, match=url.partition(":")[0]), opening:
+        pass
+    assert not (tmp_path / "study.json").exists()
+    with opened(tmp_path), pytest.raises(UsageError, match="live driver"), opened(tmp_path):
+        pass
+
+
+def test_a_path_with_odd_characters_keeps_its_own_database(tmp_path):
+    folder = tmp_path / "a?b %20 c"
+    with opened(folder) as record:
+        record.open_trial(suggestion(frames=2), COST, SPACE)
+    assert (folder / "optuna.db").exists() and len(records.open_for_reading(folder).trials()) == 1
 
 
 def test_a_file_or_an_unreadable_run_is_refused(tmp_path):
@@ -184,13 +237,6 @@ def test_a_database_of_another_optuna_is_left_as_it_is(tmp_path):
     with pytest.raises(ExpandError, match="optuna storage upgrade"):
         records.open_for_reading(tmp_path)
     assert (tmp_path / "optuna.db").read_bytes() == before
-
-
-def test_a_journal_file_is_refused(tmp_path):
-    of = study()
-    opening = records.open_for_writing(tmp_path, {"study": _described(of)}, of, storage="journal:///x.log")
-    with pytest.raises(UsageError, match="journal"), opening:
-        pass
 
 
 def test_told_trials_survive_kill_9(tmp_path):

@@ -14,11 +14,15 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import ROOT, STUDIES
+from rich.console import Console
 
+from expand.engine import MacsCounter, Search
 from expand.errors import UsageError
 from expand.export.takeaway import choose
-from expand.record import open_for_reading
-from expand.trial import Trial
+from expand.progress import PlainLines
+from expand.record import open_for_reading, open_for_writing
+from expand.settings import describe, load_study, override
+from expand.trial import Cost, Suggestion, Trial
 
 TINY, FAULTY = STUDIES / "tiny.py", STUDIES / "faulty.py"
 
@@ -95,6 +99,8 @@ def test_ray_finds_the_same_and_a_killed_worker_goes_on_from_its_checkpoint(expa
     killed = next(t for t in trials if t.architecture["frames"] > 2)
     assert killed.attempts == 2 and sum(t.attempts for t in trials) == 4
     assert [entry["epoch"] for entry in killed.curve] == [1, 2, 3]
+    for trial in trials:  # --out was relative, and workers have a working directory of their own
+        assert (tmp_path / "ray" / "artifacts" / f"{trial.number:06d}" / "model.safetensors").exists()
     plain = expand(
         "run", FAULTY, "--data", squares, "--workers", 0, "--out", "plain", "--set", "recipe.epochs=3", **fault
     )
@@ -211,6 +217,16 @@ def commands(process: psutil.Process) -> str:
         return ""
 
 
+def test_a_candidate_over_its_limit_is_not_trained_after_a_resume(squares, tmp_path):
+    """Killed between opening an infeasible trial and telling it."""
+    study = override(load_study(str(TINY)), ["objectives.gmacs.limit=0.0001"])
+    with open_for_writing(tmp_path, {"study": describe(study)}, study) as record:
+        cost = Cost(200_000, 10, 10, 10, ((3, 2, 16, 16),))
+        number = record.open_trial(Suggestion(study.space.start, 2, 0, kind="start"), cost, study.space)
+        search = Search(study, record, MacsCounter(study.space, 3), ("", ""), [], 1, PlainLines(Console()))
+        assert search.queue == [] and record.trial(number).state == "infeasible"
+
+
 def test_a_limit_makes_candidates_infeasible_and_untrained(expand, squares, tmp_path):
     first = expand(
         "run", TINY, "--data", squares, "--workers", 0, "--out", "run", "--set", "objectives.gmacs.limit=0.00025"
@@ -232,6 +248,7 @@ def test_a_changed_study_or_changed_data_is_refused_with_the_difference(expand, 
     changed = expand("run", TINY, *settings, "--set", "recipe.epochs=5")
     assert changed.returncode == 2 and "recipe.epochs: 2 in the run, 5 now" in changed.stderr
     (data / "val" / "at rest" / "100.avi").rename(data / "val" / "to the left" / "moved.avi")
+    assert expand("run", TINY, *settings, "--set", "recipe.epochs=5", "--force").returncode == 2
     moved = expand("run", TINY, *settings)
     assert moved.returncode == 2 and "data:" in moved.stderr and "1 video added" in moved.stderr
     assert [t[1] for t in outcome(tmp_path / "run")] == ["complete"]

@@ -69,7 +69,9 @@ def test_what_cannot_be_set_is_named(setting, words):
     ("settings", "words"),
     [
         (["recipe.epochs=0"], "recipe.epochs=0: at least 1"), (["seeds=1,1"], "each once"), (["seeds="], "at least one"),
-        (["budget.steps=-1"], "cannot be negative"), (["space.resolution=4"], "allowed are 16"),
+        (["budget.steps=-1"], "0 or more"), (["recipe.scale_jitter=0.8,1.2"], "smaller <= larger"),
+        (["recipe.dropout=2"], "recipe.dropout=2.0: 0 to below 1"),
+        (["objectives.top1.known_before_training=true"], "top1 is not"), (["space.resolution=4"], "allowed are 16"),
     ],
 )  # fmt: skip
 def test_a_study_that_cannot_run_is_refused_before_anything_is_read(settings, words):

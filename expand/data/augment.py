@@ -27,7 +27,7 @@ def centre_crop(frames: Frames, side: int, scale: float = 1.0) -> torch.Tensor:
     """The square in the middle, as if the short side had been resized to `side` x `scale` first. Validation takes the lower
     end of the training jitter as its scale, so that things are about as large as in training."""
     height, width = frames.shape[1:3]
-    square = max(1, round(min(height, width) / scale))
+    square = max(1, min(height, width, round(min(height, width) / scale)))
     top, left = (height - square) // 2, (width - square) // 2
     return _resize(frames[:, top : top + square, left : left + square], side)
 

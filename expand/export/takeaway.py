@@ -11,7 +11,6 @@ import torch
 from rich.console import Console
 
 from expand import record as records
-from expand.cost import CONVENTION, PARAMS_CONVENTION
 from expand.data.augment import MEAN, STD
 from expand.data.cache import ClipCache, prepare
 from expand.errors import ExpandError, UsageError, unknown
@@ -24,7 +23,7 @@ from expand.study import Study
 from expand.training.checkpoint import write_atomically
 from expand.training.device import pick_device
 from expand.training.views import validate
-from expand.trial import Trial, TrialState
+from expand.trial import CONVENTION, PARAMS_CONVENTION, Trial, TrialState
 
 
 def take_away(
@@ -137,7 +136,13 @@ def _test_once(
     if not manifest.split("test"):
         console.print("test split not scored: the data have none", highlight=False)
         return None
-    (folder,) = prepare(manifest, side=study.data.cache_side, splits=("test",), skip_damaged=study.data.skip_damaged)
+    try:
+        (folder,) = prepare(
+            manifest, side=study.data.cache_side, splits=("test",), skip_damaged=study.data.skip_damaged
+        )
+    except ExpandError as error:
+        console.print(f"test split not scored: {error}", highlight=False, markup=False, soft_wrap=True)
+        return None
     cache, device = ClipCache(folder), pick_device()
     network = study.space.build(trial.architecture, len(cache.classes))
     network.load_state_dict(weights)

@@ -14,9 +14,8 @@ from typing import Literal
 from expand.pareto import pareto_front
 from expand.space import Architecture
 from expand.study import Objective
-from expand.trial import Cost, Trial, TrialState
+from expand.trial import CONVENTION, Cost, Trial, TrialState
 
-CONVENTION = "multiply-adds of conv + linear layers, one clip at the training crop"
 CostName = Literal["gmacs", "mparams"]
 
 

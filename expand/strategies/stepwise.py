@@ -104,8 +104,12 @@ class Stepwise:
         found: dict[Architecture, list[str]] = {}
         omitted = []
         for name in self.axes or [axis.name for axis in space.axes]:
-            grown = self._grown(space, state, space.axis(name), macs)
-            ratio = macs(grown) / here if grown else 0.0
+            try:
+                grown = self._grown(space, state, space.axis(name), macs)
+                ratio = macs(grown) / here if grown else 0.0
+            except Exception as error:  # a point of the space that cannot be built: this axis's fault, not the search's
+                omitted.append(f"{name} ({type(error).__name__}: {error})")
+                continue
             if grown and self.factor**0.5 <= ratio <= self.factor**1.5:
                 found.setdefault(grown, []).append(name)
             else:
@@ -165,8 +169,8 @@ def _missing(study: Study, trials: Sequence[Trial], wanted: Sequence[Suggestion]
 
 def _all_ended(study: Study, trials: Sequence[Trial], candidates: Sequence[Suggestion]) -> bool:
     architectures = {candidate.architecture for candidate in candidates}
-    ended = [trial for trial in trials if trial.architecture in architectures and trial.state.ended]
-    return len(ended) >= len(architectures) * len(study.seeds)
+    ended = {(t.architecture, t.suggestion.seed) for t in trials if t.state.ended}
+    return all((architecture, seed) in ended for architecture in architectures for seed in study.seeds)
 
 
 def _number(trials: Sequence[Trial], architecture: Architecture) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -44,9 +45,12 @@ def train(
     seed: int,
     device: torch.device,
     checkpoint_path: Path,
+    identity: str,
     on_epoch: Callable[[dict[str, Any]], None],
+    note: Callable[[str], None],
 ) -> tuple[Metrics, Curve]:
-    """Trains to `epochs` and validates after each, going on from `checkpoint_path` where there is one.
+    """Trains to `epochs` and validates after each, going on from `checkpoint_path` where there is one of this `identity`
+    (whatever tells this training from others). `note` hears about checkpoints that were not used.
 
     `on_epoch` gets one plain dict an epoch: epoch (from 1), loss, top1, val_loss, views, learning_rate, seconds. Epochs
     before the last are validated with a single centre clip; what is returned has all of the recipe's views.
@@ -66,8 +70,12 @@ def train(
     scaler = torch.amp.GradScaler(device.type, enabled=scaled)
     curve: Curve = []
     metrics: Metrics | None = None
-    saved, _ = checkpoint.load_latest(checkpoint_path)
-    if saved is not None:
+    saved, damage = checkpoint.load_latest(checkpoint_path)
+    if damage:
+        note(damage)
+    if saved is not None and saved["identity"] != identity:
+        note(f"{checkpoint_path} is of another training and was not used")
+    elif saved is not None:
         network.load_state_dict(saved["network"])
         optimiser.load_state_dict(saved["optimiser"])
         scaler.load_state_dict(saved["scaler"])
@@ -106,13 +114,17 @@ def train(
         with autocast(device, wanted=recipe.mixed_precision):
             views = recipe.views if epoch + 1 == epochs else 1  # the curve needs no more than one
             metrics = validate(network, validation, clips, recipe, views=views, device=device)
+        if not math.isfinite(
+            metrics.loss
+        ):  # the last step's update can ruin a network whose training losses were finite
+            raise NonFiniteLoss(f"non-finite validation loss after epoch {epoch + 1}")
         curve.append({
             "epoch": epoch + 1, "loss": round(total / max(seen, 1), 6), "top1": metrics.top1, "val_loss": metrics.loss,
             "views": views, "learning_rate": rate, "seconds": round(time.perf_counter() - began, 3),
         })  # fmt: skip
         checkpoint.save(checkpoint_path, {
             "network": network.state_dict(), "optimiser": optimiser.state_dict(), "scaler": scaler.state_dict(),
-            "curve": curve, "metrics": asdict(metrics),
+            "curve": curve, "metrics": asdict(metrics), "identity": identity,
         })  # fmt: skip
         on_epoch(curve[-1])
     assert metrics is not None, "a recipe trains at least one epoch"

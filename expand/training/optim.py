@@ -22,10 +22,12 @@ def sgd(network: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim
 
 def learning_rate(recipe: Recipe, epoch: float) -> float:
     """At `epoch`, a fraction of the way being a fraction: base x (1 + cos(pi x epoch / epochs)) / 2, after a straight
-    line from `warmup_learning_rate` to where the cosine stands when the warm-up ends."""
-    if epoch < recipe.warmup_epochs:
-        end = _cosine(recipe, recipe.warmup_epochs)
-        return recipe.warmup_learning_rate + (end - recipe.warmup_learning_rate) * epoch / recipe.warmup_epochs
+    line from `warmup_learning_rate` to where the cosine stands when the warm-up ends. A warm-up takes at most half of a
+    training, however few its epochs."""
+    warmup = min(recipe.warmup_epochs, recipe.epochs / 2)
+    if epoch < warmup:
+        end = _cosine(recipe, warmup)
+        return recipe.warmup_learning_rate + (end - recipe.warmup_learning_rate) * epoch / warmup
     return _cosine(recipe, epoch)
 
 

@@ -21,6 +21,7 @@ from expand.training import checkpoint
 from expand.training.depthwise import ChannelwiseConv3d, speed_up
 from expand.training.optim import learning_rate, sgd
 from expand.training.views import validate
+from expand.trial import Metrics
 from search_spaces.x3d import X3D, X3DSpace
 
 RECIPE = Recipe(epochs=3, batch_size=8, views=1)
@@ -46,6 +47,8 @@ def test_the_schedule_is_a_line_then_half_a_cosine():
     assert learning_rate(recipe, 1) == pytest.approx((0.1 + learning_rate(recipe, 2)) / 2)
     assert learning_rate(recipe, 5) == pytest.approx(0.5)
     assert learning_rate(recipe, 10) == pytest.approx(0.0)
+    short = Recipe(epochs=1, learning_rate=1.0, warmup_epochs=5, warmup_learning_rate=0.1)
+    assert learning_rate(short, 0.25) == pytest.approx((0.1 + 0.5) / 2) and learning_rate(short, 0.75) < 0.2
 
 
 def test_norms_and_biases_are_not_decayed():
@@ -183,6 +186,37 @@ def test_a_loss_that_is_no_number_fails_with_its_step(caches, tmp_path):
     recipe = replace(RECIPE, learning_rate=1e30, warmup_epochs=0, clip_gradient_norm=None)
     result = evaluate(job(caches, tmp_path, recipe=recipe), lambda e: None)
     assert result["status"] == "failed" and "non-finite loss" in result["error"] and "epoch" in result["error"]
+
+
+def test_a_checkpoint_of_another_training_is_not_gone_on_from(caches, tmp_path):
+    class Interrupt(BaseException):
+        pass
+
+    def stop(entry):
+        raise Interrupt
+
+    for seed, ending in ((0, stop), (1, lambda e: None)):
+        try:
+            result = evaluate(job(caches, tmp_path, seed=seed), ending)
+        except Interrupt:
+            continue
+    assert "another training" in result["notes"][0]
+    fresh = evaluate(job(caches, tmp_path / "fresh", seed=1), lambda e: None)
+    assert [e["loss"] for e in result["curve"]] == [e["loss"] for e in fresh["curve"]]
+
+
+def test_a_full_disk_stops_instead_of_failing_the_candidate(caches, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "write_atomically", full)
+    assert evaluate(job(caches, tmp_path), lambda e: None)["status"] == "halt"
+
+
+def test_a_network_ruined_by_its_last_step_is_not_complete(caches, tmp_path, monkeypatch):
+    monkeypatch.setattr("expand.training.loop.validate", lambda *a, **k: Metrics(1.0, 1.0, float("nan"), 12, 1))
+    result = evaluate(job(caches, tmp_path), lambda e: None)
+    assert result["status"] == "failed" and "validation loss after epoch 1" in result["error"]
 
 
 def test_validation_scores_every_video_once_by_its_views(caches):
