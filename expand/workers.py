@@ -79,11 +79,25 @@ def drive(search: Search, workers: Workers, folder: Path) -> None:
         drive_on_ray(search, workers, folder)
 
 
+class _RecordFailed(BaseException):
+    """The driver could not write down an epoch. Not the candidate's fault, so `evaluate` must not take it for one."""
+
+
 def drive_here(search: Search) -> None:
     while (job := search.next()) is not None:
-        number = job.number
-        result = evaluate(job, lambda entry, number=number: search.on_epoch(number, entry))  # type: ignore[misc]
-        search.on_end(number, result)
+
+        def on_epoch(entry: dict[str, Any], number: int = job.number) -> None:
+            try:
+                search.on_epoch(number, entry)
+            except Exception as error:
+                raise _RecordFailed from error
+
+        try:
+            result = evaluate(job, on_epoch)
+        except _RecordFailed as failure:
+            assert failure.__cause__ is not None
+            raise failure.__cause__ from None
+        search.on_end(job.number, result)
 
 
 # --- Ray -------------------------------------------------------------------------------------------------------------

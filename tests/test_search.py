@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -17,12 +18,14 @@ from conftest import ROOT, STUDIES
 from rich.console import Console
 
 from expand.engine import MacsCounter, Search
-from expand.errors import UsageError
+from expand.errors import ExpandError, UsageError
 from expand.export.takeaway import choose
 from expand.progress import PlainLines
 from expand.record import open_for_reading, open_for_writing
+from expand.run import Request, run
 from expand.settings import describe, load_study, override
 from expand.trial import Cost, Suggestion, Trial
+from expand.workers import Workers
 
 TINY, FAULTY = STUDIES / "tiny.py", STUDIES / "faulty.py"
 
@@ -225,6 +228,26 @@ def test_a_candidate_over_its_limit_is_not_trained_after_a_resume(squares, tmp_p
         number = record.open_trial(Suggestion(study.space.start, 2, 0, kind="start"), cost, study.space)
         search = Search(study, record, MacsCounter(study.space, 3), ("", ""), [], 1, PlainLines(Console()))
         assert search.queue == [] and record.trial(number).state == "infeasible"
+
+
+def test_a_record_that_cannot_be_written_stops_the_search_and_fails_no_candidate(squares, tmp_path, monkeypatch):
+    monkeypatch.setattr("expand.record.LOCK_WAIT_SECONDS", 0.2)
+    request = Request(str(TINY), data=str(squares))
+    locks = []
+
+    class Locking(PlainLines):
+        def epoch(self, trial, entry):  # another program takes the database after the first epoch
+            lock = sqlite3.connect(tmp_path / "run" / "optuna.db", isolation_level=None)
+            lock.execute("BEGIN EXCLUSIVE")
+            locks.append(lock)
+
+    with pytest.raises(ExpandError, match="database is locked"):
+        run(request, tmp_path / "run", Workers(0, 1), Locking(Console(quiet=True)))
+    locks[0].execute("COMMIT")
+    locks[0].close()
+    assert {trial.state for trial in trials_of(tmp_path / "run")} == {"running"}
+    run(request, tmp_path / "run", Workers(0, 1), PlainLines(Console(quiet=True)))
+    assert {trial.state for trial in trials_of(tmp_path / "run")} == {"complete"}
 
 
 def test_a_limit_makes_candidates_infeasible_and_untrained(expand, squares, tmp_path):

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from expand.data import rendered
+from expand.data import figures, rendered
 from expand.errors import ExpandError, UsageError
 
 TINY = {"seed": 3, "train_groups": 1, "val_groups": 1, "test_groups": 1}
@@ -39,16 +39,16 @@ def checksums(folder: Path) -> dict[str, str]:
 
 def extents(label: str, clips: int) -> np.ndarray:
     """How far the moving part is in each frame of several clips: (clips, FRAMES)."""
-    motions = [rendered.draw_motion(rendered._random(0, str(clip), label), label) for clip in range(clips)]
-    times = (np.arange(rendered.FRAMES) + 0.5) / rendered.FRAMES
-    return np.array([[rendered.extent(motion, time) for time in times] for motion in motions])
+    motions = [figures.draw_motion(figures._random(0, str(clip), label), label) for clip in range(clips)]
+    times = (np.arange(figures.FRAMES) + 0.5) / figures.FRAMES
+    return np.array([[figures.extent(motion, time) for time in times] for motion in motions])
 
 
 def test_lists_name_one_clip_of_each_class_per_group_and_no_group_crosses_splits(tiny: Path) -> None:
     groups = []
     for split in ("train", "val", "test"):
         rows = rows_of(tiny, split)
-        assert sorted(row["label"] for row in rows) == sorted(rendered.CLASSES)
+        assert sorted(row["label"] for row in rows) == sorted(figures.CLASSES)
         assert all(row["path"] == f"videos/{split}/{row['label']}/{row['group']}.mp4" for row in rows)
         assert all((tiny / row["path"]).is_file() for row in rows)
         groups.append({row["group"] for row in rows})
@@ -70,9 +70,9 @@ def test_a_clip_decodes_to_what_was_drawn(tiny: Path) -> None:
         stream = container.streams.video[0]
         assert (stream.width, stream.height, float(stream.average_rate)) == (128, 96, 16.0)
         frames = list(container.decode(stream))
-    assert len(frames) == rendered.FRAMES
+    assert len(frames) == figures.FRAMES
     assert [frame.key_frame for frame in frames[:17:8]] == [True] * 3
-    drawn = next(rendered.render_frames(3, "train-000", "raise arms"))
+    drawn = next(figures.render_frames(3, "train-000", "raise arms"))
     assert np.abs(frames[0].to_ndarray(format="rgb24").astype(float) - drawn).mean() < 8
 
 
@@ -81,7 +81,7 @@ def test_content_depends_on_seed_group_and_class_only(tiny: Path, tmp_path: Path
         clip = rendered.Clip(3, split, f"{split}-000", label)
         (tmp_path / clip.path).parent.mkdir(parents=True)
         assert rendered._render_clip(clip, tmp_path)["sha256"] == checksums(tiny)[clip.path]
-    first, other = (next(rendered.render_frames(seed, "train-000", "raise arms")) for seed in (3, 4))
+    first, other = (next(figures.render_frames(seed, "train-000", "raise arms")) for seed in (3, 4))
     assert np.abs(first.astype(float) - other).mean() > 5
 
 
@@ -92,10 +92,10 @@ def test_a_smaller_set_is_a_part_of_a_larger_one(tmp_path: Path, short: None) ->
 
 
 def test_a_group_shares_its_actor_and_scene_but_not_its_motion() -> None:
-    raised, lowered = (rendered.draw_clip(0, "val-001", label) for label in ARMS[:2])
+    raised, lowered = (figures.draw_clip(0, "val-001", label) for label in ARMS[:2])
     assert raised[:2] == lowered[:2]
     assert raised[2].angle_high != lowered[2].angle_high
-    assert rendered.draw_clip(0, "val-002", "raise arms")[0] != raised[0]
+    assert figures.draw_clip(0, "val-002", "raise arms")[0] != raised[0]
 
 
 @pytest.mark.parametrize("label", ARMS[1:])
@@ -103,7 +103,7 @@ def test_a_single_frame_does_not_tell_the_arm_classes_apart(label: str) -> None:
     """Over random times the arms' positions have one distribution (largest gap of the two cumulative ones)."""
     edges = np.linspace(0, 1, 21)
     cumulative = [np.searchsorted(np.sort(extents(name, 600).ravel()), edges) for name in (ARMS[0], label)]
-    assert np.abs(cumulative[0] - cumulative[1]).max() / (600 * rendered.FRAMES) < 0.03
+    assert np.abs(cumulative[0] - cumulative[1]).max() / (600 * figures.FRAMES) < 0.03
 
 
 def test_courses_go_the_ways_their_classes_say() -> None:
@@ -122,7 +122,7 @@ def test_courses_go_the_ways_their_classes_say() -> None:
 def test_the_figure_moves_where_its_class_says() -> None:
     """What differs from the room, seen as the median of all frames, moves sideways, or its top moves up or down."""
     moving = ("step left", "step right", "crouch down", "raise arms")
-    clips = {name: np.stack(list(rendered.render_frames(0, "train-000", name))).astype(float) for name in moving}
+    clips = {name: np.stack(list(figures.render_frames(0, "train-000", name))).astype(float) for name in moving}
     room = np.median(np.concatenate([clips["step left"][::4], clips["step right"][::4]]), axis=0)
 
     def shift(label: str) -> tuple[float, float]:
