@@ -86,19 +86,31 @@ class Search:
         return not self.queue and not self.running and self._settled
 
     def _ask(self) -> None:
-        """Opens a trial for everything the strategy wants now, the longest first, so that workers end a step together."""
+        """Opens a trial for everything the strategy wants now."""
         self._settled = True
-        opened: list[tuple[int, int]] = []
+        opened = []
         for suggestion in self.study.strategy.ask(self.study, self.record.trials(), self.macs):
-            number, cost = self._open(suggestion)
+            number = self._open(suggestion)
             if number is not None:
-                opened.append((-cost.activations, number))
+                opened.append(number)
             self._settled = False  # what was opened and ended at once may be all the strategy was waiting for
-        self.queue += [number for _, number in sorted(opened)]
+        self.queue += self._longest_first(opened)
         if not self.queue and not self._settled:
             self._ask()
 
-    def _open(self, suggestion: Suggestion) -> tuple[int | None, Cost]:
+    def _longest_first(self, numbers: list[int]) -> list[int]:
+        """So that workers end a step together: by how long the last candidate along the same axis took, which also holds
+        what no count tells, then by activations."""
+        trials = self.record.trials()
+        took = {axis: trial.train_seconds for trial in trials for axis in trial.suggestion.axes if trial.train_seconds}
+
+        def length(number: int) -> tuple[float, int]:
+            axes = trials[number].suggestion.axes
+            return max((took.get(axis, 0.0) for axis in axes), default=0.0), trials[number].cost.activations
+
+        return sorted(numbers, key=length, reverse=True)
+
+    def _open(self, suggestion: Suggestion) -> int | None:
         """Counts and records one suggestion; no number comes back if it ends right there."""
         space, clips = self.study.space, self.study.space.inputs(suggestion.architecture)
         try:
@@ -107,11 +119,11 @@ class Search:
             cost = Cost(self.macs.known.get(suggestion.architecture, 0), 0, 0, 0, ())
             number = self.record.open_trial(suggestion, cost, space)
             self._fail(number, f"{type(error).__name__}: {error}", {"traceback": traceback.format_exc()[-6000:]})
-            return None, cost
+            return None
         number = self.record.open_trial(suggestion, cost, space)
         self.watch.started(self.record.trial(number))
         if self._ended_over_limit(number, cost):
-            return None, cost
+            return None
         span = max((clip.frames - 1) * clip.stride + 1 for clip in clips)
         short = sum(length < span for length in self.lengths)
         if short:
@@ -119,7 +131,7 @@ class Search:
                 f"trial {number} reads {span} frames; {short} of {len(self.lengths)} training videos are shorter: "
                 "their last frame is held"
             )
-        return number, cost
+        return number
 
     def _ended_over_limit(self, number: int, cost: Cost) -> bool:
         """Records a candidate over a limit as infeasible; it never sees a worker."""
