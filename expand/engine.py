@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from expand.cost import count_cost, count_macs
@@ -15,7 +16,7 @@ from expand.progress import Watcher
 from expand.record import Record, known_cost
 from expand.space import Architecture, SearchSpace
 from expand.study import Study
-from expand.trial import Cost, Metrics, Suggestion
+from expand.trial import Cost, Metrics, Suggestion, TrialState
 
 MOST_STARTS = 12  # of one trial over all drivers, before it is taken for what kills them
 
@@ -55,6 +56,8 @@ class Search:
     queue: list[int] = field(default_factory=list)
     running: set[int] = field(default_factory=set)
     _settled: bool = False  # asked since the last trial ended
+    _costs: dict[Architecture, Cost] = field(default_factory=dict)
+    _looked_ahead: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         """Trials of a driver that is gone are taken up again, from their checkpoints."""
@@ -76,6 +79,7 @@ class Search:
         if not self.queue and not self._settled:
             self._ask()
         if not self.queue:
+            self._look_ahead()
             return None
         number = self.queue.pop(0)
         self.running.add(number)
@@ -98,6 +102,27 @@ class Search:
         if not self.queue and not self._settled:
             self._ask()
 
+    def _look_ahead(self) -> None:
+        """While a worker waits for the last trials of a step: counts what will be asked for if none of them wins. The counts
+        are remembered, so that the next step can start at once; nothing else comes of it."""
+        if not self.running or self._looked_ahead == self.running:
+            return
+        self._looked_ahead = set(self.running)
+        known = [
+            trial if trial.state.ended else replace(trial, state=TrialState.FAILED) for trial in self.record.trials()
+        ]
+        for suggestion in self.study.strategy.ask(self.study, known, self.macs):
+            with contextlib.suppress(Exception):  # said when it is asked for in earnest
+                self._count(suggestion.architecture)
+
+    def _count(self, architecture: Architecture) -> Cost:
+        """What is recorded of a candidate; remembered."""
+        if architecture not in self._costs:
+            space = self.study.space
+            network = space.build(architecture, self.macs.num_classes)
+            self._costs[architecture] = count_cost(network, space.inputs(architecture))
+        return self._costs[architecture]
+
     def _longest_first(self, numbers: list[int]) -> list[int]:
         """So that workers end a step together: by how long the last candidate along the same axis took, which also holds
         what no count tells, then by activations."""
@@ -114,7 +139,7 @@ class Search:
         """Counts and records one suggestion; no number comes back if it ends right there."""
         space, clips = self.study.space, self.study.space.inputs(suggestion.architecture)
         try:
-            cost = count_cost(space.build(suggestion.architecture, self.macs.num_classes), clips)
+            cost = self._count(suggestion.architecture)
         except Exception as error:  # the candidate's own fault: it fails, the search goes on
             cost = Cost(self.macs.known.get(suggestion.architecture, 0), 0, 0, 0, ())
             number = self.record.open_trial(suggestion, cost, space)
