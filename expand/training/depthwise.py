@@ -1,8 +1,9 @@
 """A faster backward for channel-wise 3D convolutions on CPU.
 
-The gradient with respect to the input of such a convolution is again a channel-wise convolution, with the flipped kernel,
-of the output's gradient (spread out by the stride). torch's forward is 4 to 40 times faster than its own input gradient here,
-which for X3D is the largest single cost of a training step. The numbers agree to rounding.
+The gradient with respect to the input of such a convolution is again a channel-wise convolution, with the flipped kernel, of
+the output's gradient (spread out by the stride). On clips of about 50 pixels torch's forward is 4 to 40 times faster than its
+own input gradient, which there is the largest single cost of an X3D training step; at 160 pixels nothing is gained
+(benchmarks/RESULTS.md). The numbers agree to rounding.
 """
 
 from __future__ import annotations
