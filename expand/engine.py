@@ -79,7 +79,9 @@ class Search:
         if not self.queue and not self._settled:
             self._ask()
         if not self.queue:
-            self._look_ahead()
+            if self.running and self._looked_ahead != self.running:
+                self._looked_ahead = set(self.running)
+                self.look_ahead()
             return None
         number = self.queue.pop(0)
         self.running.add(number)
@@ -102,17 +104,14 @@ class Search:
         if not self.queue and not self._settled:
             self._ask()
 
-    def _look_ahead(self) -> None:
-        """While a worker waits for the last trials of a step: counts what will be asked for if none of them wins. The counts
-        are remembered, so that the next step can start at once; nothing else comes of it."""
-        if not self.running or self._looked_ahead == self.running:
-            return
-        self._looked_ahead = set(self.running)
+    def look_ahead(self) -> None:
+        """While workers start, or one waits for the last trials of a step: counts what will be asked for if none of these
+        wins. The counts are remembered, so that training can start at once; nothing else comes of it."""
         known = [
             trial if trial.state.ended else replace(trial, state=TrialState.FAILED) for trial in self.record.trials()
         ]
-        for suggestion in self.study.strategy.ask(self.study, known, self.macs):
-            with contextlib.suppress(Exception):  # said when it is asked for in earnest
+        with contextlib.suppress(Exception):  # what is wrong is said when it is asked for in earnest
+            for suggestion in self.study.strategy.ask(self.study, known, self.macs):
                 self._count(suggestion.architecture)
 
     def _count(self, architecture: Architecture) -> Cost:

@@ -14,14 +14,17 @@ import secrets
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from expand.engine import Search
 from expand.errors import ExpandError, UsageError
 from expand.evaluate import evaluate
+
+if TYPE_CHECKING:  # Ray's workers import this module, and need none of what the driver counts and records with
+    from expand.engine import Search
 
 
 @dataclass(frozen=True)
@@ -115,10 +118,13 @@ _ENVIRONMENT = {
 
 
 def drive_on_ray(search: Search, workers: Workers, folder: Path) -> None:
+    counting = threading.Thread(target=search.look_ahead, daemon=True)
+    counting.start()  # while Ray starts, most of which is waiting
     with _cluster(workers):  # sets the environment that ray reads when it is imported
         from ray import tune
 
         _require_resources(workers)
+        counting.join()
         searcher = _searcher(search)
         resources = {"cpu": workers.threads, "gpu": workers.gpus_per_trial}
         scratch = Path(tempfile.mkdtemp(prefix="expand-tune-")) if workers.address is None else folder / "tune"

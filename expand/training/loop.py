@@ -83,44 +83,17 @@ def train(
 
     for epoch in range(len(curve), epochs):
         began = time.perf_counter()
-        torch.manual_seed(mix(seed, epoch))  # dropout, the same whether or not training was interrupted before
-        network.train()
         data = TrainingClips(training, clips, recipe, seed=seed, epoch=epoch)
-        total, seen, steps = 0.0, 0, -(-len(data) // recipe.batch_size)
-        shuffled = batches(
-            data, recipe.batch_size, shuffle_seed=mix(seed, epoch, 1), workers=recipe.loader_workers,
-            pin=device.type == "cuda",
-        )  # fmt: skip
-        for step, (streams, labels) in enumerate(shuffled):
-            rate = learning_rate(recipe, epoch + step / steps)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            with autocast(device, wanted=recipe.mixed_precision):
-                logits = network(*(to_device(stream, device) for stream in streams))
-                loss = functional.cross_entropy(
-                    logits.float(), labels.to(device), label_smoothing=recipe.label_smoothing
-                )
-            value = loss.item()
-            if not torch.isfinite(loss):
-                raise NonFiniteLoss(f"non-finite loss ({value}) at step {step + 1} of epoch {epoch + 1}")
-            optimiser.zero_grad(set_to_none=True)
-            scaler.scale(loss).backward()
-            if recipe.clip_gradient_norm is not None:
-                scaler.unscale_(optimiser)
-                nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_gradient_norm)
-            scaler.step(optimiser)
-            scaler.update()
-            total, seen = total + value * len(labels), seen + len(labels)
+        loss = _train_one_epoch(network, optimiser, scaler, data, recipe, epoch=epoch, seed=seed, device=device)
+        views = recipe.views if epoch + 1 == epochs else 1  # the curve needs no more than one
         with autocast(device, wanted=recipe.mixed_precision):
-            views = recipe.views if epoch + 1 == epochs else 1  # the curve needs no more than one
             metrics = validate(network, validation, clips, recipe, views=views, device=device)
-        if not math.isfinite(
-            metrics.loss
-        ):  # the last step's update can ruin a network whose training losses were finite
+        # The last step's update can ruin a network whose training losses were finite.
+        if not math.isfinite(metrics.loss):
             raise NonFiniteLoss(f"non-finite validation loss after epoch {epoch + 1}")
         curve.append({
-            "epoch": epoch + 1, "loss": round(total / max(seen, 1), 6), "top1": metrics.top1, "val_loss": metrics.loss,
-            "views": views, "learning_rate": rate, "seconds": round(time.perf_counter() - began, 3),
+            "epoch": epoch + 1, "loss": round(loss, 6), "top1": metrics.top1, "val_loss": metrics.loss, "views": views,
+            "learning_rate": optimiser.param_groups[0]["lr"], "seconds": round(time.perf_counter() - began, 3),
         })  # fmt: skip
         checkpoint.save(checkpoint_path, {
             "network": network.state_dict(), "optimiser": optimiser.state_dict(), "scaler": scaler.state_dict(),
@@ -129,3 +102,42 @@ def train(
         on_epoch(curve[-1])
     assert metrics is not None, "a recipe trains at least one epoch"
     return metrics, curve
+
+
+def _train_one_epoch(
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    data: TrainingClips,
+    recipe: Recipe,
+    *,
+    epoch: int,
+    seed: int,
+    device: torch.device,
+) -> float:
+    """Every training video once; the mean loss."""
+    torch.manual_seed(mix(seed, epoch))  # dropout, the same whether or not training was interrupted before
+    network.train()
+    total, seen, steps = 0.0, 0, -(-len(data) // recipe.batch_size)
+    shuffled = batches(
+        data, recipe.batch_size, shuffle_seed=mix(seed, epoch, 1), workers=recipe.loader_workers,
+        pin=device.type == "cuda",
+    )  # fmt: skip
+    for step, (streams, labels) in enumerate(shuffled):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(recipe, epoch + step / steps)
+        with autocast(device, wanted=recipe.mixed_precision):
+            logits = network(*(to_device(stream, device) for stream in streams))
+            loss = functional.cross_entropy(logits.float(), labels.to(device), label_smoothing=recipe.label_smoothing)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise NonFiniteLoss(f"non-finite loss ({value}) at step {step + 1} of epoch {epoch + 1}")
+        optimiser.zero_grad(set_to_none=True)
+        scaler.scale(loss).backward()
+        if recipe.clip_gradient_norm is not None:
+            scaler.unscale_(optimiser)
+            nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_gradient_norm)
+        scaler.step(optimiser)
+        scaler.update()
+        total, seen = total + value * len(labels), seen + len(labels)
+    return total / max(seen, 1)
