@@ -112,6 +112,7 @@ def test_ray_finds_the_same_and_a_killed_worker_goes_on_from_its_checkpoint(expa
     assert [t[:6] for t in outcome(tmp_path / "ray")] == [t[:6] for t in outcome(tmp_path / "plain")]
 
 
+@pytest.mark.heavy
 @pytest.mark.ray
 def test_a_worker_that_always_dies_fails_its_trial_only(expand, squares, tmp_path):
     fault = {"EXPAND_TEST_FAULT": "kill-always", "EXPAND_TEST_FLAG": str(tmp_path / "flag")}
