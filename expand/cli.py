@@ -63,7 +63,9 @@ def cost(
         list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Such as frames=6 width=1.3.")
     ] = None,
     point: Annotated[str | None, typer.Option(help="A published network by name, such as XL.")] = None,
-    classes: Annotated[int, typer.Option(min=1, help="Classes of the last layer.")] = 400,
+    classes: Annotated[
+        int | None, typer.Option(min=1, help="Classes of the last layer; the family's published number without it.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """What a network costs, counted by fvcore; all published points of the space if none is named."""

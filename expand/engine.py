@@ -15,6 +15,7 @@ from expand.evaluate import Job, count_starts
 from expand.progress import Watcher
 from expand.record import Record, known_cost
 from expand.space import Architecture, SearchSpace
+from expand.strategies.budget import affordable
 from expand.study import Study
 from expand.trial import Cost, Metrics, Suggestion, TrialState
 
@@ -55,6 +56,7 @@ class Search:
     watch: Watcher
     queue: list[int] = field(default_factory=list)
     running: set[int] = field(default_factory=set)
+    _spent: bool = False  # said that the budget is used up
     _settled: bool = False  # asked since the last trial ended
     _costs: dict[Architecture, Cost] = field(default_factory=dict)
     _looked_ahead: set[int] = field(default_factory=set)
@@ -95,7 +97,12 @@ class Search:
         """Opens a trial for everything the strategy wants now."""
         self._settled = True
         opened = []
-        for suggestion in self.study.strategy.ask(self.study, self.record.trials(), self.macs):
+        trials = self.record.trials()
+        wanted, spent = affordable(self.study, trials, self.study.strategy.ask(self.study, trials, self.macs))
+        if spent and not self._spent:
+            self._spent = True
+            self.watch.note(spent)
+        for suggestion in wanted:
             number = self._open(suggestion)
             if number is not None:
                 opened.append(number)

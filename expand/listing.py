@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from expand.errors import UsageError, unknown
+from expand.errors import UsageError
 from expand.progress import format_macs, format_seconds
 from expand.settings import load_module, load_space, names_in
 from expand.space import Architecture, SearchSpace
@@ -45,20 +45,15 @@ def _headline(doc: str | None) -> str:
 # --- cost ------------------------------------------------------------------------------------------------------------
 
 
-def show_cost(reference: str, values: Sequence[str], point: str | None, classes: int, *, as_json: bool) -> None:
-    """The cost of one point of a space, or of all its published points."""
+def show_cost(reference: str, values: Sequence[str], point: str | None, classes: int | None, *, as_json: bool) -> None:
+    """The cost of one point of a space (a named one, or values, or a named one with other values), or of all named ones."""
     space = load_space(reference)
-    if point is not None and values:
-        raise UsageError("name a --point or values, not both")
+    classes = classes or space.num_classes
     if point is None and not values:
         rows = {name: _cost_row(space, architecture, classes, name) for name, architecture in space.points.items()}
         return print_json(rows) if as_json else _cost_table(space, list(rows.values()))
     if point is not None:
-        by_name = {name.lower(): name for name in space.points}
-        if point.lower() not in by_name:
-            raise unknown(f"{space.name} point", point, space.points)
-        name = by_name[point.lower()]
-        row = _cost_row(space, space.points[name], classes, name)
+        row = _cost_row(space, space.point(point, **parse_values(values)), classes, point)
     else:
         row = _cost_row(space, space.architecture(**parse_values(values)), classes, None)
     if as_json:

@@ -87,7 +87,7 @@ class Record:
         values = suggestion.architecture.as_dict()
         attributes = {
             "state": TrialState.RUNNING.value, "architecture": suggestion.architecture.to_json(),
-            "step": suggestion.step, "kind": suggestion.kind, "axis": " = ".join(suggestion.axes),
+            "step": suggestion.step, "kind": suggestion.kind, "name": suggestion.name, "axis": " = ".join(suggestion.axes),
             "axes": list(suggestion.axes), "parent": suggestion.parent, "reason": suggestion.reason,
             "seed": suggestion.seed, "epochs": suggestion.epochs, "cost": asdict(cost),
         }  # fmt: skip
@@ -191,7 +191,7 @@ def _to_trial(frozen: FrozenTrial) -> Trial:
     cost["input"] = tuple(tuple(shape) for shape in cost["input"])
     suggestion = Suggestion(
         Architecture.from_json(a["architecture"]), a["epochs"], a["seed"], a["step"], tuple(a["axes"]), a["parent"],
-        a["kind"], a["reason"],
+        a["kind"], a["reason"], a.get("name", ""),
     )  # fmt: skip
     # The state told to Optuna is the one that counts: a driver may die between the attribute and the telling.
     state = TrialState(a["state"]) if frozen.state.is_finished() else TrialState.RUNNING

@@ -5,17 +5,20 @@ Standard library only. A family (`search_spaces/x3d.py` is the one to read) subc
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from expand.errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from expand.trial import Cost
 
 Value = int | float | str
 
@@ -47,9 +50,12 @@ class Axis:
         """
         if self.choices:
             for choice in self.choices:
-                if str(value) == str(choice):
+                if _typed(value) == _typed(choice):
                     return choice
-            raise UsageError(f"{self.parameter}={value}: allowed are {', '.join(map(str, self.choices))}")
+            allowed = ", ".join(map(str, self.choices))
+            raise UsageError(
+                f"{self.parameter}={value}: allowed are {allowed}" + (f" ({self.unit})" if self.unit else "")
+            )
         try:
             number = float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError):
@@ -61,6 +67,11 @@ class Axis:
         if not self.low <= number <= self.high:
             raise UsageError(f"{self.parameter}={value}: allowed are {self.low:g} to {self.high:g} ({self.unit})")
         return int(number) if self.integer else number
+
+
+def _typed(value: object) -> str:
+    """As it is compared when typed: without regard to case and parentheses, which a shell wants quoted."""
+    return str(value).lower().replace("(", "").replace(")", "")
 
 
 @dataclass(frozen=True)
@@ -118,19 +129,60 @@ class Clip:
         return self.frames * self.stride
 
 
+@dataclass(frozen=True)
+class Published:
+    """A cost printed somewhere for one of a family's named points, to be held against our own count.
+
+    `printed` is the text as it stands there, so that its digits count. `params_m` are all parameters in millions,
+    `params_published_m` those without biases and normalisation, `gmacs` multiply-adds of one clip. `values` are what the
+    source sets otherwise than the point (a longer clip). `confidence` says "exact" where the printed page was seen and
+    "recalled" where it was not.
+    """
+
+    point: str
+    quantity: Literal["gmacs", "params_m", "params_published_m"]
+    printed: str
+    source: str
+    confidence: Literal["exact", "recalled"] = "exact"
+    values: tuple[tuple[str, Value], ...] = ()
+    note: str = ""
+
+
+CostOf = Callable[..., "Cost"]  # cost_of("MC3", frames=16): what a named point costs
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence about costs from the literature, or one that readers take from its tables, and what our counts say.
+
+    `printed` is the number it rests on (None where there is none), `measured` computes ours from the named points.
+    """
+
+    statement: str
+    source: str
+    measured: Callable[[CostOf], float]
+    unit: str
+    finding: str
+    printed: float | None = None
+    confidence: Literal["exact", "recalled"] = "exact"
+
+
 class SearchSpace(ABC):
     """A family of networks: its axes, its start, and a network for each of its points.
 
     A space is frozen (a frozen dataclass whose fields are plain values), so that it can be written out and compared.
+    `num_classes` is what the family was published for. `published` and `claims` are what `expand cost --papers` checks.
     """
 
     name: str
     axes: tuple[Axis, ...]
+    num_classes: int = 400
+    published: tuple[Published, ...] = ()
+    claims: tuple[Claim, ...] = ()
 
-    @property
     @abstractmethod
-    def start(self) -> Architecture:
-        """Where a search begins."""
+    def start_values(self) -> dict[str, Any]:
+        """The start's values in the order they are shown; an architecture has exactly these names."""
 
     @property
     @abstractmethod
@@ -145,21 +197,39 @@ class SearchSpace(ABC):
     def inputs(self, architecture: Architecture) -> tuple[Clip, ...]:
         """The clip each stream of the network reads."""
 
-    @abstractmethod
     def larger(self, architecture: Architecture, axis: Axis) -> Sequence[Architecture]:
         """Points reachable by growing this axis alone, cheapest first."""
+        return self._moved(architecture, axis, self._around(architecture, axis)[1])
 
     def smaller(self, architecture: Architecture, axis: Axis) -> Sequence[Architecture]:
         """Points reachable by shrinking this axis alone, most expensive first (for contraction)."""
-        return ()
+        return self._moved(architecture, axis, self._around(architecture, axis)[0][::-1])
+
+    def rungs(self, architecture: Architecture, axis: Axis) -> Sequence[Value]:
+        """The values of an axis worth trying from here, in the order in which it grows; `larger` and `smaller` climb them."""
+        return axis.choices
+
+    def value_on(self, architecture: Architecture, axis: Axis) -> Value | None:
+        """Where an architecture stands on an axis; None where it is not on it (a network without a split point)."""
+        return architecture.as_dict().get(axis.parameter)
 
     def published_growth(self, architecture: Architecture, axis: Axis) -> Architecture | None:
         """The paper's own fixed step along this axis, or None where it gives none."""
         return None
 
     def canonical(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Values that build the same network, in the one form all such values share."""
+        """Values that build the same network, in the one form all such values share. Where an axis is about several
+        values at once (a split point), its own name is among `values` when it was given, and not in the answer.
+
+        Raises:
+            UsageError: values that are legal alone but not together, such as a clip too short for the network.
+        """
         return values
+
+    @property
+    def start(self) -> Architecture:
+        """Where a search begins."""
+        return self.architecture()
 
     def build(self, architecture: Architecture, num_classes: int) -> nn.Module:
         """The network, freshly initialised from torch's current random state."""
@@ -179,12 +249,66 @@ class SearchSpace(ABC):
         chosen = {name: axis_of[name].check(value) for name, value in (self.start_values() | values).items()}
         return Architecture(self.name, tuple(self.canonical(chosen).items()))
 
-    @abstractmethod
-    def start_values(self) -> dict[str, Any]:
-        """The start's values in the order they are shown."""
+    def point(self, name: str, **values: object) -> Architecture:
+        """A named point, case not minded, with other values where some are given.
+
+        Raises:
+            UsageError: there is no such point, parameter or value.
+        """
+        by_name = {each.lower(): architecture for each, architecture in self.points.items()}
+        if name.lower() not in by_name:
+            raise unknown(f"{self.name} point", name, self.points)
+        found = by_name[name.lower()]
+        return self.architecture(**(found.as_dict() | values)) if values else found
 
     def axis(self, name: str) -> Axis:
         for axis in self.axes:
             if axis.name == name:
                 return axis
         raise unknown(f"{self.name} axis", name, [axis.name for axis in self.axes])
+
+    def _moved(self, architecture: Architecture, axis: Axis, values: Sequence[Value]) -> list[Architecture]:
+        """The distinct networks with these values of an axis, in order, this one and impossible ones left out."""
+        found: dict[Architecture, None] = {}
+        for value in values:
+            with contextlib.suppress(UsageError):
+                found[self.architecture(**(architecture.as_dict() | {axis.parameter: value}))] = None
+        found.pop(architecture, None)
+        return list(found)
+
+    def _around(self, architecture: Architecture, axis: Axis) -> tuple[list[Value], list[Value]]:
+        """The rungs of an axis below and above where an architecture stands."""
+        here, rungs = self.value_on(architecture, axis), list(self.rungs(architecture, axis))
+        if here in rungs:
+            return rungs[: rungs.index(here)], rungs[rungs.index(here) + 1 :]
+        if not isinstance(here, (int, float)):
+            return [], []
+        numbers = [rung for rung in rungs if isinstance(rung, (int, float))]
+        return [rung for rung in numbers if rung < here], [rung for rung in numbers if rung > here]
+
+
+# --- widths and other numbers that round -----------------------------------------------------------------------------
+
+
+def scaled(width: float, channels: int) -> int:
+    """So many times these channels, to the nearest whole number, at least one."""
+    return max(1, math.floor(width * channels + 0.5))
+
+
+def plain_width(width: float, channels: Collection[int]) -> float:
+    """The plainest number that scales each of these channel counts to the same as `width` does."""
+    counts = {base: scaled(width, base) for base in channels}
+    low = max(((count - 0.5) / base for base, count in counts.items() if count > 1), default=0.0)
+    return plainest(low, min((count + 0.5) / base for base, count in counts.items()))
+
+
+def plainest(low: float, high: float) -> float:
+    """The number in [low, high) with the fewest decimals, the one nearest the middle among those: for the one value that
+    stands for all that round to the same network."""
+    for digits in range(10):
+        scale = 10**digits
+        first, last = math.ceil(round(low * scale, 6)), math.ceil(round(high * scale, 6)) - 1
+        if first <= last:
+            middle = min(max(round((low + high) / 2 * scale), first), last)
+            return middle / scale
+    return low

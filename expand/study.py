@@ -20,13 +20,16 @@ class Recipe:
     """How one candidate is trained and validated. Learning rates are for `batch_size` clips on one device.
 
     SGD with momentum; the learning rate rises linearly over `warmup_epochs` from `warmup_learning_rate`, then falls
-    along half a cosine (X3D, section 4). Clips are resized so that the short side is uniform in
-    [scale_jitter[0], scale_jitter[1]] × the crop side, then cropped at random.
+    along half a cosine (X3D, section 4) or, with `schedule` "step", to a tenth every `decay_every` epochs
+    (C3D, R(2+1)D). Clips are resized so that the short side is uniform in [scale_jitter[0], scale_jitter[1]] × the crop
+    side, then cropped at random.
     """
 
     epochs: int = 12
     batch_size: int = 16
     learning_rate: float = 0.1
+    schedule: Literal["cosine", "step"] = "cosine"
+    decay_every: float = 0
     warmup_epochs: float = 1.0
     warmup_learning_rate: float = 0.01
     momentum: float = 0.9
@@ -57,10 +60,15 @@ class Objective:
 @dataclass(frozen=True)
 class Budget:
     """When to stop. `targets_gmacs` are the complexities a stepwise expansion goes on to, in rising order; `steps`
-    ends it earlier. A trial whose worker dies is tried `attempts` times."""
+    ends it earlier. `trials` (trainings, each seed of a network being one), `epochs` (of all trials) and `hours` (of training,
+    added up over workers) end any search: a network is begun only if all its seeds fit, and what has begun is finished.
+    A trial whose worker dies is tried `attempts` times."""
 
     targets_gmacs: tuple[float, ...] = ()
     steps: int | None = None
+    trials: int | None = None
+    epochs: int | None = None
+    hours: float | None = None
     attempts: int = 3
 
 
@@ -78,8 +86,13 @@ class Data:
 
 class SearchStrategy(Protocol):
     """`ask` says what to train next: a pure function of the study and of what is known, so that a resumed search goes
-    on as if it had never stopped. An answer holds everything wanted now that is not among `trials`; an empty answer
-    means "wait" while something runs and "done" when nothing does."""
+    on as if it had never stopped. An answer holds what is wanted now and not among `trials`, all seeds of a network together
+    or missing ones alone; an empty answer means "wait" while something runs and "done" when nothing does. `macs` counts a
+    network without training it. What cannot be searched is refused when asked with no trials at all.
+
+    Raises:
+        UsageError: see above.
+    """
 
     def ask(self, study: Study, trials: Sequence[Trial], macs: CountMacs) -> list[Suggestion]: ...
 

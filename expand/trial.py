@@ -31,7 +31,8 @@ class TrialState(StrEnum):
 class Suggestion:
     """A strategy's wish: train this architecture, grown from `parent` (a trial's number) along `axes`, and why.
 
-    `axes` names more than one axis where growing either gives the same network.
+    `axes` names more than one axis where growing either gives the same network. `name` is what people call the network
+    where it has a name, such as "MC3".
     """
 
     architecture: Architecture
@@ -40,8 +41,9 @@ class Suggestion:
     step: int = 0
     axes: tuple[str, ...] = ()
     parent: int | None = None
-    kind: str = "expand"  # "start", "expand" or "contract"
+    kind: str = "expand"  # "start", "expand", "contract", "grid" or "sample"
     reason: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,5 +106,7 @@ class Trial:
 
     @property
     def label(self) -> str:
-        """How people call it: "3 depth"."""
-        return f"{self.suggestion.step} {'='.join(self.suggestion.axes) or self.suggestion.kind}"
+        """How people call it: "3 depth", "MC3"."""
+        return (
+            self.suggestion.name or f"{self.suggestion.step} {'='.join(self.suggestion.axes) or self.suggestion.kind}"
+        )

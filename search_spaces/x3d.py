@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from expand.errors import UsageError
-from expand.space import Architecture, Axis, Clip, SearchSpace
+from expand.space import Architecture, Axis, Clip, SearchSpace, plainest
 
 # --- the network -----------------------------------------------------------------------------------------------------
 
@@ -201,10 +201,6 @@ class X3DSpace(SearchSpace):
         }  # fmt: skip
 
     @property
-    def start(self) -> Architecture:
-        return self.architecture()
-
-    @property
     def points(self) -> Mapping[str, Architecture]:
         def point(frames: int, stride: int, resolution: int, width: float, bottleneck: float, depth: float) -> Any:
             return self.architecture(
@@ -252,42 +248,39 @@ class X3DSpace(SearchSpace):
 
     # How each axis grows. `larger` is solved for a cost by the strategy; `published_growth` is the paper's fixed step.
 
-    def larger(self, architecture: Architecture, axis: Axis) -> list[Architecture]:
-        here: dict[str, Any] = architecture.as_dict()
-        if axis.name in TIME_AXES:
-            counts = range(here["frames"] + 1, int(self.axis("frames").high) + 1)
-            moves = [self._with_frames(architecture, count, axis.name) for count in counts]
-        else:
-            moves = [{axis.parameter: value} for value in self._rungs(axis, here) if value > here[axis.parameter]]
-        return self._moved(architecture, moves)
+    def larger(self, architecture: Architecture, axis: Axis) -> Sequence[Architecture]:
+        if axis.name not in TIME_AXES:
+            return super().larger(architecture, axis)
+        counts = range(architecture["frames"] + 1, int(self.axis("frames").high) + 1)
+        return self._distinct(architecture, [self._with_frames(architecture, count, axis.name) for count in counts])
 
-    def smaller(self, architecture: Architecture, axis: Axis) -> list[Architecture]:
-        here: dict[str, Any] = architecture.as_dict()
-        if axis.name in TIME_AXES:  # fewer frames over the same duration: 16x5 becomes 13x6
-            duration, longest = here["frames"] * here["stride"], self.axis("frame_rate").high
-            counts = range(here["frames"] - 1, 0, -1)
-            moves = [{"frames": count, "stride": duration // count} for count in counts if duration // count <= longest]
-        else:
-            rungs = reversed(self._rungs(axis, here))
-            moves = [{axis.parameter: value} for value in rungs if value < here[axis.parameter]]
-        return self._moved(architecture, moves)
+    def smaller(self, architecture: Architecture, axis: Axis) -> Sequence[Architecture]:
+        if axis.name not in TIME_AXES:
+            return super().smaller(architecture, axis)
+        # Fewer frames over the same duration: 16x5 becomes 13x6.
+        duration, longest = architecture["frames"] * architecture["stride"], self.axis("frame_rate").high
+        counts = range(architecture["frames"] - 1, 0, -1)
+        moves = [{"frames": count, "stride": duration // count} for count in counts if duration // count <= longest]
+        return self._distinct(architecture, moves)
 
-    def _rungs(self, axis: Axis, here: dict[str, Any]) -> list[float]:
-        """The values of an axis worth trying, rising: sides in steps of 4 from where we are, each distinct set of depths
-        or of widths once, bottlenecks in steps of a twentieth."""
+    def rungs(self, architecture: Architecture, axis: Axis) -> list[float]:
+        """Sides in steps of 4 from where we are, each distinct set of depths or of widths once, bottlenecks in steps of a
+        twentieth. The time axes move frames and stride together and have no rungs of their own."""
         match axis.name:
             case "resolution":
-                lowest = int(axis.low) + (here["resolution"] - int(axis.low)) % 4
+                lowest = int(axis.low) + (architecture["resolution"] - int(axis.low)) % 4
                 return list(range(lowest, int(axis.high) + 1, 4))
             case "depth":
                 blocks = {basis: range(1, int(basis * axis.high) + 1) for basis in DEPTH_BASES}
                 return sorted({count / basis for basis, counts in blocks.items() for count in counts})
             case "width":
                 return _distinct_widths(axis.high)
-            case _:
+            case "bottleneck":
                 return [n / 20 for n in range(math.ceil(axis.low * 20), int(axis.high * 20) + 1)]
+            case _:
+                return []
 
-    def _moved(self, architecture: Architecture, moves: Sequence[dict[str, Any]]) -> list[Architecture]:
+    def _distinct(self, architecture: Architecture, moves: Sequence[dict[str, Any]]) -> list[Architecture]:
         """The distinct networks after each move, in order, this one left out."""
         points = (self.architecture(**(architecture.as_dict() | move)) for move in moves if move)
         return [point for point in dict.fromkeys(points) if point != architecture]
@@ -328,17 +321,6 @@ class X3DSpace(SearchSpace):
         if count > duration or count > self.axis("frames").high:
             return {}
         return {"frames": count, "stride": min(int(round(duration / count, 9)), int(self.axis("frame_rate").high))}
-
-
-def plainest(low: float, high: float) -> float:
-    """The number in [low, high) with the fewest decimals, the one nearest the middle among those."""
-    for digits in range(10):
-        scale = 10**digits
-        first, last = math.ceil(round(low * scale, 6)), math.ceil(round(high * scale, 6)) - 1
-        if first <= last:
-            middle = min(max(round((low + high) / 2 * scale), first), last)
-            return middle / scale
-    return low
 
 
 def _width_interval(widths: tuple[int, ...]) -> tuple[float, float]:

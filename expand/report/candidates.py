@@ -70,6 +70,7 @@ class Candidate:
     spread: float | None = None
     standard_error: float | None = None
     error: str = ""
+    name: str = ""
 
     @property
     def noise(self) -> float | None:
@@ -78,7 +79,7 @@ class Candidate:
 
     @property
     def label(self) -> str:
-        return "=".join(self.axes) or self.kind
+        return self.name or "=".join(self.axes) or self.kind
 
     def amount(self, name: CostName) -> int:
         """Its cost in whole multiply-adds or parameters."""
@@ -139,6 +140,7 @@ def _candidate(group: list[Trial], seeds: Sequence[int]) -> Candidate:
         spread=statistics.stdev(top1) if len(top1) > 1 else None,
         standard_error=statistics.fmean(errors) if errors else None,
         error="; ".join(dict.fromkeys(trial.error for trial in group if trial.error)),
+        name=first.suggestion.name,
     )
 
 

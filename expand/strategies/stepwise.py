@@ -128,7 +128,7 @@ class Stepwise:
             return space.published_growth(state, axis)
         target = self.factor * macs(state)
         ladder = space.larger(state, axis)
-        above = _first(ladder, lambda point: macs(point) >= target)
+        above = first_that(ladder, lambda point: macs(point) >= target)
         nearest = ladder[max(above - 1, 0) : above + 1]
         return min(nearest, key=lambda point: abs(math.log(macs(point) / target)), default=None)
 
@@ -137,11 +137,11 @@ class Stepwise:
     ) -> Architecture | None:
         """The most expensive point at or under the target (and its tolerance), reached by shrinking this axis alone."""
         ladder = space.smaller(state, axis)
-        index = _first(ladder, lambda point: macs(point) <= self.overshoot * target)
+        index = first_that(ladder, lambda point: macs(point) <= self.overshoot * target)
         return ladder[index] if index < len(ladder) else None
 
 
-def _first(ladder: Sequence[Architecture], passes: Callable[[Architecture], bool]) -> int:
+def first_that(ladder: Sequence[Architecture], passes: Callable[[Architecture], bool]) -> int:
     """Index of the first point that passes (`len(ladder)` if none does): cost is monotone along a ladder. Strides that double
     from the near end, then bisection, because the far end's networks are huge and slow to count."""
     low, high, stride = 0, 0, 1

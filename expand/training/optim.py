@@ -1,4 +1,4 @@
-"""SGD with Nesterov momentum and the half-period cosine with linear warm-up of SlowFast and X3D."""
+"""SGD with Nesterov momentum; the half-period cosine of SlowFast and X3D or the steps of C3D, after a linear warm-up."""
 
 from __future__ import annotations
 
@@ -21,15 +21,17 @@ def sgd(network: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim
 
 
 def learning_rate(recipe: Recipe, epoch: float) -> float:
-    """At `epoch`, a fraction of the way being a fraction: base x (1 + cos(pi x epoch / epochs)) / 2, after a straight
-    line from `warmup_learning_rate` to where the cosine stands when the warm-up ends. A warm-up takes at most half of a
-    training, however few its epochs."""
+    """At `epoch`, a fraction of the way being a fraction: base x (1 + cos(pi x epoch / epochs)) / 2 or base / 10 for each
+    `decay_every` epochs gone, after a straight line from `warmup_learning_rate` to where that stands when the warm-up
+    ends. A warm-up takes at most half of a training, however few its epochs."""
     warmup = min(recipe.warmup_epochs, recipe.epochs / 2)
     if epoch < warmup:
-        end = _cosine(recipe, warmup)
+        end = _scheduled(recipe, warmup)
         return recipe.warmup_learning_rate + (end - recipe.warmup_learning_rate) * epoch / warmup
-    return _cosine(recipe, epoch)
+    return _scheduled(recipe, epoch)
 
 
-def _cosine(recipe: Recipe, epoch: float) -> float:
+def _scheduled(recipe: Recipe, epoch: float) -> float:
+    if recipe.schedule == "step":
+        return recipe.learning_rate * 0.1 ** int(epoch / recipe.decay_every)
     return recipe.learning_rate * (1 + math.cos(math.pi * epoch / recipe.epochs)) / 2

@@ -1,0 +1,106 @@
+"""Grid search: every named point of a space, or every combination of the values of some axes. Standard library only."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from expand.errors import UsageError
+from expand.space import Architecture, Axis, SearchSpace
+from expand.strategies.stepwise import first_that
+from expand.study import CountMacs, Study
+from expand.trial import Suggestion, Trial
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The strategy. It asks for one network after the other, all seeds of each together, so that every network is
+    compared on the same seeds and a budget can end the search between two.
+
+    Args:
+        points: names of the space's points, in this order.
+        axes: names of axes; every combination of their values, the last axis fastest, all else as at the start.
+        equal_to: the name of a point; each other network is first brought to its multiply-adds by scaling `by`, so that
+            networks are compared at equal cost.
+        by: the axis that is scaled.
+    """
+
+    points: tuple[str, ...] = ()
+    axes: tuple[str, ...] = ()
+    equal_to: str = ""
+    by: str = "width"
+
+    def ask(self, study: Study, trials: Sequence[Trial], macs: CountMacs) -> list[Suggestion]:
+        """The next network that has not been asked for.
+
+        Raises:
+            UsageError: neither points nor axes, or both; a name that is not of the space; an axis without values of its own.
+        """
+        return next_network(study, trials, self._networks(study, macs))
+
+    def _networks(self, study: Study, macs: CountMacs) -> Iterator[Suggestion]:
+        space = study.space
+        if bool(self.points) == bool(self.axes):
+            raise UsageError("strategy: a grid is made of points or of axes; name one of the two")
+        if self.points:
+            named = [(name, space.point(name)) for name in self.points]
+        else:
+            axes = [space.axis(name) for name in self.axes]
+            rungs = [values_of(space, axis) for axis in axes]
+            named = [(name_of(space, axes, point), point) for point in _product(space, axes, rungs)]
+        reference = space.point(self.equal_to) if self.equal_to else None
+        by = space.axis(self.by) if reference else None
+        for name, architecture in named:
+            reason = f"{name} of {len(named)} networks"
+            if reference is not None and by is not None and architecture != reference:
+                matched = nearest(space, architecture, by, macs(reference), macs)
+                ratio = macs(matched) / macs(reference)
+                reason = f"{name} at the cost of {self.equal_to}: {architecture.changes(matched) or 'as it is'}, x{ratio:.3f}"
+                architecture = matched
+            yield Suggestion(architecture, study.recipe.epochs, 0, kind="grid", reason=reason, name=name)
+
+
+def next_network(study: Study, trials: Sequence[Trial], networks: Iterable[Suggestion]) -> list[Suggestion]:
+    """The first of these that lacks a trial of one of the study's seeds, once for each seed it lacks."""
+    known = {(trial.architecture, trial.suggestion.seed) for trial in trials}
+    for network in networks:
+        missing = [seed for seed in study.seeds if (network.architecture, seed) not in known]
+        if missing:
+            return [replace(network, seed=seed) for seed in missing]
+    return []
+
+
+def values_of(space: SearchSpace, axis: Axis) -> Sequence[object]:
+    """The values of an axis from one end to the other.
+
+    Raises:
+        UsageError: it has none of its own (it moves several values together).
+    """
+    values = list(space.rungs(space.start, axis))
+    if not values:
+        raise UsageError(f"strategy.axes: {axis.name} of {space.name} has no list of values; name points instead")
+    return values
+
+
+def name_of(space: SearchSpace, axes: Sequence[Axis], architecture: Architecture) -> str:
+    """A point's own name, or its values on these axes: "3-3-5-5-7"."""
+    for name, point in space.points.items():
+        if point == architecture:
+            return name
+    return "-".join(f"{space.value_on(architecture, axis)}" for axis in axes)
+
+
+def nearest(space: SearchSpace, architecture: Architecture, axis: Axis, target: float, macs: CountMacs) -> Architecture:
+    """The network whose cost is nearest to `target` multiply-adds when this axis alone is moved."""
+    larger = macs(architecture) < target
+    ladder = [architecture, *(space.larger if larger else space.smaller)(architecture, axis)]
+    past = first_that(ladder, lambda point: macs(point) >= target if larger else macs(point) <= target)
+    return min(ladder[max(past - 1, 0) : past + 1], key=lambda point: abs(math.log(macs(point) / target)))
+
+
+def _product(space: SearchSpace, axes: Sequence[Axis], rungs: Sequence[Sequence[object]]) -> list[Architecture]:
+    parameters = [axis.parameter for axis in axes]
+    points = (space.architecture(**dict(zip(parameters, values, strict=True))) for values in itertools.product(*rungs))
+    return list(dict.fromkeys(points))

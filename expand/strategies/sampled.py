@@ -1,0 +1,119 @@
+"""Random and quasi-random search with Optuna's samplers. Optuna is imported when networks are drawn."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from expand.errors import UsageError
+from expand.space import Architecture
+from expand.strategies.grid import name_of, next_network, values_of
+from expand.study import CountMacs, Study
+from expand.trial import Suggestion, Trial
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The strategy. Each axis is drawn uniformly from its values; equal networks are drawn once.
+
+    What is drawn depends on the sampler, its seed and the axes alone, never on results: the n-th network is the same in a
+    run that was interrupted. It asks for one network after the other, all seeds of each together.
+
+    Args:
+        sampler: "qmc" is a scrambled Sobol sequence, which covers the space more evenly than "random" draws.
+        axes: names of the axes to draw from; all else is as at the start.
+        points: names of points to train before anything is drawn, for comparison.
+        within: (axis, lowest, highest) for axes of numbers whose whole range is not meant.
+        seed: of the sampler.
+    """
+
+    sampler: Literal["qmc", "random"] = "qmc"
+    axes: tuple[str, ...] = ()
+    points: tuple[str, ...] = ()
+    within: tuple[tuple[str, float, float], ...] = ()
+    seed: int = 0
+
+    def ask(self, study: Study, trials: Sequence[Trial], macs: CountMacs) -> list[Suggestion]:
+        """The next network that has not been asked for.
+
+        Raises:
+            UsageError: no axes, a name that is not of the space, an unknown sampler, or no budget.
+        """
+        budget = study.budget
+        if self.sampler not in ("qmc", "random"):
+            raise UsageError(f"strategy.sampler={self.sampler}: allowed are qmc, random")
+        if not self.axes:
+            raise UsageError("strategy.axes: name the axes to draw from")
+        if budget.trials is None and budget.epochs is None and budget.hours is None:
+            raise UsageError(
+                "a sampled search needs budget.trials, budget.epochs or budget.hours, or it would never end"
+            )
+        return next_network(study, trials, self._networks(study))
+
+    def _networks(self, study: Study) -> Iterator[Suggestion]:
+        space, epochs = study.space, study.recipe.epochs
+        axes = [space.axis(name) for name in self.axes]
+        bounds = {name: (low, high) for name, low, high in self.within}
+        values: list[list[Any]] = []
+        for axis in axes:
+            low, high = bounds.pop(axis.name, (-math.inf, math.inf))
+            values.append([v for v in values_of(space, axis) if isinstance(v, str) or low <= v <= high])  # type: ignore[operator]
+            if not values[-1]:
+                raise UsageError(f"strategy.within: {axis.name} has no value from {low:g} to {high:g}")
+        if bounds:
+            raise UsageError(f"strategy.within: {', '.join(bounds)} is not among strategy.axes")
+        seen: set[Architecture] = set()
+        for name in self.points:
+            seen.add(architecture := space.point(name))
+            yield Suggestion(architecture, epochs, 0, kind="sample", reason=f"the point {name}", name=name)
+        sizes = tuple(map(len, values))
+        draws = _draws(self.sampler, self.seed, sizes)
+        # Of a small space every network comes up sooner or later; this many draws leave out less than one in a million.
+        for number in range(min(20 * math.prod(sizes), 100_000)):
+            chosen = {axis.parameter: v[i] for axis, v, i in zip(axes, values, draws(number), strict=True)}
+            with contextlib.suppress(UsageError):  # values that do not go together
+                architecture = space.architecture(**chosen)
+                if architecture not in seen:
+                    seen.add(architecture)
+                    reason = f"draw {number + 1}, {self.sampler}, seed {self.seed}"
+                    name = name_of(space, axes, architecture)
+                    yield Suggestion(architecture, epochs, 0, kind="sample", reason=reason, name=name)
+
+
+@functools.lru_cache(maxsize=4)
+def _draws(sampler: str, seed: int, sizes: tuple[int, ...]) -> Any:
+    """A function from n to the n-th draw, one index an axis; what was drawn is kept."""
+    import warnings
+
+    import optuna
+    from optuna.distributions import IntDistribution
+
+    names = [f"{position:03d}" for position in range(len(sizes))]
+    distributions = {name: IntDistribution(0, size - 1) for name, size in zip(names, sizes, strict=True)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        chosen = (
+            optuna.samplers.QMCSampler(qmc_type="sobol", scramble=True, seed=seed)
+            if sampler == "qmc"
+            else optuna.samplers.RandomSampler(seed=seed)
+        )
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    memory = optuna.create_study(sampler=chosen)
+    optuna.logging.set_verbosity(before)
+    # Optuna draws its first trial independently, and takes the axes of the sequence from that one.
+    middle: dict[str, Any] = {name: size // 2 for name, size in zip(names, sizes, strict=True)}
+    memory.add_trial(optuna.trial.create_trial(params=middle, distributions=dict(distributions), value=0.0))
+    drawn: list[tuple[int, ...]] = []
+
+    def draw(number: int) -> tuple[int, ...]:
+        while len(drawn) <= number:
+            params = memory.ask(dict(distributions)).params
+            drawn.append(tuple(params[name] for name in names))
+        return drawn[number]
+
+    return draw

@@ -1,0 +1,38 @@
+"""How deep in time should kernels be? The six networks of C3D's search, trained side by side.
+
+`--scale paper` is the published search (arXiv 1412.0767, section 3.1): UCF101, 16 frames of 112 pixels, 16 epochs of SGD.
+`--scale demo` asks it in minutes on two CPU cores, with an eighth of the filters on 40-pixel crops.
+"""
+
+from __future__ import annotations
+
+from expand.strategies.grid import Grid
+from expand.study import Data, Recipe, Study
+from search_spaces.c3d import PATTERNS, C3DSpace
+
+SEEDS = (0, 1, 2)
+
+# Section 3.1: batches of 30, a learning rate of 0.003 that falls to a tenth every 4 epochs, 16 epochs; weight decay from
+# the prototxt. Videos keep their shape (the authors squeeze them to 128 x 171) and are cropped to 112 of 128 pixels.
+PAPER_RECIPE = Recipe(
+    epochs=16, batch_size=30, learning_rate=0.003, schedule="step", decay_every=4, warmup_epochs=0, momentum=0.9,
+    nesterov=False, weight_decay=0.005, dropout=0.5, scale_jitter=(128 / 112, 128 / 112), views=1, loader_workers=8,
+)  # fmt: skip
+DEMO_SPACE = C3DSpace(width=0.125, frames=16, resolution=40, stride=2)
+DEMO_RECIPE = Recipe(
+    epochs=14, batch_size=16, learning_rate=0.02, warmup_epochs=2, warmup_learning_rate=0.002, weight_decay=5e-4,
+    dropout=0.2, clip_gradient_norm=1.0, views=1,
+)  # fmt: skip
+
+
+def study(scale: str = "demo") -> Study:
+    paper = scale == "paper"
+    return Study(
+        name="c3d_temporal_depth",
+        scale=scale,
+        space=C3DSpace() if paper else DEMO_SPACE,
+        strategy=Grid(points=tuple(PATTERNS)),
+        recipe=PAPER_RECIPE if paper else DEMO_RECIPE,
+        data=Data(cache_side=128 if paper else 64),
+        seeds=SEEDS,
+    )
