@@ -94,7 +94,7 @@ def run(
     storage: Annotated[str | None, typer.Option(help="An Optuna storage URL instead of SQLite in the run.")] = None,
     force: Annotated[bool, typer.Option(help="Resume although the study or the data have changed.")] = False,
 ) -> None:
-    """Run a study, or go on with it: the same command again resumes. Ends with the front and the ledger."""
+    """Run a study, or go on with it: the same command again resumes. Ends with the front, and the ledger or comparison."""
     import shlex
     import signal
 
@@ -132,9 +132,11 @@ def run(
         raise ExpandError(f"no candidate was trained to the end; `expand status {folder}` shows the reasons")
     place = shlex.quote(str(folder))
     url = storage_url(folder if folder.is_absolute() else Path(os.path.relpath(record.folder)), record.facts)
+    names = ("front.png", "front.csv", "trials.csv", "ledger.md", "comparison.md")
+    written = ", ".join(name for name in names if (record.folder / "report" / name).exists())
     for line in (
         "",
-        f"report     {folder}/report/front.png, front.csv, trials.csv, ledger.md",
+        f"report     {folder}/report/{written}",
         f"dashboard  optuna-dashboard {shlex.quote(url)}",
         f"take away  expand export {place} --best top1 --to my_network",
     ):
@@ -153,7 +155,7 @@ def status(run: Run, as_json: Json = False) -> None:
 def report(
     run: Run, to: Annotated[Path | None, typer.Option(help="Where to write; RUN/report without it.")] = None
 ) -> None:
-    """Write front.csv, trials.csv, front.png and .svg, and print front and ledger; also in the middle of a run."""
+    """Write front, trials, figure, ledger or comparison of seeds, and print them; also in the middle of a run."""
     from rich.console import Console
 
     from expand.record import open_for_reading

@@ -23,7 +23,7 @@ from expand.engine import MacsCounter, Search
 from expand.errors import ExpandError, UsageError
 from expand.progress import Watcher
 from expand.record import Record
-from expand.report import print_front, print_ledger, write_report
+from expand.report import compare, print_comparison, print_front, print_ledger, write_report
 from expand.report.candidates import RunFacts, candidates
 from expand.settings import describe, differences, load_study, override
 from expand.strategies.stepwise import ledger
@@ -263,7 +263,7 @@ def run_facts(record: Record) -> RunFacts:
 
 
 def report(record: Record, folder: Path | None = None) -> list[Path]:
-    """Front, trials, ledger and figure of a run, finished or not."""
+    """Front, trials, ledger or comparison, and figure of a run, finished or not."""
     trials = record.trials()
     return write_report(
         folder or record.folder / "report", run_facts(record), trials, record.objectives, ledger(trials)
@@ -271,11 +271,16 @@ def report(record: Record, folder: Path | None = None) -> list[Path]:
 
 
 def summary(record: Record, console: Console) -> bool:
-    """Prints ledger and front; False when nothing has been trained to the end."""
+    """Prints the ledger of a search in steps, else the comparison over seeds where there is one, and the front; False when
+    nothing has been trained to the end."""
     trials, facts = record.trials(), run_facts(record)
     found = candidates(trials, facts.seeds)
-    print_ledger(console, ledger(trials))
-    console.print()
+    if steps := ledger(trials):
+        print_ledger(console, steps)
+        console.print()
+    elif comparison := compare(found, trials, facts.seeds):
+        print_comparison(console, facts, comparison)
+        console.print()
     print_front(console, facts, found, record.objectives)
     return any(trial.metrics for trial in trials)
 

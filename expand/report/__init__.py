@@ -1,15 +1,20 @@
 """The report of a run, from its trials alone. It works in the middle of a run; importing it loads no torch, no pandas."""
 
 from expand.report.candidates import Candidate, RunFacts, candidates, front
+from expand.report.comparison import Comparison, compare
+from expand.report.comparison_tables import print_comparison
 from expand.report.files import write_report
 from expand.report.tables import ledger_markdown, print_front, print_ledger
 
 __all__ = [
     "Candidate",
+    "Comparison",
     "RunFacts",
     "candidates",
+    "compare",
     "front",
     "ledger_markdown",
+    "print_comparison",
     "print_front",
     "print_ledger",
     "write_report",

@@ -100,6 +100,15 @@ def candidates(trials: Sequence[Trial], seeds: Sequence[int]) -> tuple[Candidate
     return tuple(_candidate(group, seeds) for group in groups.values())
 
 
+def by_seed(group: Sequence[Trial]) -> dict[int, Trial]:
+    """Of one architecture's trials, the one that counts for each seed: the first complete one with a finite accuracy."""
+    scored: dict[int, Trial] = {}
+    for trial in group:
+        if trial.state is TrialState.COMPLETE and trial.metrics and math.isfinite(trial.metrics.top1):
+            scored.setdefault(trial.suggestion.seed, trial)
+    return scored
+
+
 def front(candidates: Sequence[Candidate], objectives: Sequence[Objective]) -> tuple[Candidate, ...]:
     """The complete candidates that no other one dominates, cheapest first."""
     offered = [candidate for candidate in candidates if candidate.state is TrialState.COMPLETE]
@@ -119,10 +128,7 @@ def cost_name(objectives: Sequence[Objective]) -> CostName:
 
 def _candidate(group: list[Trial], seeds: Sequence[int]) -> Candidate:
     first = group[0]
-    scored: dict[int, Trial] = {}
-    for trial in group:
-        if trial.state is TrialState.COMPLETE and trial.metrics and math.isfinite(trial.metrics.top1):
-            scored.setdefault(trial.suggestion.seed, trial)
+    scored = by_seed(group)
     state = _state(group, scored, seeds)
     metrics = [scored[seed].metrics for seed in seeds] if state is TrialState.COMPLETE else []
     top1 = [entry.top1 for entry in metrics if entry]

@@ -1,4 +1,4 @@
-"""The accuracy-cost figure: candidates, front, and the path the expansion took. matplotlib, no display needed."""
+"""The accuracy-cost figure: candidates, front, names, and the path an expansion took. matplotlib, no display needed."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette: told apart by colour-blind readers and in grey print.
 BLUE, VERMILION, GREY, INK = "#0072B2", "#D55E00", "#9AA0A6", "#222222"
+RUST = "#A34700"  # vermilion, dark enough to be read as text
+MOST_LABELS = 16  # candidates that all get their names; of more, only the front does
 STYLE = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"}
 
 
@@ -99,7 +101,8 @@ def _draw_points(
     xs, ys = zip(*map(spot, drawn), strict=True)
     axes.errorbar(xs, ys, yerr=bars, fmt="none", ecolor=GREY, elinewidth=1, capsize=2, alpha=0.8, zorder=1)
     axes.plot(xs, ys, "o", color=GREY, markersize=6, markeredgecolor="white", zorder=2, label="candidate")
-    low, high = min(xs) / 1.25, max(xs) * 1.25
+    margin = min(max((max(xs) / min(xs)) ** 0.25, 1.01), 1.25)  # networks of about one cost are still told apart
+    low, high = min(xs) / margin, max(xs) * margin
     if best:
         front_x, front_y = zip(*map(spot, best), strict=True)
         axes.plot([*front_x, high], [*front_y, front_y[-1]], drawstyle="steps-post", color=BLUE, linewidth=2, zorder=3)
@@ -125,8 +128,10 @@ def _draw_points(
     what = "parameters" if name == "mparams" else facts.convention
     axes.set_xlabel(f"{unit} ({what}), log scale")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, fontsize=10, columnspacing=1.2)
-    labels = [candidate.label if candidate.kind != "contract" else f"contract {candidate.label}" for candidate in way]
-    place_labels(axes, [spot(candidate) for candidate in way], labels, [spot(candidate) for candidate in drawn])
+    labelled = way or [candidate for candidate in (drawn if len(drawn) <= MOST_LABELS else best) if candidate.name]
+    labels = [f"contract {one.label}" if one.kind == "contract" else one.label for one in labelled]
+    ink = RUST if way else INK
+    place_labels(axes, [spot(one) for one in labelled], labels, [spot(one) for one in drawn], color=ink)
 
 
 def place_labels(
@@ -134,30 +139,40 @@ def place_labels(
     spots: Sequence[tuple[float, float]],
     labels: Sequence[str],
     points: Sequence[tuple[float, float]],
+    *,
+    color: str = RUST,
 ) -> list[Any]:
     """Writes each label near its spot, at the first of the offsets around it that covers least: labels already written
-    count most, then lines, then points. Positions in data units, sizes in pixels."""
+    count most, then points, then lines and error bars, then being nearer to another point, where a line leads to the own
+    one. Positions in data units, sizes in pixels."""
     canvas: Any = axes.figure.canvas
     renderer = canvas.get_renderer()
     taken: list[Any] = []
     dots = [tuple(axes.transData.transform(point)) for point in points]
     lines = [along for line in axes.get_lines() for along in _along(line)]
+    lines += [along for bars in axes.collections for bar in _segments(bars) for along in _between(bar)]
     texts = []
     for spot, label in zip(spots, labels, strict=True):
+        own = tuple(axes.transData.transform(spot))
         places = []
         for order, offset in enumerate(_offsets()):
-            text = _annotate(axes, spot, label, offset)
+            text = _annotate(axes, spot, label, offset, color)
             box = text.get_window_extent(renderer).padded(3)
             text.remove()
             outside = not (axes.bbox.x0 < box.x0 and box.x1 < axes.bbox.x1 and box.y0 > axes.bbox.y0)
             hidden = 3 * sum(box.contains(*dot) for dot in dots) + sum(box.contains(*dot) for dot in lines)
-            places.append(
-                (1000 * outside + 100 * sum(map(box.overlaps, taken)) + hidden + order / 4, order, offset, box)
-            )
-        _, _, offset, box = min(places, key=lambda place: place[:2])
-        texts.append(_annotate(axes, spot, label, offset, leader=math.hypot(*offset) > 15))
+            unclear = any(_gap(box, dot) < _gap(box, own) for dot in dots)
+            badness = 1000 * outside + 100 * sum(map(box.overlaps, taken)) + hidden + 2 * unclear + order / 4
+            places.append((badness, order, offset, box, unclear))
+        _, _, offset, box, unclear = min(places, key=lambda place: place[:2])
+        texts.append(_annotate(axes, spot, label, offset, color, leader=unclear or math.hypot(*offset) > 15))
         taken.append(box)
     return texts
+
+
+def _gap(box: Any, dot: tuple[float, float]) -> float:
+    """From a dot to the nearest edge of a box; 0 inside."""
+    return math.hypot(max(box.x0 - dot[0], 0, dot[0] - box.x1), max(box.y0 - dot[1], 0, dot[1] - box.y1))
 
 
 def _offsets() -> list[tuple[float, float]]:
@@ -167,12 +182,12 @@ def _offsets() -> list[tuple[float, float]]:
 
 
 def _annotate(
-    axes: Axes, spot: tuple[float, float], label: str, offset: tuple[float, float], leader: bool = False
+    axes: Axes, spot: tuple[float, float], label: str, offset: tuple[float, float], color: str, leader: bool = False
 ) -> Any:
     from matplotlib.patheffects import withStroke
 
     dx, dy = offset
-    arrow = {"arrowstyle": "-", "color": VERMILION, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3}
+    arrow = {"arrowstyle": "-", "color": color, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3}
     return axes.annotate(
         label,
         spot,
@@ -181,7 +196,7 @@ def _annotate(
         ha="center" if abs(dx) < 1 else "right" if dx < 0 else "left",
         va="center" if abs(dx) > 3 * abs(dy) else "bottom" if dy > 0 else "top",
         fontsize=10,
-        color="#A34700",
+        color=color,
         zorder=7,
         path_effects=[withStroke(linewidth=2.5, foreground="white")],
         arrowprops=arrow if leader else None,
@@ -196,6 +211,16 @@ def _along(line: Any) -> list[tuple[float, float]]:
     if line.get_drawstyle() == "steps-post":
         corners = [(b[0], a[1]) for a, b in pairwise(vertices)]
         vertices = [v for pair in zip(vertices, corners, strict=False) for v in pair] + [vertices[-1]]
+    return _between(vertices)
+
+
+def _segments(bars: Any) -> list[Any]:
+    """The error bars' ends in pixels."""
+    return [bars.get_transform().transform_path(path).vertices for path in bars.get_paths()]
+
+
+def _between(vertices: Sequence[Any]) -> list[tuple[float, float]]:
+    """Pixels about every 6 along these corners."""
     spots = []
     for (x0, y0), (x1, y1) in pairwise(vertices):
         count = max(int(math.hypot(x1 - x0, y1 - y0) / 6), 1)

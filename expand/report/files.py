@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expand.report.candidates import Candidate, RunFacts, candidates, front
+from expand.report.comparison import FAMILY_ERROR, Comparison, compare
+from expand.report.comparison_tables import comparison_markdown
 from expand.report.tables import ledger_markdown
+from expand.strategies.stepwise import UNSTEPPED
 from expand.study import Objective
 from expand.trial import Cost, Trial
 
@@ -22,8 +25,9 @@ if TYPE_CHECKING:
 def write_report(
     folder: Path, facts: RunFacts, trials: Sequence[Trial], objectives: Sequence[Objective], steps: Sequence[LedgerStep]
 ) -> list[Path]:
-    """Writes front.csv, trials.csv, ledger.md, ledger.json, front.png and front.svg, each whole or not at all. In
-    the csv files accuracies are fractions, costs whole numbers (gmacs aside), times seconds.
+    """Writes front.csv, trials.csv, front.png and front.svg; ledger.md and .json of a search in steps; comparison.md,
+    .csv and .json where networks can be compared over seeds; each whole or not at all. In the csv files accuracies are
+    fractions, costs whole numbers (gmacs aside), times seconds.
 
     Raises:
         OSError: the folder cannot be written.
@@ -43,20 +47,34 @@ def write_report(
         columns=[*_TRIAL, *map(_value_column, names), *_COST, *_TRIAL_ACCURACY],
     )
     figure = draw(facts, found, objectives, steps)
-    ledger = json.dumps([_plain_step(step) for step in steps], indent=1)
+    files: dict[str, Callable[[Path], object]] = {
+        "front.csv": lambda path: front_table.to_csv(path, index=False),
+        "trials.csv": lambda path: trial_table.to_csv(path, index=False),
+    }
+    if steps or not any(trial.suggestion.kind in UNSTEPPED for trial in trials):
+        ledger = json.dumps([_plain_step(step) for step in steps], indent=1) + "\n"
+        files["ledger.md"] = _text(ledger_markdown(steps))
+        files["ledger.json"] = _text(ledger)
+    if comparison := compare(found, trials, facts.seeds):
+        pairs = pandas.DataFrame(_pair_rows(comparison))
+        files["comparison.md"] = _text(comparison_markdown(facts, comparison))
+        files["comparison.csv"] = lambda path: pairs.to_csv(path, index=False)
+        files["comparison.json"] = _text(json.dumps(_plain_comparison(facts, comparison), indent=1) + "\n")
+    files["front.png"] = lambda path: figure.savefig(path, format="png", dpi=200)
+    files["front.svg"] = lambda path: figure.savefig(path, format="svg")
     folder.mkdir(parents=True, exist_ok=True)
-    return [
-        _write(folder / "front.csv", lambda path: front_table.to_csv(path, index=False)),
-        _write(folder / "trials.csv", lambda path: trial_table.to_csv(path, index=False)),
-        _write(folder / "ledger.md", lambda path: path.write_text(ledger_markdown(steps), encoding="utf-8")),
-        _write(folder / "ledger.json", lambda path: path.write_text(ledger + "\n", encoding="utf-8")),
-        _write(folder / "front.png", lambda path: figure.savefig(path, format="png", dpi=200)),
-        _write(folder / "front.svg", lambda path: figure.savefig(path, format="svg")),
-    ]
+    written = [_write(folder / name, write) for name, write in files.items()]
+    for name in SOMETIMES:
+        if name not in files:
+            (folder / name).unlink(missing_ok=True)  # of an earlier report, and no longer true
+    return written
 
 
-_FRONT = ["step", "kind", "axes", "trials"]
-_TRIAL = ["number", "state", "step", "kind", "axes", "parent"]
+# Files that a report may lack: a grid has no ledger, and a comparison needs two networks with two seeds each.
+SOMETIMES = ("ledger.md", "ledger.json", "comparison.md", "comparison.csv", "comparison.json")
+
+_FRONT = ["name", "step", "kind", "axes", "trials"]
+_TRIAL = ["number", "state", "name", "step", "kind", "axes", "parent"]
 _COST = ["macs", "gmacs", "params", "params_published", "activations"]
 _FRONT_ACCURACY = ["top1", "spread", "standard_error", "val_clips", "views", "epochs", "seeds"]
 _TRIAL_ACCURACY = [
@@ -72,6 +90,7 @@ def _value_column(name: str) -> str:
 
 def _front_row(candidate: Candidate, facts: RunFacts) -> dict[str, Any]:
     return {
+        "name": candidate.name,
         "step": candidate.step,
         "kind": candidate.kind,
         "axes": "=".join(candidate.axes),
@@ -93,6 +112,7 @@ def _trial_row(trial: Trial) -> dict[str, Any]:
     row = {
         "number": trial.number,
         "state": trial.state.value,
+        "name": wish.name,
         "step": wish.step,
         "kind": wish.kind,
         "axes": "=".join(wish.axes),
@@ -121,6 +141,55 @@ def _cost_cells(cost: Cost) -> dict[str, Any]:
 def _plain_step(step: LedgerStep) -> dict[str, Any]:
     base = None if step.base is None else {"family": step.base.family, "values": step.base.as_dict()}
     return asdict(step) | {"base": base}
+
+
+def _pair_rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """comparison.csv: one row a pair. Fractions; trial numbers say which networks are meant."""
+    return [
+        {
+            "better": pair.better.label,
+            "worse": pair.worse.label,
+            "better_trials": " ".join(map(str, pair.better.candidate.numbers)),
+            "worse_trials": " ".join(map(str, pair.worse.candidate.numbers)),
+            "better_top1": pair.better.top1,
+            "worse_top1": pair.worse.top1,
+            "difference": pair.difference,
+            **{f"seed_{seed}": value for seed, value in zip(comparison.seeds, pair.differences, strict=True)},
+            "standard_error": pair.standard_error,
+            "p_adjusted": pair.p,
+            "hsd": comparison.hsd,
+            "beyond_seed_noise": pair.beyond_seeds,
+            "split_standard_error": pair.split_error,
+            "beyond_split_noise": pair.beyond_split,
+            "verdict": pair.verdict,
+        }
+        for pair in comparison.pairs
+    ]
+
+
+def _plain_comparison(facts: RunFacts, comparison: Comparison) -> dict[str, Any]:
+    """comparison.json: the whole of it, as plain values."""
+    return {
+        "study": facts.study, "scale": facts.scale, "data": facts.data, "complete": facts.complete,
+        "epochs": facts.epochs, "views": facts.views, "val_clips": facts.clips, "seeds": list(comparison.seeds),
+        "noise": comparison.noise, "degrees_of_freedom": comparison.degrees_of_freedom, "hsd": comparison.hsd,
+        "family_error": FAMILY_ERROR,
+        "networks": [
+            {
+                "label": network.label, "name": network.candidate.name, "trials": list(network.candidate.numbers),
+                "architecture": network.candidate.architecture.as_dict(), "macs": network.candidate.cost.macs,
+                "params": network.candidate.cost.params, "top1": network.top1, "scores": list(network.scores),
+                "spread": network.candidate.spread, "split_standard_error": network.split_error,
+            }
+            for network in comparison.networks
+        ],
+        "pairs": _pair_rows(comparison),
+        "left_out": [{"label": label, "state": state.value} for label, state in comparison.left_out],
+    }  # fmt: skip
+
+
+def _text(content: str) -> Callable[[Path], object]:
+    return lambda path: path.write_text(content, encoding="utf-8")
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> Path:

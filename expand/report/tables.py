@@ -68,14 +68,16 @@ def print_front(
     ended = "" if facts.complete else ", search not ended"
     title = f"Pareto front of {facts.study} ({facts.scale}) on {facts.data}: {counted(candidates)}{ended}"
     table = Table(title=Text(title), caption=Text(caption(facts)), title_justify="left", caption_justify="left")
-    for heading in (unit, "top-1 %", "M params", "step", "grown along", "trial"):
-        table.add_column(heading, justify="left" if heading == "grown along" else "right", no_wrap=True)
+    named = any(candidate.name for candidate in chosen)  # then nothing was grown, and there are no steps
+    label = "network" if named else "grown along"
+    for heading in (unit, "top-1 %", "M params", *(() if named else ("step",)), label, "trial"):
+        table.add_column(heading, justify="left" if heading == label else "right", no_wrap=True)
     for candidate in chosen:
         cells = (
             show_cost(candidate.amount(name), size),
             show_top1(candidate.top1, candidate.noise, candidate.state),
             show_cost(candidate.cost.params, 1e6),
-            str(candidate.step),
+            *(() if named else (str(candidate.step),)),
             candidate.label,
             _numbers(candidate.numbers),
         )
@@ -114,10 +116,12 @@ def ledger_markdown(steps: Sequence[LedgerStep]) -> str:
     lines = ["# Ledger", ""] if steps else ["# Ledger", "", "No step yet.", ""]
     for step in steps:
         headings = _headings(unit)
-        lines += [f"## {_step_title(step, size, unit)}", "", _row(headings)]
-        lines += [_row(["---:" if heading in (unit, "ratio", "top-1 %", "trial") else "---" for heading in headings])]
+        lines += [f"## {_step_title(step, size, unit)}", "", markdown_row(headings)]
         lines += [
-            _row(_ledger_cells(entry, index == step.chosen, size)) for index, entry in enumerate(step.entries)
+            markdown_row(["---:" if heading in (unit, "ratio", "top-1 %", "trial") else "---" for heading in headings])
+        ]
+        lines += [
+            markdown_row(_ledger_cells(entry, index == step.chosen, size)) for index, entry in enumerate(step.entries)
         ] + [""]
         lines += [f"{line}\n" for line in (step.why, *step.notes) if line]
     lines += [_ledger_note(steps)] if steps else []
@@ -160,5 +164,5 @@ def _numbers(numbers: Iterable[int]) -> str:
     return ", ".join(map(str, numbers))
 
 
-def _row(cells: Iterable[str]) -> str:
+def markdown_row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"

@@ -180,6 +180,8 @@ def _number(trials: Sequence[Trial], architecture: Architecture) -> int:
 
 # --- the ledger ------------------------------------------------------------------------------------------------------
 
+UNSTEPPED = ("grid", "sample")  # kinds of trials that belong to no step
+
 
 @dataclass(frozen=True)
 class LedgerEntry:
@@ -252,9 +254,12 @@ def choose(entries: Sequence[LedgerEntry]) -> int | None:
 
 
 def ledger(trials: Sequence[Trial]) -> tuple[LedgerStep, ...]:
-    """Every step so far, in order, from the trials alone: the start, each expansion, each contraction."""
+    """Every step so far, in order, from the trials alone: the start, each expansion, each contraction. Networks of a grid
+    or a sample were not chosen in steps and are no part of it."""
     groups: dict[tuple[int, str], dict[Architecture, list[Trial]]] = {}
     for trial in trials:
+        if trial.suggestion.kind in UNSTEPPED:
+            continue
         key = (trial.suggestion.step, trial.suggestion.kind)
         groups.setdefault(key, {}).setdefault(trial.architecture, []).append(trial)
     order = {"start": 0, "expand": 1, "contract": 2}
