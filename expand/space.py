@@ -198,11 +198,12 @@ class SearchSpace(ABC):
         """The clip each stream of the network reads."""
 
     def larger(self, architecture: Architecture, axis: Axis) -> Sequence[Architecture]:
-        """Points reachable by growing this axis alone, cheapest first."""
+        """Points reachable by growing this axis alone, in order: on an axis of numbers the cost never falls, which strategies
+        count on; choices that are words (kinds of layers) may cost more or less."""
         return self._moved(architecture, axis, self._around(architecture, axis)[1])
 
     def smaller(self, architecture: Architecture, axis: Axis) -> Sequence[Architecture]:
-        """Points reachable by shrinking this axis alone, most expensive first (for contraction)."""
+        """Points reachable by shrinking this axis alone, the nearest first (for contraction)."""
         return self._moved(architecture, axis, self._around(architecture, axis)[0][::-1])
 
     def rungs(self, architecture: Architecture, axis: Axis) -> Sequence[Value]:
@@ -298,8 +299,9 @@ def scaled(width: float, channels: int) -> int:
 def plain_width(width: float, channels: Collection[int]) -> float:
     """The plainest number that scales each of these channel counts to the same as `width` does."""
     counts = {base: scaled(width, base) for base in channels}
-    low = max(((count - 0.5) / base for base, count in counts.items() if count > 1), default=0.0)
-    return plainest(low, min((count + 0.5) / base for base, count in counts.items()))
+    high = min((count + 0.5) / base for base, count in counts.items())
+    low = max(((count - 0.5) / base for base, count in counts.items() if count > 1), default=high / 2)  # above nothing
+    return plainest(low, high)
 
 
 def plainest(low: float, high: float) -> float:

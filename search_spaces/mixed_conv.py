@@ -227,6 +227,10 @@ class MixedConvSpace(SearchSpace):
         return (Clip(architecture["frames"], architecture["stride"], side, side),)
 
     def canonical(self, values: dict[str, Any]) -> dict[str, Any]:
+        if "split" in values and "reversed_split" in values:
+            raise UsageError(
+                f"split={values['split']} and reversed_split={values['reversed_split']}: name one of the two"
+            )
         for axis, patterns in (("split", SPLITS), ("reversed_split", REVERSED)):
             if axis in values:
                 kinds = patterns[values[axis]]
@@ -236,8 +240,11 @@ class MixedConvSpace(SearchSpace):
             for group in GROUPS:
                 if values[group] != "2D":
                     raise UsageError(f"{group}={values[group]}: with time=stacked one frame is left; allowed is 2D")
-        if not any(values[group] == "(2+1)D" for group in GROUPS[1:]):
-            values |= {"middle_rule": "paper"}  # there are no inner widths
+        if values["frames"] == 1:  # spans no time, whatever the stride, and there is nothing to stack
+            values |= {"stride": self.stride, "time": "kept"}
+        # No inner widths, or only conv2's, whose input and output channels are equal.
+        if not any(values[group] == "(2+1)D" for group in GROUPS[2:]):
+            values |= {"middle_rule": "paper"}
         bases = {*WIDTHS, *({STEM_MIDDLE} if values["conv1"] == "(2+1)D" else ())}
         return values | {"width": plain_width(values["width"], bases)}
 
