@@ -59,7 +59,7 @@ class PlainLines:
     def started(self, trial: Trial, *, resumed: bool = False) -> None:
         change = trial.suggestion.reason.partition(";")[0]
         word = "taken up again" if resumed else "queued"
-        self._line(f"trial {trial.number} {word}: step {trial.label}, {format_macs(trial.cost.macs)}MACs, {change}")
+        self._line(f"trial {trial.number} {word}: {trial.label}, {format_macs(trial.cost.macs)}MACs, {change}")
 
     def epoch(self, trial: Trial, entry: dict[str, Any]) -> None:
         left = (trial.suggestion.epochs - entry["epoch"]) * entry["seconds"]
@@ -118,16 +118,16 @@ class LiveTable:
         self.trials[trial.number] = trial
         if trial.metrics:
             self._print(
-                f"trial {trial.number:>3}  step {trial.label:<24} {format_macs(trial.cost.macs):>9}MACs  top-1 "
+                f"trial {trial.number:>3}  step {trial.label:<29} {format_macs(trial.cost.macs):>9}MACs  top-1 "
                 f"{trial.metrics.top1:.3f} ± {trial.metrics.standard_error:.3f}  {format_seconds(trial.train_seconds)}"
             )
         else:
-            self._print(f"trial {trial.number:>3}  step {trial.label:<24} {trial.state.value}: {trial.error}")
+            self._print(f"trial {trial.number:>3}  step {trial.label:<29} {trial.state.value}: {trial.error}")
 
     def _draw(self) -> Group:
         table = Table(title=None, expand=False, pad_edge=False)
-        for name in ("trial", "step, axis", "MACs", "epoch", "top-1", "loss", "left", "state"):
-            table.add_column(name, justify="left" if name in ("step, axis", "state") else "right")
+        for name in ("trial", "candidate", "MACs", "epoch", "top-1", "loss", "left", "state"):
+            table.add_column(name, justify="left" if name in ("candidate", "state") else "right")
         open_trials = [trial for trial in list(self.trials.values()) if not trial.state.ended]
         for trial in open_trials:
             entry = self.epochs.get(trial.number)

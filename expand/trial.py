@@ -106,7 +106,6 @@ class Trial:
 
     @property
     def label(self) -> str:
-        """How people call it: "3 depth", "MC3"."""
-        return (
-            self.suggestion.name or f"{self.suggestion.step} {'='.join(self.suggestion.axes) or self.suggestion.kind}"
-        )
+        """How people call it: "step 3 depth", "MC3 seed 1"."""
+        wish = self.suggestion
+        return f"{wish.name} seed {wish.seed}" if wish.name else f"step {wish.step} {'='.join(wish.axes) or wish.kind}"

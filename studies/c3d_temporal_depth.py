@@ -20,7 +20,7 @@ PAPER_RECIPE = Recipe(
 )  # fmt: skip
 DEMO_SPACE = C3DSpace(width=0.125, frames=16, resolution=40, stride=2)
 DEMO_RECIPE = Recipe(
-    epochs=14, batch_size=16, learning_rate=0.02, warmup_epochs=2, warmup_learning_rate=0.002, weight_decay=5e-4,
+    epochs=12, batch_size=16, learning_rate=0.02, warmup_epochs=2, warmup_learning_rate=0.002, weight_decay=5e-4,
     dropout=0.2, clip_gradient_norm=1.0, views=1,
 )  # fmt: skip
 

@@ -36,7 +36,12 @@ class RunFacts:
 
     @property
     def accuracy(self) -> str:
-        return f"top-1 on {self.clips:,} validation clips, mean softmax of {self.views} centre clips"
+        return f"top-1 on {self.clips:,} validation clips, {self.scoring}"
+
+    @property
+    def scoring(self) -> str:
+        """How a video is scored."""
+        return "one centre clip" if self.views == 1 else f"mean softmax of {self.views} centre clips"
 
     @property
     def training(self) -> str:

@@ -52,7 +52,7 @@ def draw(
             axes.text(0.5, 0.5, "no candidate is complete yet", ha="center", va="center", transform=axes.transAxes)
         ended = "" if facts.complete else "search not ended: "
         note = f"{ended}{counted(candidates)}; only complete ones are drawn. {_error_bars(facts)}; {facts.training}; "
-        note += f"accuracy is the mean softmax of {facts.views} centre clips."
+        note += f"accuracy: {facts.scoring}."
         figure.text(0.075, 0.025, textwrap.fill(note, 134), fontsize=9.5, color="#555555", va="bottom")
     return figure
 

@@ -19,11 +19,11 @@ _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def cost_unit(amounts: Iterable[float], name: CostName = "gmacs") -> tuple[float, str]:
-    """One unit for all these costs, the largest in which the smallest is at least 0.01: (1e6, "MMACs")."""
+    """One unit for all these costs, the largest in which the smallest is at least 0.01 and the largest at least 1."""
     noun = " params" if name == "mparams" else "MACs"
-    smallest = min((amount for amount in amounts if amount > 0), default=1e9)
+    positive = [amount for amount in amounts if amount > 0] or [1e9]
     for size, prefix in _PREFIXES:
-        if smallest >= size / 100:
+        if min(positive) >= size / 100 and max(positive) >= size:
             return size, f"{prefix}{noun}"
     return 1.0, noun.strip()
 

@@ -52,8 +52,8 @@ class Grid:
             named = [(name_of(space, axes, point), point) for point in _product(space, axes, rungs)]
         reference = space.point(self.equal_to) if self.equal_to else None
         by = space.axis(self.by) if reference else None
-        for name, architecture in named:
-            reason = f"{name} of {len(named)} networks"
+        for position, (name, architecture) in enumerate(named, start=1):
+            reason = f"network {position} of {len(named)}"
             if reference is not None and by is not None and architecture != reference:
                 matched = nearest(space, architecture, by, macs(reference), macs)
                 ratio = macs(matched) / macs(reference)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from expand.errors import UsageError
-from expand.space import Architecture
 from expand.strategies.grid import name_of, next_network, values_of
 from expand.study import CountMacs, Study
 from expand.trial import Suggestion, Trial
@@ -66,9 +65,9 @@ class Sampled:
                 raise UsageError(f"strategy.within: {axis.name} has no value from {low:g} to {high:g}")
         if bounds:
             raise UsageError(f"strategy.within: {', '.join(bounds)} is not among strategy.axes")
-        seen: set[Architecture] = set()
-        for name in self.points:
-            seen.add(architecture := space.point(name))
+        named = [(name, space.point(name)) for name in self.points]
+        seen = {architecture for _, architecture in named}
+        for name, architecture in named:
             yield Suggestion(architecture, epochs, 0, kind="sample", reason=f"the point {name}", name=name)
         sizes = tuple(map(len, values))
         draws = _draws(self.sampler, self.seed, sizes)

@@ -1,0 +1,19 @@
+"""Is a 3D convolution better in two parts? R3D against R(2+1)D at matched parameters, of 18 and of 34 layers.
+
+The inner widths M_i of a (2+1)D layer give it the parameters of the 3D layer it replaces (arXiv 1711.11248, section 3.5), so
+that what differs is the factorisation and the ReLU in between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from expand.strategies.grid import Grid
+from expand.study import Study
+from studies import mcx_split
+
+PAIRS = ("R3D", "R(2+1)D", "R3D-34", "R(2+1)D-34")
+
+
+def study(scale: str = "demo") -> Study:
+    return replace(mcx_split.study(scale), name="r2plus1d_factorization", strategy=Grid(points=PAIRS))
