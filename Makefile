@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-all lint format bench wheel clean
+.PHONY: run test test-all lint format bench papers wheel clean
 
 run: .venv/installed
 	$(BIN)/expand run x3d_stepwise
@@ -25,6 +25,9 @@ format: .venv/installed
 bench: .venv/installed
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/training_step.py
+
+papers: .venv/installed
+	$(BIN)/expand cost --papers --to docs/papers.md
 
 wheel: .venv/installed
 	$(BIN)/python -m build --wheel

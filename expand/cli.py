@@ -56,9 +56,9 @@ def list_(as_json: Json = False) -> None:
     listing.show(as_json=as_json)
 
 
-@app.command()
+@app.command(epilog="Such as: expand cost x3d frames=6 width=1.3, or: expand cost --papers --to docs/papers.md")
 def cost(
-    space: Annotated[str, typer.Argument(help="A search space: one of ours, a dotted name or a file.")],
+    space: Annotated[str | None, typer.Argument(help="A search space: one of ours, a dotted name or a file.")] = None,
     values: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Such as frames=6 width=1.3.")
     ] = None,
@@ -66,11 +66,24 @@ def cost(
     classes: Annotated[
         int | None, typer.Option(min=1, help="Classes of the last layer; the family's published number without it.")
     ] = None,
+    papers: Annotated[
+        bool, typer.Option("--papers", help="Published costs against ours; of all our spaces if none is named.")
+    ] = False,
+    to: Annotated[Path | None, typer.Option(help="With --papers: the file to write, instead of printing.")] = None,
     as_json: Json = False,
 ) -> None:
     """What a network costs, counted by fvcore; all published points of the space if none is named."""
     from expand import listing
+    from expand.errors import UsageError
 
+    if papers:
+        if values or point is not None or classes is not None:
+            raise UsageError("--papers takes no NAME=VALUE, --point or --classes: it is about all published points")
+        return listing.show_papers(space, to, as_json=as_json)
+    if to is not None:
+        raise UsageError("--to goes with --papers; costs are printed")
+    if space is None:
+        raise UsageError("which search space? `expand list` shows ours; --papers is about all of them")
     listing.show_cost(space, values or [], point, classes, as_json=as_json)
 
 

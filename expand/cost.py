@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from expand.errors import ExpandError
-from expand.space import Clip
+from expand.space import Clip, Counted
 from expand.trial import Cost
 
 COUNTED = frozenset({"conv", "linear", "addmm", "matmul", "mm", "bmm", "baddbmm", "einsum"})
@@ -100,3 +100,10 @@ def count_macs(build: Callable[[], nn.Module], clips: Sequence[Clip]) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(*random_clips(clips, device=device))
     return counter.get_total_flops() // 2
+
+
+def count_shapes(build: Callable[[], nn.Module], clips: Sequence[Clip]) -> Counted:
+    """Multiply-adds by `count_macs` and parameters, without a forward pass on numbers: for pages of many large networks."""
+    with torch.device("meta"):
+        network = build()
+    return Counted(count_macs(build, clips), sum(p.numel() for p in network.parameters()), published_params(network))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from rich.text import Text
 from expand.errors import UsageError
 from expand.progress import format_macs, format_seconds
 from expand.settings import load_module, load_space, names_in
-from expand.space import Architecture, SearchSpace
+from expand.space import Architecture, Counted, SearchSpace
 
 
 def print_json(content: object) -> None:
@@ -104,6 +106,33 @@ def _cost_table(space: SearchSpace, rows: Sequence[dict[str, Any]]) -> None:
     console.print(table)
     console.print(f"multiply-adds: {rows[0]['convention']}", highlight=False)
     console.print(f"parameters: {rows[0]['params_convention']}", highlight=False)
+
+
+def show_papers(reference: str | None, to: Path | None, *, as_json: bool) -> None:
+    """Published costs against our counts, of one space or of all of ours: a page in Markdown, printed or written."""
+    from expand import papers
+    from expand.cost import count_shapes
+
+    def count(space: SearchSpace, architecture: Architecture, classes: int) -> Counted:
+        return count_shapes(lambda: space.build(architecture, classes), space.inputs(architecture))
+
+    if to is not None and not to.parent.is_dir():  # said before anything is counted
+        raise UsageError(f"--to {to}: there is no folder {to.parent}")
+    names = names_in("search_spaces") if reference is None else [reference]
+    families = [papers.examine(load_space(name), count) for name in names]
+    page = json.dumps(papers.plain(families), indent=1, ensure_ascii=False) + "\n" if as_json else papers.page(families)
+    if to is None:
+        print(page, end="")
+        return
+    partial = to.with_name(f".{to.name}.{os.getpid()}.partial")
+    try:  # under another name first, so that nobody reads half a page
+        partial.write_text(page, encoding="utf-8")
+        os.replace(partial, to)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise UsageError(f"--to {to}: {error.strerror}") from None
+    print(f"wrote {to}")
 
 
 # --- status ----------------------------------------------------------------------------------------------------------

@@ -18,8 +18,6 @@ from expand.errors import UsageError, unknown
 if TYPE_CHECKING:
     from torch import nn
 
-    from expand.trial import Cost
-
 Value = int | float | str
 
 
@@ -130,41 +128,71 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class Counted:
+    """What published tables print of a network, by our own count: multiply-adds of one clip, all parameters, and those
+    without biases and normalisation."""
+
+    macs: int
+    params: int
+    params_published: int
+
+    @property
+    def gmacs(self) -> float:
+        return self.macs / 1e9
+
+
+Quantity = Literal["gmacs", "params_m", "params_published_m"]
+
+
+@dataclass(frozen=True)
 class Published:
     """A cost printed somewhere for one of a family's named points, to be held against our own count.
 
     `printed` is the text as it stands there, so that its digits count. `params_m` are all parameters in millions,
-    `params_published_m` those without biases and normalisation, `gmacs` multiply-adds of one clip. `values` are what the
-    source sets otherwise than the point (a longer clip). `confidence` says "exact" where the printed page was seen and
-    "recalled" where it was not.
+    `params_published_m` those without biases and normalisation, `gmacs` multiply-adds of one clip. `confidence` says
+    "exact" where the printed page was seen and "recalled" where it was not. `values` are what the source sets otherwise
+    than the point (a larger crop), `num_classes` its classes where they are not the family's. `deviates` is the reason
+    where our count is not meant to give the printed digits (another convention, another network); a test holds that all
+    others do. `note` is anything else worth a line.
     """
 
     point: str
-    quantity: Literal["gmacs", "params_m", "params_published_m"]
+    quantity: Quantity
     printed: str
     source: str
     confidence: Literal["exact", "recalled"] = "exact"
     values: tuple[tuple[str, Value], ...] = ()
     note: str = ""
+    num_classes: int | None = None
+    deviates: str = ""
 
 
-CostOf = Callable[..., "Cost"]  # cost_of("MC3", frames=16): what a named point costs
+def printed_column(quantity: Quantity, source: str, numbers: Mapping[str, str], **common: Any) -> tuple[Published, ...]:
+    """One column of a printed table, the text by point: a `Published` each; `common` are fields that all of them share."""
+    return tuple(Published(point, quantity, printed, source, **common) for point, printed in numbers.items())
+
+
+CostOf = Callable[..., Counted]  # cost_of("MC3", frames=16, num_classes=10): what a named point costs
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence about costs from the literature, or one that readers take from its tables, and what our counts say.
+    """A sentence about costs, and what our counts say.
 
-    `printed` is the number it rests on (None where there is none), `measured` computes ours from the named points.
+    `origin` says whether the source "printed" it, whether it is what readers "read" from its tables, or whether it is
+    "ours", which no source says. `printed` is the number it rests on (None where there is none), `measured` computes ours
+    in the same unit, an int where it is a count. `finding` explains; where it names numbers it is a function of the costs.
     """
 
     statement: str
     source: str
     measured: Callable[[CostOf], float]
     unit: str
-    finding: str
+    finding: str | Callable[[CostOf], str]
     printed: float | None = None
     confidence: Literal["exact", "recalled"] = "exact"
+    origin: Literal["printed", "read", "ours"] = "printed"
+    verdict: Literal["holds", "does not hold", "open"] = "holds"
 
 
 class SearchSpace(ABC):
@@ -177,8 +205,6 @@ class SearchSpace(ABC):
     name: str
     axes: tuple[Axis, ...]
     num_classes: int = 400
-    published: tuple[Published, ...] = ()
-    claims: tuple[Claim, ...] = ()
 
     @abstractmethod
     def start_values(self) -> dict[str, Any]:
@@ -188,6 +214,16 @@ class SearchSpace(ABC):
     @abstractmethod
     def points(self) -> Mapping[str, Architecture]:
         """The published networks of the family by name."""
+
+    @property
+    def published(self) -> tuple[Published, ...]:
+        """Costs that were printed for the named points."""
+        return ()
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """What is said about the family's costs."""
+        return ()
 
     @abstractmethod
     def constructor(self, architecture: Architecture, num_classes: int) -> tuple[type[nn.Module], dict[str, Any]]:

@@ -18,7 +18,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from expand.space import Architecture, Axis, Clip, SearchSpace, plain_width, scaled
+from expand.space import (
+    Architecture,
+    Axis,
+    Claim,
+    Clip,
+    CostOf,
+    Published,
+    SearchSpace,
+    plain_width,
+    printed_column,
+    scaled,
+)
 
 # --- the network -----------------------------------------------------------------------------------------------------
 
@@ -142,6 +153,14 @@ class C3DSpace(SearchSpace):
         }
         return named | {"C3D": self.architecture(convolutions=8)}
 
+    @property
+    def published(self) -> tuple[Published, ...]:
+        return PUBLISHED
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        return CLAIMS
+
     def constructor(self, architecture: Architecture, num_classes: int) -> tuple[type[nn.Module], dict[str, Any]]:
         filters, hidden = NETWORKS[architecture["convolutions"]]
         width, side = architecture["width"], architecture["resolution"]
@@ -173,6 +192,89 @@ class C3DSpace(SearchSpace):
                 return range(int(axis.low) + (architecture["resolution"] - int(axis.low)) % 4, int(axis.high) + 1, 4)
             case _:
                 return axis.choices
+
+
+# --- what is printed about these networks -----------------------------------------------------------------------------
+
+MMACTION = "mmaction2 configs/recognition/c3d/README.md"
+VMZ = "VMZ c2/tutorials/models.md and model_zoo.md"
+UNPADDED = "another network: batch norm, and a pool5 without padding, so that fc6 reads 3x3 pixels instead of 4x4; see the claims"
+# The five-convolution networks were never given a cost each; what section 3.1 says of them all is under the claims.
+PUBLISHED = (
+    *printed_column("gmacs", MMACTION, {"C3D": "38.5"}),
+    *printed_column("params_m", MMACTION, {"C3D": "78.4"}),
+    *printed_column("gmacs", VMZ, {"C3D": "38.5"}, num_classes=400),
+    *printed_column("params_published_m", VMZ, {"C3D": "64.9"}, num_classes=400, deviates=UNPADDED),
+)
+
+SECTION = "arXiv 1412.0767, section 3.1"
+FILTERS = tuple(channels for group in NETWORKS[5][0] for channels in group)
+
+
+def _range(cost: CostOf) -> int:
+    return cost("depth-7").params - cost("depth-1").params
+
+
+def _flooring(cost: CostOf) -> int:
+    """A crop of 96 pixels halves evenly to 3x3, which is what rounding down leaves of 112."""
+    return cost("depth-3").params - cost("depth-3", resolution=96).params
+
+
+CLAIMS = (
+    Claim(
+        "Networks of neighbouring temporal depths (1, 3, 5, 7) differ by 17 thousand parameters", SECTION,
+        lambda cost: cost("depth-3").params - cost("depth-1").params, "parameters",
+        printed=17_000, verdict="does not hold",
+        finding="Each step adds two 3x3 patches for every pair of an input and an output channel.",
+    ),
+    Claim(
+        "depth-1 and depth-7 differ by 51 thousand parameters", SECTION,
+        _range, "parameters", printed=51_000, verdict="does not hold",
+        finding=lambda cost: f"It is {100 * _range(cost) / cost('depth-1').params:.0f} % of all that depth-1 has.",
+    ),
+    Claim(
+        "depth-1 and depth-7 differ by less than 0.3 % of the network's 17.5 million parameters", SECTION,
+        lambda cost: 100 * _range(cost) / cost("depth-3").params, "% of depth-3",
+        printed=0.3, verdict="does not hold",
+        finding=lambda cost: "In millions the six have "
+        + ", ".join(f"{cost(name).params / 1e6:.2f} ({name})" for name in PATTERNS)
+        + ". Only depth-3 is near 17.5, and it is the one that did best.",
+    ),
+    Claim(
+        "The search compared temporal depths at equal capacity and cost", SECTION,
+        lambda cost: cost("depth-7").macs / cost("depth-1").macs, "times the multiply-adds of depth-1 in depth-7",
+        origin="read", verdict="does not hold",
+        finding=lambda cost: f"{cost('depth-1').gmacs:.2f} GMACs a clip for depth-1, {cost('depth-3').gmacs:.2f} for depth-3, "
+        f"{cost('depth-7').gmacs:.2f} for depth-7. Depth was never varied alone: that depth-3 is best mixes how far kernels "
+        "see in time with how large the network is.",
+    ),
+    Claim(
+        "17 and 51 thousand are what is left if every filter is counted as one patch, without its input channels", SECTION,
+        lambda cost: 9 * 2 * sum(FILTERS), "parameters a step", printed=17_000, origin="ours", verdict="open",
+        finding=lambda cost: f"Two frames more in {sum(FILTERS)} filters are 9 x 2 x {sum(FILTERS)} = "
+        f"{9 * 2 * sum(FILTERS):,}, six are {9 * 6 * sum(FILTERS):,}. Both fit; that this is the reason is a guess.",
+    ),
+    Claim(
+        "Pooling rounds up in the authors' Caffe, and down in torch unless told otherwise", "torch.nn.MaxPool3d, ceil_mode",
+        _flooring, "parameters of depth-3", origin="ours",
+        finding=lambda cost: "So many fc6 loses by rounding down, which leaves it 3x3 pixels instead of 4x4: depth-3 would have "
+        f"{(cost('depth-3').params - _flooring(cost)) / 1e6:.2f} M, far from 17.5. This family rounds up.",
+    ),
+    Claim(
+        "mmaction2's C3D (78.4 M) and VMZ's (64.9 M) are one network", f"{MMACTION}; {VMZ}",
+        lambda cost: cost("C3D", num_classes=400, resolution=96).params_published / 1e6,
+        "M weights where fc6 reads 3x3 pixels", printed=64.9, origin="read", verdict="does not hold",
+        finding="VMZ does not pad pool5, so that fc6 reads 3x3 pixels instead of 4x4 (counted here at 96 pixels, which leaves "
+        "as many). The convolutions, and so nearly all multiply-adds, are the same.",
+    ),
+    Claim(
+        "C3D has 78.4 million parameters whatever it was trained on", MMACTION,
+        lambda cost: cost("C3D", num_classes=487).params / 1e6, "M with the 487 classes of Sports-1M",
+        printed=78.4, origin="read", verdict="does not hold",
+        finding=lambda cost: f"78.4 is for the 101 classes of UCF101 ({cost('C3D').params:,}); each class more is "
+        f"{cost('C3D', num_classes=102).params - cost('C3D').params:,}.",
+    ),
+)  # fmt: skip
 
 
 def space() -> C3DSpace:
