@@ -45,15 +45,11 @@ class SpaceContract:
     num_classes = 5
 
     def setup_method(self) -> None:
-        """Plain kernels on one thread: oneDNN compiles one for every new shape, which takes longer than all else here."""
-        self._restore = contextlib.ExitStack()
-        self._restore.callback(torch.set_num_threads, torch.get_num_threads())
-        torch.set_num_threads(1)
-        self._restore.enter_context(warnings.catch_warnings(action="ignore"))
-        self._restore.enter_context(torch.backends.mkldnn.flags(enabled=False))
+        self._kernels = contextlib.ExitStack()
+        self._kernels.enter_context(plain_kernels())
 
     def teardown_method(self) -> None:
-        self._restore.close()
+        self._kernels.close()
 
     # --- values ---
 
@@ -366,6 +362,18 @@ class SpaceContract:
             network.load_state_dict(state)
         one, two = (self._logits(network, clips, first) for network in networks)
         return _close(one, two)
+
+
+@contextlib.contextmanager
+def plain_kernels() -> Iterator[None]:
+    """For small networks of many shapes: one thread and no oneDNN, which compiles a kernel for every new shape."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with warnings.catch_warnings(action="ignore"), torch.backends.mkldnn.flags(enabled=False):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextlib.contextmanager
