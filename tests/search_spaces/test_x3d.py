@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from expand.contract import plain_kernels
 from expand.cost import count_cost, count_macs
 from expand.errors import UsageError
 from expand.space import Architecture
@@ -161,6 +162,7 @@ def test_canonical_values_build_the_same_network_and_are_their_own_canonical_for
         assert SPACE.architecture(**point.as_dict()) == point
 
 
+@plain_kernels()
 @pytest.mark.parametrize("axis", [axis.name for axis in SPACE.axes])
 def test_ladders_rise_and_fall_in_cost(axis):
     space = X3DSpace(frames=4, stride=8, resolution=32, width=0.5, bottleneck=2, depth=1)
