@@ -150,7 +150,7 @@ def show_status(folder: Path, *, as_json: bool) -> None:
             "study": record.facts["study"]["name"], "scale": record.facts["scale"], "driver": driver,
             "trials": [
                 {
-                    "number": t.number, "state": t.state.value, "step": t.suggestion.step, "kind": t.suggestion.kind,
+                    "number": t.number, "name": t.suggestion.name, "state": t.state.value, "step": t.suggestion.step, "kind": t.suggestion.kind,
                     "axes": list(t.suggestion.axes), "architecture": t.architecture.as_dict(), "seed": t.suggestion.seed,
                     "macs": t.cost.macs, "top1": t.metrics.top1 if t.metrics else None, "epochs_done": len(t.curve),
                     "epochs": t.suggestion.epochs, "train_seconds": t.train_seconds, "attempts": t.attempts,
@@ -162,8 +162,8 @@ def show_status(folder: Path, *, as_json: bool) -> None:
     console = Console()
     title = Text(f"{folder}: {record.facts['study']['name']} ({record.facts['scale']})")
     table = Table(title=title, title_justify="left")
-    for name in ("trial", "step, axis", "MACs", "epoch", "top-1", "time", "state", "error"):
-        table.add_column(name, justify="left" if name in ("step, axis", "state", "error") else "right")
+    for name in ("trial", "candidate", "MACs", "epoch", "top-1", "time", "state", "error"):
+        table.add_column(name, justify="left" if name in ("candidate", "state", "error") else "right")
     for trial in trials:
         last = trial.curve[-1]["top1"] if trial.curve else None
         top1 = trial.metrics.top1 if trial.metrics else last
