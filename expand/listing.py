@@ -151,7 +151,8 @@ def show_status(folder: Path, *, as_json: bool) -> None:
             "trials": [
                 {
                     "number": t.number, "name": t.suggestion.name, "state": t.state.value, "step": t.suggestion.step,
-                    "kind": t.suggestion.kind, "axes": list(t.suggestion.axes), "architecture": t.architecture.as_dict(), "seed": t.suggestion.seed,
+                    "kind": t.suggestion.kind, "axes": list(t.suggestion.axes), "seed": t.suggestion.seed,
+                    "architecture": t.architecture.as_dict(),
                     "macs": t.cost.macs, "top1": t.metrics.top1 if t.metrics else None, "epochs_done": len(t.curve),
                     "epochs": t.suggestion.epochs, "train_seconds": t.train_seconds, "attempts": t.attempts,
                     "error": t.error,
