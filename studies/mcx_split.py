@@ -23,7 +23,7 @@ PAPER_RECIPE = Recipe(
 )  # fmt: skip
 DEMO_SPACE = MixedConvSpace(width=0.25, frames=8, resolution=28, stride=4)
 DEMO_RECIPE = Recipe(
-    epochs=12, batch_size=16, learning_rate=0.1, warmup_epochs=1, warmup_learning_rate=0.01, weight_decay=5e-4,
+    epochs=14, batch_size=16, learning_rate=0.1, warmup_epochs=3, warmup_learning_rate=0.01, weight_decay=5e-4,
     dropout=0.0, clip_gradient_norm=1.0, views=1,
 )  # fmt: skip
 

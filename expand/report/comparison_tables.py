@@ -56,6 +56,9 @@ def comparison_note(facts: RunFacts, comparison: Comparison) -> str:
     count, seeds = len(comparison.networks), len(comparison.seeds)
     epochs = f"{facts.epochs} epoch{'s' if facts.epochs != 1 else ''}"
     lines = [f"{count} networks x {seeds} seeds, {epochs}; {facts.accuracy}; {facts.noise}."]
+    pairs, degrees = len(comparison.pairs), comparison.degrees_of_freedom
+    together = "the one pair" if pairs == 1 else f"all {pairs} pairs together"
+    freedom = f"{degrees} degree{'s' if degrees != 1 else ''} of freedom"
     if comparison.hsd is None:
         lines += [
             "Every difference is the same with every seed, to the last clip: the noise of seeds cannot be estimated, "
@@ -64,8 +67,8 @@ def comparison_note(facts: RunFacts, comparison: Comparison) -> str:
     else:
         lines += [
             f"A difference is beyond seed noise above {100 * comparison.hsd:.1f} points: Tukey's honestly significant "
-            f"difference, 5 % for all {len(comparison.pairs)} pairs together, paired over seeds, "
-            f"{comparison.degrees_of_freedom} degrees of freedom. Seed noise is initialisation and order of clips, given "
+            f"difference, 5 % for {together}, paired over seeds, "
+            f"{freedom}. Seed noise is initialisation and order of clips, given "
             f"the same validation clips: {100 * comparison.noise:.1f} points a training, once what a seed does to all "
             "networks is taken off, and taken to be alike for all networks."
         ]
