@@ -157,6 +157,53 @@ def run(
 
 
 @app.command()
+def plan(
+    study: Annotated[str, typer.Argument(help="A study: one of ours (`expand list`), a dotted name or a file.")],
+    data: Annotated[str | None, typer.Option(help="A folder or list of videos.")] = None,
+    videos: Annotated[
+        int | None, typer.Option(min=1, help="So many training videos, where there are none yet; with --classes.")
+    ] = None,
+    classes: Annotated[int | None, typer.Option(min=2, help="Goes with --videos.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Trials at once; 0 is one, without Ray.")] = None,
+    gpus_per_trial: Annotated[float | None, typer.Option(help="Such as 0.25: four trials share a GPU.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The training seed, instead of the study's.")] = None,
+    scale: Annotated[str, typer.Option(help="demo or paper, as for a run.")] = "demo",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any field of the study.")
+    ] = None,
+    wins: Annotated[
+        str | None, typer.Option(metavar="AXIS,...", help="Play this course, too: the axes that win, step by step.")
+    ] = None,
+    calibrate: Annotated[
+        bool, typer.Option(help="Time real training steps, a minute at most; no hours without it.")
+    ] = True,
+    keep: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Keep it in this run directory, for planned against actual.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """What a study will cost before anything is launched: networks, multiply-adds, hours, memory, disk."""
+    from rich.console import Console
+
+    from expand import planning
+    from expand.listing import print_json
+    from expand.run import Request
+    from expand.workers import plan_workers
+
+    request = Request(study, scale, tuple(set_ or ()), data, seed)
+    made = planning.plan_study(
+        request, plan_workers(workers, gpus_per_trial), videos=videos, classes=classes, calibrated=calibrate,
+        wins=[name.strip() for name in (wins or "").split(",") if name.strip()],
+        note=lambda text: print(text, file=sys.stderr, flush=True),
+    )  # fmt: skip
+    if keep is not None:
+        planning.keep(made, keep)
+    if as_json:
+        return print_json(made)
+    planning.print_plan(Console(), made)
+
+
+@app.command()
 def status(run: Run, as_json: Json = False) -> None:
     """How far a run is: every trial with its state, accuracy, cost and error."""
     from expand import listing

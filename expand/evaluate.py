@@ -22,6 +22,7 @@ from expand.study import Recipe
 from expand.training import checkpoint
 from expand.training.device import pick_device, seed_everything
 from expand.training.loop import train
+from expand.training.memory import PeakMemory
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 EpochReport = Callable[[dict[str, Any]], None]
@@ -60,12 +61,14 @@ def evaluate(job: Job, on_epoch: EpochReport) -> dict[str, Any]:
         torch.set_num_threads(job.threads)
         training, validation = ClipCache(job.train_cache), ClipCache(job.val_cache)
         seed_everything(job.seed)
-        network = job.space.build(job.architecture, len(training.classes))
-        metrics, curve = train(
-            network, job.space.inputs(job.architecture), training, validation, job.recipe,
-            epochs=job.epochs, seed=job.seed, device=device, checkpoint_path=Path(job.checkpoint), identity=_identity(job),
-            on_epoch=lambda entry: on_epoch(entry | {"attempts": about["attempts"]}), note=notes.append,
-        )  # fmt: skip
+        with PeakMemory(device) as peak:
+            network = job.space.build(job.architecture, len(training.classes))
+            metrics, curve = train(
+                network, job.space.inputs(job.architecture), training, validation, job.recipe,
+                epochs=job.epochs, seed=job.seed, device=device, checkpoint_path=Path(job.checkpoint), identity=_identity(job),
+                on_epoch=lambda entry: on_epoch(entry | {"attempts": about["attempts"]}), note=notes.append,
+            )  # fmt: skip
+        about["peak_bytes"] = peak.bytes
         _save_weights(Path(job.weights), network)
     except Exception as error:
         # A full disk is no candidate's fault: it stops the search, and this trial stays to be taken up.

@@ -173,7 +173,7 @@ def known_cost(objective: Objective, cost: Cost) -> float:
 
 
 def _of_result(result: dict[str, Any]) -> dict[str, Any]:
-    names = ("curve", "train_seconds", "attempts", "device", "traceback", "notes")
+    names = ("curve", "train_seconds", "attempts", "device", "traceback", "notes", "peak_bytes", "speed")
     return {name: result[name] for name in names if result.get(name)}
 
 
@@ -204,7 +204,7 @@ def _to_trial(frozen: FrozenTrial) -> Trial:
         ended=a.get("ended", ""),
         attempts=a.get("attempts", 1),
         error=a.get("error", ""),
-        extra={key: a[key] for key in ("device", "interrupted", "notes", "traceback") if key in a},
+        extra={key: a[key] for key in ("device", "interrupted", "notes", "traceback", "peak_bytes", "speed") if key in a},
     )  # fmt: skip
 
 
@@ -269,6 +269,7 @@ _OURS = {
     "study.json",
     "environment.json",
     "data.json",
+    "plan.json",
     "report",
     "tune",
     "optuna.db",

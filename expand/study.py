@@ -75,13 +75,16 @@ class Budget:
 @dataclass(frozen=True)
 class Data:
     """`source` is a folder or a list of videos; None is the rendered default. Frames are kept in the cache with a short
-    side of at most `cache_side` pixels. A source without its own validation or test list gives up these shares."""
+    side of at most `cache_side` pixels. A source without its own validation or test list gives up these shares.
+    `published` is what the study was published on, for planning without it: training videos, validation videos, classes.
+    """
 
     source: str | None = None
     cache_side: int = 96
     validation_share: float = 0.2
     test_share: float = 0.2
     skip_damaged: bool = False
+    published: tuple[int, int, int] | None = None
 
 
 class SearchStrategy(Protocol):
