@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from expand.cost import count_cost, count_macs
+from expand.cost import cost_of
 from expand.errors import ExpandError
 from expand.evaluate import Job, count_starts
 from expand.progress import Watcher
@@ -24,17 +24,16 @@ MOST_STARTS = 12  # of one trial over all drivers, before it is taken for what k
 
 @dataclass
 class MacsCounter:
-    """Multiply-adds of a space's points, for solving; remembered."""
+    """What a space's points cost: called, it answers multiply-adds, which growth is solved for. Remembered."""
 
     space: SearchSpace
     num_classes: int
-    known: dict[Architecture, int] = field(default_factory=dict)
 
     def __call__(self, architecture: Architecture) -> int:
-        if architecture not in self.known:
-            clips = self.space.inputs(architecture)
-            self.known[architecture] = count_macs(lambda: self.space.build(architecture, self.num_classes), clips)
-        return self.known[architecture]
+        return self.cost(architecture).macs
+
+    def cost(self, architecture: Architecture) -> Cost:
+        return cost_of(self.space, architecture, self.num_classes)
 
 
 @dataclass
@@ -58,7 +57,6 @@ class Search:
     running: set[int] = field(default_factory=set)
     _spent: bool = False  # said that the budget is used up
     _settled: bool = False  # asked since the last trial ended
-    _costs: dict[Architecture, Cost] = field(default_factory=dict)
     _looked_ahead: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -119,15 +117,7 @@ class Search:
         ]
         with contextlib.suppress(Exception):  # what is wrong is said when it is asked for in earnest
             for suggestion in self.study.strategy.ask(self.study, known, self.macs):
-                self._count(suggestion.architecture)
-
-    def _count(self, architecture: Architecture) -> Cost:
-        """What is recorded of a candidate; remembered."""
-        if architecture not in self._costs:
-            space = self.study.space
-            network = space.build(architecture, self.macs.num_classes)
-            self._costs[architecture] = count_cost(network, space.inputs(architecture))
-        return self._costs[architecture]
+                self.macs.cost(suggestion.architecture)
 
     def _longest_first(self, numbers: list[int]) -> list[int]:
         """So that workers end a step together: by how long the last candidate along the same axis took, which also holds
@@ -145,9 +135,9 @@ class Search:
         """Counts and records one suggestion; no number comes back if it ends right there."""
         space, clips = self.study.space, self.study.space.inputs(suggestion.architecture)
         try:
-            cost = self._count(suggestion.architecture)
+            cost = self.macs.cost(suggestion.architecture)
         except Exception as error:  # the candidate's own fault: it fails, the search goes on
-            cost = Cost(self.macs.known.get(suggestion.architecture, 0), 0, 0, 0, ())
+            cost = Cost(0, 0, 0, 0, ())
             number = self.record.open_trial(suggestion, cost, space)
             self._fail(number, f"{type(error).__name__}: {error}", {"traceback": traceback.format_exc()[-6000:]})
             return None

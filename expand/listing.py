@@ -16,7 +16,7 @@ from rich.text import Text
 from expand.errors import UsageError
 from expand.progress import format_macs, format_seconds
 from expand.settings import load_module, load_space, names_in
-from expand.space import Architecture, Counted, SearchSpace
+from expand.space import Architecture, SearchSpace
 
 
 def print_json(content: object) -> None:
@@ -111,15 +111,12 @@ def _cost_table(space: SearchSpace, rows: Sequence[dict[str, Any]]) -> None:
 def show_papers(reference: str | None, to: Path | None, *, as_json: bool) -> None:
     """Published costs against our counts, of one space or of all of ours: a page in Markdown, printed or written."""
     from expand import papers
-    from expand.cost import count_shapes
-
-    def count(space: SearchSpace, architecture: Architecture, classes: int) -> Counted:
-        return count_shapes(lambda: space.build(architecture, classes), space.inputs(architecture))
+    from expand.cost import counted
 
     if to is not None and not to.parent.is_dir():  # said before anything is counted
         raise UsageError(f"--to {to}: there is no folder {to.parent}")
     names = names_in("search_spaces") if reference is None else [reference]
-    families = [papers.examine(load_space(name), count) for name in names]
+    families = [papers.examine(load_space(name), counted) for name in names]
     page = json.dumps(papers.plain(families), indent=1, ensure_ascii=False) + "\n" if as_json else papers.page(families)
     if to is None:
         print(page, end="")
