@@ -9,6 +9,7 @@ small networks and channel-wise ones wait for memory.
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -44,6 +45,7 @@ class Calibration:
     start_seconds: float  # of one worker process
     with_videos: bool
     candidates: int
+    load: float  # of the machine before anything was timed: processes that want a core
 
     def seconds(self, architecture: Architecture, cost: Cost, epochs: int, study: Study, videos: Videos) -> float:
         """How long one training takes, validation included."""
@@ -53,6 +55,14 @@ class Calibration:
         features = _time_features(cost)
         return float(learned * np.dot(features, self.training) + validated * np.dot(features, self.validation))
 
+    def cpu_seconds(self, architecture: Architecture, epochs: int, study: Study, videos: Videos) -> float | None:
+        """Processor time of one training; None of what was not timed itself, and where another device does the work."""
+        timing = self.timings.get(architecture)
+        if timing is None or pick_device().type != "cpu":
+            return None
+        learned, validated = clips_seen(study, epochs, videos)
+        return learned * timing.train_cpu_seconds + validated * timing.validation_cpu_seconds
+
     def peak_bytes(self, architecture: Architecture, cost: Cost, batch: int) -> float:
         """What one training adds to its process, or to its GPU."""
         timing = self.timings.get(architecture)
@@ -61,15 +71,17 @@ class Calibration:
         return float(np.dot(_memory_features(cost, batch), self.memory))
 
     def described(self) -> str:
-        timed = len(self.timings)
-        which = (
-            "every candidate timed"
-            if timed == self.candidates
-            else f"{timed} of {self.candidates} candidates timed, the others by a fit"
-        )
+        timed, which = len(self.timings), "every candidate timed"
+        if timed < self.candidates:
+            which = f"{timed} of {self.candidates} candidates timed, the others by a fit"
         loading = "real clips" if self.with_videos else "random clips: decoding and loading are not in it"
+        busy = (
+            f" (the machine was busy: load {self.load:.1f})" if self.load > 1.5 * self.processes * self.threads else ""
+        )
         at_once = f", {self.processes} at once" if self.processes > 1 else ""
-        return f"{which}, {loading}, {self.device}, {self.threads} thread{'s' if self.threads > 1 else ''}{at_once}"
+        return (
+            f"{which}, {loading}, {self.device}, {self.threads} thread{'s' if self.threads > 1 else ''}{at_once}{busy}"
+        )
 
 
 def calibrate(
@@ -89,6 +101,7 @@ def calibrate(
     tasks = [Task(architecture, costs[architecture].macs, costs[architecture].activations) for architecture in chosen]
     note(f"timing training steps of {len(tasks)} networks")
     timings: dict[Architecture, Timing] = {}
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     began = time.perf_counter()
     with fresh_processes(count) as pool:
         for ready in [pool.submit(time.sleep, 0.2) for _ in range(count)]:
@@ -96,7 +109,9 @@ def calibrate(
         started = time.perf_counter() - began
         left = max(seconds - started, 5.0)
         parts = [
-            pool.submit(time_networks, study.space, tasks[first::count], videos.classes, study.recipe, caches, workers.threads, left)
+            pool.submit(
+                time_networks, study.space, tasks[first::count], videos.classes, study.recipe, caches, workers.threads, left
+            )
             for first in range(count)
         ]  # fmt: skip
         for part in parts:
@@ -114,6 +129,7 @@ def calibrate(
         timings, _fit(features, training), _fit(features, validation), _fit(space_features, space),
         error=round(max(LEAST_ERROR, spread / 2, fitted), 3), device=device_name(pick_device()), threads=workers.threads,
         processes=count, start_seconds=started, with_videos=caches is not None, candidates=len(costs),
+        load=load,
     )  # fmt: skip
 
 
@@ -121,8 +137,6 @@ def _at_once(workers: Workers) -> int:
     """How many trainings share this machine, or its first GPU."""
     if workers.gpus_per_trial:
         return max(1, min(workers.count, int(1 / workers.gpus_per_trial)))
-    import os
-
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(workers.count, cores // workers.threads))
 

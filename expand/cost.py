@@ -20,7 +20,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from expand.errors import ExpandError
-from expand.layers import Layer, total
+from expand.layers import Layer, LayerPlan, total
 from expand.shapes import Shape, ShapeCount, count_shapes
 from expand.space import Architecture, Clip, Counted, SearchSpace
 from expand.trial import Cost
@@ -54,10 +54,22 @@ def cost_of(space: SearchSpace, architecture: Architecture, num_classes: int) ->
         ExpandError: the network cannot be built or run on shapes, or uses an operator that nobody counts.
     """
     clips = space.inputs(architecture)
-    plan = space.layer_plan(architecture, num_classes) if _tells_its_own(type(space)) else None
+    plan = _plan(space, architecture, num_classes)
     if plan is not None:
         return cost_of_layers(plan.layers, shapes_of(clips))
-    return cost_of_network(lambda: space.build(architecture, num_classes), shapes_of(clips))[0]
+    return cost_of_network(lambda: space.build(architecture, num_classes), shapes_of(clips), space.name)[0]
+
+
+def family_layers(space: SearchSpace, architecture: Architecture, num_classes: int) -> list[Layer]:
+    """Where in the network the cost arises: the layers that the family tells, else the network's modules."""
+    plan, shapes = _plan(space, architecture, num_classes), shapes_of(space.inputs(architecture))
+    if plan is not None:
+        return plan.layers
+    return cost_of_network(lambda: space.build(architecture, num_classes), shapes, space.name)[1].layers
+
+
+def _plan(space: SearchSpace, architecture: Architecture, num_classes: int) -> LayerPlan | None:
+    return space.layer_plan(architecture, num_classes) if _tells_its_own(type(space)) else None
 
 
 def counted(space: SearchSpace, architecture: Architecture, num_classes: int) -> Counted:
@@ -89,13 +101,16 @@ def cost_of_layers(layers: Sequence[Layer], shapes: Sequence[Shape], counter: st
     )
 
 
-def cost_of_network(build: Callable[[], nn.Module], shapes: Sequence[Shape]) -> tuple[Cost, ShapeCount]:
+def cost_of_network(
+    build: Callable[[], nn.Module], shapes: Sequence[Shape], name: str = "the network"
+) -> tuple[Cost, ShapeCount]:
     """The cost of any network on one clip of these shapes, and its layers.
 
     Raises:
         ExpandError: it cannot be built or run on shapes, or uses an operator that nobody counts.
+        UsageError: what was built is no nn.Module.
     """
-    count = count_shapes(build, shapes, _LEFT_OUT_BARE)
+    count = count_shapes(build, shapes, _LEFT_OUT_BARE, name)
     if count.uncounted:
         raise _nobody_counts(count.network, count.uncounted)
     cost = cost_of_layers(count.layers, shapes, SHAPES)

@@ -16,8 +16,8 @@ from expand.progress import Watcher
 from expand.record import Record, known_cost
 from expand.space import Architecture, SearchSpace
 from expand.strategies.budget import affordable
-from expand.study import Study
-from expand.trial import Cost, Metrics, Suggestion, TrialState
+from expand.study import Objective, Study
+from expand.trial import Cost, Metrics, Suggestion, Trial, TrialState
 
 MOST_STARTS = 12  # of one trial over all drivers, before it is taken for what kills them
 
@@ -70,7 +70,7 @@ class Search:
                 self._fail(trial.number, f"started {starts} times and never ended: it seems to kill whatever trains it")
             elif trial.cost.params == 0:
                 self._fail(trial.number, trial.error or "it could not be built and counted")
-            elif not self._ended_over_limit(trial.number, trial.cost):
+            elif not self._ended_over_limit(trial.number, trial):
                 self.queue.append(trial.number)
                 self.watch.started(trial, resumed=True)
 
@@ -78,14 +78,19 @@ class Search:
         """The next job; None when there is nothing to start until a running trial ends, or at all (`done`)."""
         if not self.queue and not self._settled:
             self._ask()
-        if not self.queue:
-            if self.running and self._looked_ahead != self.running:
-                self._looked_ahead = set(self.running)
-                self.look_ahead()
-            return None
-        number = self.queue.pop(0)
-        self.running.add(number)
-        return self._job(number)
+        while self.queue:
+            number = self.queue.pop(0)
+            if self._ended_over_limit(number, self.record.trial(number)):
+                self._settled = False  # measured by another seed since it was queued
+                continue
+            self.running.add(number)
+            return self._job(number)
+        if not self._settled:
+            return self.next()
+        if self.running and self._looked_ahead != self.running:
+            self._looked_ahead = set(self.running)
+            self.look_ahead()
+        return None
 
     @property
     def done(self) -> bool:
@@ -143,7 +148,7 @@ class Search:
             return None
         number = self.record.open_trial(suggestion, cost, space)
         self.watch.started(self.record.trial(number))
-        if self._ended_over_limit(number, cost):
+        if self._ended_over_limit(number, self.record.trial(number)):
             return None
         span = max((clip.frames - 1) * clip.stride + 1 for clip in clips)
         short = sum(length < span for length in self.lengths)
@@ -154,16 +159,31 @@ class Search:
             )
         return number
 
-    def _ended_over_limit(self, number: int, cost: Cost) -> bool:
-        """Records a candidate over a limit as infeasible; it never sees a worker."""
+    def _ended_over_limit(self, number: int, trial: Trial) -> bool:
+        """Records a candidate over a limit as infeasible, by its counts or by what a worker measured of the same network; it
+        never sees a worker itself."""
+        speed = self._speed(trial.architecture)
         for objective in self.study.objectives:
-            if objective.known_before_training and objective.limit is not None:
-                value = known_cost(objective, cost)
-                if value > objective.limit if objective.direction == "minimize" else value < objective.limit:
-                    self.record.infeasible(number, objective, value)
-                    self.watch.ended(self.record.trial(number))
-                    return True
+            value = known_cost(objective, trial.cost)
+            if objective.name == "latency_ms" and speed is not None:
+                value = speed["ms"]
+            if value is not None and objective.over(value):
+                self.record.infeasible(number, objective, value, {"speed": speed})
+                self.watch.ended(self.record.trial(number))
+                return True
         return False
+
+    @property
+    def _latency(self) -> Objective | None:
+        """What the study wants of latency, if anything."""
+        return next((objective for objective in self.study.objectives if objective.name == "latency_ms"), None)
+
+    def _speed(self, architecture: Architecture) -> dict[str, Any] | None:
+        """What was measured of a network, by whichever trial came first."""
+        if self._latency is None:
+            return None
+        measured = (trial.extra.get("speed") for trial in self.record.trials() if trial.architecture == architecture)
+        return next((speed for speed in measured if speed), None)
 
     def _fail(self, number: int, error: str, result: dict[str, Any] | None = None) -> None:
         self.record.fail(number, error, result)
@@ -174,7 +194,7 @@ class Search:
         return Job(
             number, self.study.space, suggestion.architecture, self.study.recipe, suggestion.epochs, suggestion.seed,
             self.caches[0], self.caches[1], str(self.record.checkpoint(number)), str(self.record.weights(number)),
-            self.threads,
+            self.threads, latency=self._latency, speed=self._speed(suggestion.architecture),
         )  # fmt: skip
 
     def on_epoch(self, number: int, entry: dict[str, Any]) -> None:
@@ -195,6 +215,8 @@ class Search:
         self.running.discard(number)
         if result["status"] == "complete":
             self.record.complete(number, Metrics(**result["metrics"]), result)
+        elif result["status"] == "infeasible" and self._latency is not None:
+            self.record.infeasible(number, self._latency, result["speed"]["ms"], result)
         else:
             self.record.fail(number, result["error"], result)
         shutil.rmtree(self.record.checkpoint(number).parent, ignore_errors=True)  # told: no longer needed

@@ -13,6 +13,7 @@ import itertools
 import multiprocessing
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -28,6 +29,7 @@ from expand.cost import random_clips
 from expand.data.loader import CentreClips, Sample, TrainingClips, batches
 from expand.space import Architecture, Clip, SearchSpace
 from expand.study import Recipe
+from expand.training import checkpoint
 from expand.training.device import amp_dtype, autocast, pick_device
 from expand.training.loop import set_up, training_step
 from expand.training.memory import PeakMemory
@@ -177,10 +179,13 @@ def fresh_processes(count: int, *, tasks_each: int | None = None) -> ProcessPool
 @dataclass(frozen=True)
 class Timing:
     """Seconds that a clip takes in training and in validation, loading included where there were videos, by the median
-    batch; `spread` is the interquartile range of the former as a share of it. Memory is for batches of `batch`."""
+    batch; `spread` is the interquartile range of the former as a share of it. The same in processor time, all threads
+    together, which does not depend on how busy the machine is. Memory is for batches of `batch`."""
 
     train_seconds: float
     validation_seconds: float
+    train_cpu_seconds: float
+    validation_cpu_seconds: float
     spread: float
     batch: int
     steps: int
@@ -254,36 +259,51 @@ def time_network(
         network = space.build(architecture, network_classes)
         optimiser, scaler = set_up(network, recipe, device)
         network.train()
-        loaded = _endless(training, batch, recipe, device)
-        for streams, labels in itertools.islice(loaded, WARM_UP):
+
+        def learn(streams: Sequence[torch.Tensor], labels: torch.Tensor) -> None:
             training_step(network, optimiser, scaler, streams, labels, recipe, device)
+            _wait(device)
+
+        learned = _timed(learn, _endless(training, batch, recipe, device), 0.6 * seconds)
         network.eval()
-        for streams, _ in itertools.islice(_endless(validation, 2 * batch, recipe, device), 1):
-            _score(network, streams, recipe, device)
-    network.train()
+        checked = _timed(
+            lambda streams, labels: _score(network, streams, recipe, device),
+            _endless(validation, 2 * batch, recipe, device), 0.1 * seconds,
+        )  # fmt: skip
+        with tempfile.TemporaryDirectory() as folder:  # a checkpoint is put together in memory
+            state = {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
+            checkpoint.save(Path(folder) / "last.pt", state)
+    (times, cpu), (check_times, check_cpu) = learned, checked
+    middle = statistics.median(times)
+    return Timing(
+        middle, statistics.median(check_times), statistics.median(cpu), statistics.median(check_cpu),
+        spread=_iqr(times) / middle, batch=batch, steps=len(times), peak_bytes=peak.bytes,
+    )  # fmt: skip
+
+
+Batches = Generator[tuple[tuple[torch.Tensor, ...], torch.Tensor], None, None]
+
+
+def _timed(
+    work: Callable[[Sequence[torch.Tensor], torch.Tensor], None], loaded: Batches, seconds: float
+) -> tuple[list[float], list[float]]:
+    """Seconds a clip of one batch after the other, from the loader to the answer, and the same in processor time."""
     times: list[float] = []
+    cpu: list[float] = []
+    for streams, labels in itertools.islice(loaded, WARM_UP):
+        work(streams, labels)
     began = last = time.perf_counter()
+    last_cpu = time.process_time()
     for streams, labels in loaded:
-        training_step(network, optimiser, scaler, streams, labels, recipe, device)
-        _wait(device)
-        now = time.perf_counter()
+        work(streams, labels)
+        now, now_cpu = time.perf_counter(), time.process_time()
         times.append((now - last) / len(labels))
-        last = now
-        if len(times) >= FEWEST and now - began > 0.6 * seconds:
+        cpu.append((now_cpu - last_cpu) / len(labels))
+        last, last_cpu = now, now_cpu
+        if len(times) >= FEWEST and now - began > seconds:
             break
     loaded.close()
-    network.eval()
-    checks: list[float] = []
-    began = last = time.perf_counter()
-    for streams, labels in _endless(validation, 2 * batch, recipe, device):
-        _score(network, streams, recipe, device)
-        now = time.perf_counter()
-        checks.append((now - last) / len(labels))
-        last = now
-        if len(checks) >= FEWEST and now - began > 0.1 * seconds:
-            break
-    middle = statistics.median(times)
-    return Timing(middle, statistics.median(checks), _iqr(times) / middle, batch, len(times), peak.bytes)
+    return times, cpu
 
 
 def _datasets(
@@ -302,9 +322,7 @@ def _datasets(
     )
 
 
-def _endless(
-    data: Dataset[Sample], batch: int, recipe: Recipe, device: torch.device
-) -> Generator[tuple[tuple[torch.Tensor, ...], torch.Tensor], None, None]:
+def _endless(data: Dataset[Sample], batch: int, recipe: Recipe, device: torch.device) -> Batches:
     """Full batches again and again, in an order of chance."""
     size = min(batch, len(data))  # type: ignore[arg-type]
     for round_ in itertools.count():

@@ -168,14 +168,13 @@ def _play(
 
 
 def over_limit(study: Study, cost: Cost) -> str:
-    """The counted limit that a candidate breaks, or nothing."""
+    """The counted limit that a candidate breaks, or nothing; what is measured is known to nobody yet."""
     from expand.record import known_cost
 
     for objective in study.objectives:
-        if objective.known_before_training and objective.limit is not None and objective.name != "latency_ms":
-            value = known_cost(objective, cost)
-            if value > objective.limit if objective.direction == "minimize" else value < objective.limit:
-                return f"{objective.name} {value:.4g} > {objective.limit:g}"
+        value = known_cost(objective, cost)
+        if value is not None and objective.over(value):
+            return f"{objective.name} {value:.4g}, the limit {objective.limit:g}"
     return ""
 
 
@@ -279,6 +278,7 @@ def make_plan(
             "architecture": n.architecture.to_json(), "step": n.step, "label": n.label, "trainings": n.trainings,
             "macs": n.cost.macs, "params": n.cost.params, "activations": n.cost.activations, "over": n.over,
             "seconds": seconds(n) if calibration else None,
+            "cpu_seconds": calibration.cpu_seconds(n.architecture, n.epochs, study, videos) if calibration else None,
             "timed": calibration is not None and n.architecture in calibration.timings,
             "peak_bytes": calibration.peak_bytes(n.architecture, n.cost, study.recipe.batch_size) if calibration else None,
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from expand.calibrate import SECONDS, calibrate
-from expand.data.cache import ClipCache, expected_bytes, prepare, prepared
+from expand.data.cache import expected_bytes, prepare, prepared
 from expand.data.manifest import Manifest
 from expand.engine import MacsCounter
 from expand.errors import UsageError
 from expand.plan import Videos, courses, distinct, make_plan
 from expand.progress import format_bytes, format_macs, format_seconds
-from expand.record import check_folder, write_json
+from expand.record import check_folder, read_plan, write_json
 from expand.run import Request, check, open_data
 from expand.settings import describe
 from expand.study import Study
@@ -112,17 +111,6 @@ def keep(plan: dict[str, Any], folder: Path) -> Path:
     return path
 
 
-def read_plan(folder: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads((folder / "plan.json").read_text())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{folder}/plan.json cannot be read ({error}): delete it, or make it again with --keep"
-        ) from None
-
-
 def within_budget(request: Request, folder: Path, workers: Workers, hours: float, note: Note) -> None:
     """Plans a run and keeps the plan, unless it was planned before.
 
@@ -156,7 +144,8 @@ def within_budget(request: Request, folder: Path, workers: Workers, hours: float
 def print_plan(console: Console, plan: dict[str, Any]) -> None:
     """The steps with what their networks cost, then what it all comes to."""
     study, videos = plan["study"], plan["videos"]
-    title = f"{study['name']} ({study['scale']}): {videos['training']:,} videos of {videos['classes']} classes ({videos['source']})"
+    where = f"{videos['training']:,} videos of {videos['classes']} classes ({videos['source']})"
+    title = f"{study['name']} ({study['scale']}): {where}"
     table = Table(title=Text(title), title_justify="left")
     by_key = {network["architecture"]: network for network in plan["networks"]}
     timed = plan["hours"] is not None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from expand.errors import ExpandError
+from expand.errors import ExpandError, UsageError
 from expand.layers import Layer
 
 Shape = tuple[int, ...]  # of one stream, without the batch
@@ -62,38 +62,57 @@ class ShapeCount:
     training: bool
 
 
-def count_shapes(build: Callable[[], nn.Module], shapes: Sequence[Shape], left_out: frozenset[str]) -> ShapeCount:
-    """Counts one clip of these shapes, one a stream.
+def count_shapes(
+    build: Callable[[], nn.Module], shapes: Sequence[Shape], left_out: frozenset[str], name: str
+) -> ShapeCount:
+    """Counts one clip of these shapes, one a stream. `name` is for errors.
 
     Raises:
         ExpandError: the network cannot be built, or run on shapes.
+        UsageError: what was built is no nn.Module.
     """
-    network = _on_meta(build)
+    network = _on_meta(build, name)
     counting = _Counting(network, left_out)
     try:
-        with counting.names(), torch.no_grad(), counting:
+        with counting.names(), torch.no_grad(), no_fused_attention(), counting:
             network.eval()(*_clips(shapes, 1))
     except Exception as error:
-        raise ExpandError(
-            f"{type(network).__name__} cannot be run on shapes: {_reason(network, shapes, error)}"
-        ) from error
+        raise ExpandError(f"{name} cannot be run on shapes: {_reason(shapes, error)}") from error
     training = not counting.uncounted and _count_kept(network, shapes, counting)
     return ShapeCount(network, counting.layers(), counting.uncounted, training)
 
 
-def _on_meta(build: Callable[[], nn.Module]) -> nn.Module:
+def _on_meta(build: Callable[[], nn.Module], name: str) -> nn.Module:
     try:
         with torch.device("meta"):
-            return build()
+            network = build()
     except Exception:  # a constructor that computes with numbers (a schedule, a checkpoint)
-        return build().to("meta")
+        try:
+            network = build()
+        except Exception as error:
+            line = (str(error) or "no message").splitlines()[0]
+            raise ExpandError(f"{name} cannot be built: {type(error).__name__}: {line}") from error
+    if not isinstance(network, nn.Module):
+        raise UsageError(f"{name} returned {type(network).__name__}, not a torch.nn.Module")
+    return network.to("meta")
+
+
+@contextlib.contextmanager
+def no_fused_attention() -> Iterator[None]:
+    """torch's attention layers as their matrix products, not as one operator of their own."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
 
 
 def _clips(shapes: Sequence[Shape], batch: int) -> list[torch.Tensor]:
     return [torch.empty(batch, *shape, device="meta") for shape in shapes]
 
 
-def _reason(network: nn.Module, shapes: Sequence[Shape], error: Exception) -> str:
+def _reason(shapes: Sequence[Shape], error: Exception) -> str:
     read = " + ".join("x".join(map(str, shape)) for shape in shapes)
     if isinstance(error, NotImplementedError) or "meta" in str(error):
         hint = "; what it does may depend on values, which shapes do not have"
