@@ -45,8 +45,9 @@ LEFT_OUT_BELOW = {
     ),
 }
 _BELOW = frozenset(name for lines in LEFT_OUT_BELOW.values() for line in lines for name in line.split())
-# fvcore adds these to its total: operations an element of the input (or of the output, for what makes larger).
-NORMS = {"native_layer_norm": 5, "native_group_norm": 5}
+# fvcore adds these to its total: four operations an element, five with a scale, which is this argument, and so many for each
+# element that resizing makes. A batch norm with fixed statistics is one operation, two with a scale.
+NORMS = {"native_layer_norm": 2, "native_group_norm": 1}
 RESIZED = {"upsample_nearest2d": 1, "upsample_bilinear2d": 4, "grid_sampler_2d": 4}
 
 
@@ -181,10 +182,10 @@ class _Counting(TorchDispatchMode):
             layer.activations += first.numel()
             layer.output = tuple(first.shape[1:])
         elif "batch_norm" in name:
-            training, affine = args[5] is True, args[1] is not None
-            self.here.other_flops += args[0].numel() * ((5 if affine else 4) if training else (2 if affine else 1))
+            place = [argument.name for argument in func._schema.arguments].index("training")
+            self.here.other_flops += args[0].numel() * ((4 if args[place] else 1) + (args[1] is not None))
         elif name in NORMS:
-            self.here.other_flops += args[0].numel() * NORMS[name]
+            self.here.other_flops += args[0].numel() * (4 + (args[NORMS[name]] is not None))
         elif name in RESIZED:
             self.here.other_flops += first.numel() * RESIZED[name]
         elif not (func.is_view or (func.namespace in ("aten", "prim") and self._is_left_out(name))):
