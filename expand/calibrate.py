@@ -107,7 +107,7 @@ def calibrate(
         for ready in [pool.submit(time.sleep, 0.2) for _ in range(count)]:
             ready.result()  # the processes are there and have torch
         started = time.perf_counter() - began
-        left = max(seconds - started, 5.0)
+        left = max(seconds - started, seconds / 3)
         parts = [
             pool.submit(
                 time_networks, study.space, tasks[first::count], videos.classes, study.recipe, caches, workers.threads, left

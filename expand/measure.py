@@ -214,6 +214,7 @@ class _Random(Dataset[Sample]):
         return self.streams, 0
 
 
+LONGEST = 5.0  # seconds for one network: more would not say it better
 EXPECTED_MACS_A_SECOND = 5e9  # before anything was timed: pessimistic, so that the first network fits its time
 
 
@@ -238,7 +239,7 @@ def time_networks(
             break
         try:
             timing = time_network(
-                space, task.architecture, num_classes, recipe, caches, min(recipe.batch_size, fits), share
+                space, task.architecture, num_classes, recipe, caches, min(recipe.batch_size, fits), min(share, LONGEST)
             )
         except Exception:  # this network's own fault: the search will say so, too
             continue

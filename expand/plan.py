@@ -268,8 +268,8 @@ def make_plan(
             "dearest": dearest.to_json() if dearest else "",
             "fit_together": _fit_together(peaks[dearest], workers) if dearest else None,
             "calibration": {
-                "described": calibration.described(), "error": calibration.error, "training": calibration.training,
-                "validation": calibration.validation, "memory": calibration.memory, "batch": batch,
+                "described": calibration.described(), "error": calibration.error, "training": list(calibration.training),
+                "validation": list(calibration.validation), "memory": list(calibration.memory), "batch": batch,
                 "timed": len(calibration.timings), "start_seconds": round(start, 1),
             },
         }  # fmt: skip
