@@ -182,8 +182,9 @@ class _Counting(TorchDispatchMode):
             layer.activations += first.numel()
             layer.output = tuple(first.shape[1:])
         elif "batch_norm" in name:
-            place = [argument.name for argument in func._schema.arguments].index("training")
-            self.here.other_flops += args[0].numel() * ((4 if args[place] else 1) + (args[1] is not None))
+            given = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)) | kwargs
+            training = given.get("training", False)  # absent where the operator is for inference only
+            self.here.other_flops += args[0].numel() * ((4 if training else 1) + (args[1] is not None))
         elif name in NORMS:
             self.here.other_flops += args[0].numel() * (4 + (args[NORMS[name]] is not None))
         elif name in RESIZED:
