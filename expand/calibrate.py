@@ -27,6 +27,7 @@ from expand.workers import Workers
 
 SECONDS = 45.0  # for everything, processes started: a plan is to take a minute at most, on a busy machine, too
 MOST_NETWORKS = 24
+BUSY = 1.15  # times as long: worth saying
 LEAST_ERROR = 0.10  # what a machine varies by from one hour to the next
 
 
@@ -45,7 +46,6 @@ class Calibration:
     start_seconds: float  # of one worker process
     with_videos: bool
     candidates: int
-    load: float  # of the machine before anything was timed: processes that want a core
 
     def seconds(self, architecture: Architecture, cost: Cost, epochs: int, study: Study, videos: Videos) -> float:
         """How long one training takes, validation included."""
@@ -75,9 +75,8 @@ class Calibration:
         if timed < self.candidates:
             which = f"{timed} of {self.candidates} candidates timed, the others by a fit"
         loading = "real clips" if self.with_videos else "random clips: decoding and loading are not in it"
-        busy = (
-            f" (the machine was busy: load {self.load:.1f})" if self.load > 1.5 * self.processes * self.threads else ""
-        )
+        slowed = statistics.median(timing.slowed for timing in self.timings.values()) if self.timings else 1.0
+        busy = f"; on cores of its own: other work made it x{slowed:.1f} as long" if slowed > BUSY else ""
         at_once = f", {self.processes} at once" if self.processes > 1 else ""
         return (
             f"{which}, {loading}, {self.device}, {self.threads} thread{'s' if self.threads > 1 else ''}{at_once}{busy}"
@@ -101,7 +100,6 @@ def calibrate(
     tasks = [Task(architecture, costs[architecture].macs, costs[architecture].activations) for architecture in chosen]
     note(f"timing training steps of {len(tasks)} networks")
     timings: dict[Architecture, Timing] = {}
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     began = time.perf_counter()
     with fresh_processes(count) as pool:
         for ready in [pool.submit(time.sleep, 0.2) for _ in range(count)]:
@@ -129,7 +127,6 @@ def calibrate(
         timings, _fit(features, training), _fit(features, validation), _fit(space_features, space),
         error=round(max(LEAST_ERROR, spread / 2, fitted), 3), device=device_name(pick_device()), threads=workers.threads,
         processes=count, start_seconds=started, with_videos=caches is not None, candidates=len(costs),
-        load=load,
     )  # fmt: skip
 
 

@@ -179,13 +179,15 @@ def fresh_processes(count: int, *, tasks_each: int | None = None) -> ProcessPool
 @dataclass(frozen=True)
 class Timing:
     """Seconds that a clip takes in training and in validation, loading included where there were videos, by the median
-    batch; `spread` is the interquartile range of the former as a share of it. The same in processor time, all threads
-    together, which does not depend on how busy the machine is. Memory is for batches of `batch`."""
+    batch, on cores of its own; other work on the machine made it `slowed` times as long. `spread` is the interquartile
+    range of the former as a share of it. Then the same in processor time, all threads together. Memory is for batches of
+    `batch`."""
 
     train_seconds: float
     validation_seconds: float
     train_cpu_seconds: float
     validation_cpu_seconds: float
+    slowed: float
     spread: float
     batch: int
     steps: int
@@ -244,7 +246,7 @@ def time_networks(
         except Exception:  # this network's own fault: the search will say so, too
             continue
         found[task.architecture] = timing
-        macs_second = 3 * task.macs / timing.train_seconds
+        macs_second = 3 * task.macs / (timing.slowed * timing.train_seconds)
     return found
 
 
@@ -274,12 +276,24 @@ def time_network(
         with tempfile.TemporaryDirectory() as folder:  # a checkpoint is put together in memory
             state = {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
             checkpoint.save(Path(folder) / "last.pt", state)
-    (times, cpu), (check_times, check_cpu) = learned, checked
-    middle = statistics.median(times)
+    # Where other processes load clips, or another device works, processor time does not hold all of it.
+    alone = device.type == "cpu" and recipe.loader_workers == 0
+    times, cpu = learned
+    steady = cpu if alone else times
+    train_seconds = _undisturbed(*learned) if alone else statistics.median(times)
     return Timing(
-        middle, statistics.median(check_times), statistics.median(cpu), statistics.median(check_cpu),
-        spread=_iqr(times) / middle, batch=batch, steps=len(times), peak_bytes=peak.bytes,
+        train_seconds, _undisturbed(*checked) if alone else statistics.median(checked[0]),
+        statistics.median(cpu), statistics.median(checked[1]),
+        slowed=statistics.median(times) / train_seconds, spread=_iqr(steady) / statistics.median(steady),
+        batch=batch, steps=len(times), peak_bytes=peak.bytes,
     )  # fmt: skip
+
+
+def _undisturbed(times: Sequence[float], cpu: Sequence[float]) -> float:
+    """What a batch would take on cores of its own: its processor time over as many cores as its threads ever kept busy.
+    Waiting for a core that other programs use is in the clock, but not in processor time."""
+    cores = max(used / taken for used, taken in zip(cpu, times, strict=True))
+    return statistics.median(cpu) / min(max(cores, 1.0), torch.get_num_threads())
 
 
 Batches = Generator[tuple[tuple[torch.Tensor, ...], torch.Tensor], None, None]

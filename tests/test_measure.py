@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -82,7 +83,8 @@ def test_rank_correlation():
     assert rank_correlation([1, 2], [1, 2]) is None and rank_correlation([1, 1, 1], [1, 2, 3]) is None
 
 
-def test_the_command_prints_costs_beside_times(capsys):
+def test_the_command_prints_costs_beside_times(capsys, monkeypatch):
+    monkeypatch.setattr("expand.measure.fresh_processes", lambda count, **_: ThreadPoolExecutor(1))
     options = {"below": 2.0, "batch": 1, "threads": 1, "repeats": 3, "training": False, "as_json": True}
     show_measured("x3d", [], ["X2D"], **options)
     found = json.loads(capsys.readouterr().out)
