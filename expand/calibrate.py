@@ -33,13 +33,15 @@ LEAST_ERROR = 0.10  # what a machine varies by from one hour to the next
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was timed and what follows. `error` is relative: of a training's length, as far as can be known beforehand."""
+    """What was timed and what follows. `error` is relative: of a training's length, as far as can be known beforehand.
+    `slowed` is how many times as long everything took because of other work on the machine."""
 
     timings: dict[Architecture, Timing]
     training: tuple[float, ...]
     validation: tuple[float, ...]
     memory: tuple[float, ...]
     error: float
+    slowed: float
     device: str
     threads: int
     processes: int
@@ -48,12 +50,13 @@ class Calibration:
     candidates: int
 
     def seconds(self, architecture: Architecture, cost: Cost, epochs: int, study: Study, videos: Videos) -> float:
-        """How long one training takes, validation included."""
+        """How long one training takes, validation included, on a machine as busy as this one is now."""
         learned, validated = clips_seen(study, epochs, videos)
         if timing := self.timings.get(architecture):
-            return learned * timing.train_seconds + validated * timing.validation_seconds
+            return self.slowed * (learned * timing.train_seconds + validated * timing.validation_seconds)
         features = _time_features(cost)
-        return float(learned * np.dot(features, self.training) + validated * np.dot(features, self.validation))
+        alone = learned * np.dot(features, self.training) + validated * np.dot(features, self.validation)
+        return float(self.slowed * alone)
 
     def cpu_seconds(self, architecture: Architecture, epochs: int, study: Study, videos: Videos) -> float | None:
         """Processor time of one training; None of what was not timed itself, and where another device does the work."""
@@ -75,8 +78,9 @@ class Calibration:
         if timed < self.candidates:
             which = f"{timed} of {self.candidates} candidates timed, the others by a fit"
         loading = "real clips" if self.with_videos else "random clips: decoding and loading are not in it"
-        slowed = statistics.median(timing.slowed for timing in self.timings.values()) if self.timings else 1.0
-        busy = f"; on cores of its own: other work made it x{slowed:.1f} as long" if slowed > BUSY else ""
+        busy = ""
+        if self.slowed > BUSY:
+            busy = f"; other work on this machine makes it x{self.slowed:.1f} as long, but not at the lower ends"
         at_once = f", {self.processes} at once" if self.processes > 1 else ""
         return (
             f"{which}, {loading}, {self.device}, {self.threads} thread{'s' if self.threads > 1 else ''}{at_once}{busy}"
@@ -122,10 +126,12 @@ def calibrate(
     space_features = np.array([_memory_features(costs[a], timing.batch) for a, timing in timings.items()])
     space = np.array([max(timing.peak_bytes, 1) for timing in timings.values()], dtype=float)
     spread = statistics.median(timing.spread for timing in timings.values())
+    slowed = max(1.0, statistics.median(timing.slowed for timing in timings.values()))
     fitted = _left_out_error(features, training) if len(timings) < len(costs) else 0.0
     return Calibration(
         timings, _fit(features, training), _fit(features, validation), _fit(space_features, space),
-        error=round(max(LEAST_ERROR, spread / 2, fitted), 3), device=device_name(pick_device()), threads=workers.threads,
+        error=round(max(LEAST_ERROR, spread / 2, fitted), 3),
+        slowed=round(slowed, 3), device=device_name(pick_device()), threads=workers.threads,
         processes=count, start_seconds=started, with_videos=caches is not None, candidates=len(costs),
     )  # fmt: skip
 

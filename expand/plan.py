@@ -218,9 +218,9 @@ class Range:
         return [self.low, self.middle, self.high]
 
 
-def range_of(values: Sequence[float], error: float = 0.0) -> Range:
-    """Over courses; `error` is relative and widens it."""
-    return Range(min(values) * (1 - error), (min(values) + max(values)) / 2, max(values) * (1 + error))
+def range_of(values: Sequence[float], error: float = 0.0, slowed: float = 1.0) -> Range:
+    """Over courses; `error` is relative and widens it. The lower end is without what slows everything down."""
+    return Range(min(values) * (1 - error) / slowed, (min(values) + max(values)) / 2, max(values) * (1 + error))
 
 
 def make_plan(
@@ -262,13 +262,14 @@ def make_plan(
         peaks = {n.architecture: calibration.peak_bytes(n.architecture, n.cost, batch) for n in networks if not n.over}
         dearest = max(peaks, key=lambda architecture: peaks[architecture], default=None)
         plan |= {
-            "hours": range_of(wall, calibration.error).plain(),
-            "device_hours": range_of(device, calibration.error).plain(),
+            "hours": range_of(wall, calibration.error, calibration.slowed).plain(),
+            "device_hours": range_of(device, calibration.error, calibration.slowed).plain(),
             "peak_bytes": peaks[dearest] if dearest else 0,
             "dearest": dearest.to_json() if dearest else "",
             "fit_together": _fit_together(peaks[dearest], workers) if dearest else None,
             "calibration": {
-                "described": calibration.described(), "error": calibration.error, "training": list(calibration.training),
+                "described": calibration.described(), "error": calibration.error, "slowed": calibration.slowed,
+                "training": list(calibration.training),
                 "validation": list(calibration.validation), "memory": list(calibration.memory), "batch": batch,
                 "timed": len(calibration.timings), "start_seconds": round(start, 1),
             },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -123,6 +124,7 @@ def test_workers_wait_at_the_end_of_a_step_only():
 def calibration(timings: dict | None = None) -> Calibration:
     return Calibration(
         timings or {}, training=(0.001, 0, 0, 0), validation=(0.0005, 0, 0, 0), memory=(1e9, 0, 5e6), error=0.2,
+        slowed=1.0,
         device="test", threads=1, processes=2, start_seconds=1.0, with_videos=True, candidates=3,
     )  # fmt: skip
 
@@ -155,6 +157,9 @@ def test_what_was_timed_goes_before_the_fit():
     cost = MacsCounter(TINY.space, 3).cost(architecture)
     known = calibration({architecture: timing})
     assert known.seconds(architecture, cost, 2, TINY, VIDEOS) == pytest.approx(200 * 0.01 + 40 * 0.002)
+    busy = replace(known, slowed=3.0)
+    assert busy.seconds(architecture, cost, 2, TINY, VIDEOS) == pytest.approx(3 * (200 * 0.01 + 40 * 0.002))
+    assert "x3.0 as long" in busy.described() and "as long" not in known.described()
     assert known.peak_bytes(architecture, cost, TINY.recipe.batch_size) == 7_000_000
     assert known.peak_bytes(architecture, cost, 2 * TINY.recipe.batch_size) != 7_000_000
 

@@ -60,8 +60,10 @@ class PeakMemory:
 
 @functools.cache
 def _settle() -> None:
-    """The first optimiser and the first convolution of a process make torch load 70 MB, which are no network's."""
-    layer = nn.Sequential(nn.Conv3d(3, 8, 3), nn.BatchNorm3d(8), nn.Conv3d(8, 8, 3, groups=8))
+    """The first optimiser and the first convolution of a process make torch load 70 MB, which are no network's. The numbers
+    that are drawn here must not move those of the training that follows."""
+    with torch.random.fork_rng(devices=[]):
+        layer = nn.Sequential(nn.Conv3d(3, 8, 3), nn.BatchNorm3d(8), nn.Conv3d(8, 8, 3, groups=8))
     optimiser = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
     layer(torch.zeros(2, 3, 5, 8, 8)).sum().backward()
     optimiser.step()
