@@ -23,8 +23,10 @@ format: .venv/installed
 	$(BIN)/ruff check --fix .
 
 bench: .venv/installed
+	$(BIN)/python benchmarks/cost.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/plan.py --paper
 
 papers: .venv/installed
 	$(BIN)/expand cost --papers --to docs/papers.md

@@ -56,9 +56,18 @@ def list_(as_json: Json = False) -> None:
     listing.show(as_json=as_json)
 
 
-@app.command(epilog="Such as: expand cost x3d frames=6 width=1.3, or: expand cost --papers --to docs/papers.md")
+@app.command(
+    epilog="Such as: expand cost x3d --point XL --crop 356 --views 10x3, expand cost x3d frames=6 width=1.3 --by stage, "
+    "expand cost my_file.py:make_network --input 3x16x224x224, expand cost --papers --to docs/papers.md"
+)
 def cost(
-    space: Annotated[str | None, typer.Argument(help="A search space: one of ours, a dotted name or a file.")] = None,
+    space: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SPACE|MODULE:FACTORY",
+            help="A search space (one of ours, a dotted name or a file), or what makes a network of your own.",
+        ),
+    ] = None,
     values: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Such as frames=6 width=1.3.")
     ] = None,
@@ -66,25 +75,50 @@ def cost(
     classes: Annotated[
         int | None, typer.Option(min=1, help="Classes of the last layer; the family's published number without it.")
     ] = None,
+    crop: Annotated[
+        int | None, typer.Option(help="The same network on crops of so many pixels, as for testing.")
+    ] = None,
+    views: Annotated[
+        str | None, typer.Option(metavar="CLIPSxCROPS", help="Also what a video costs, such as 10x3: 30 clips.")
+    ] = None,
+    input_: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="CxTxHxW", help="What a network of your own reads; once for each stream."),
+    ] = None,
+    by: Annotated[str | None, typer.Option(metavar="stage|layer", help="Where in the network its cost arises.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Count with fvcore on a forward pass too; must agree.")
+    ] = False,
     papers: Annotated[
         bool, typer.Option("--papers", help="Published costs against ours; of all our spaces if none is named.")
     ] = False,
     to: Annotated[Path | None, typer.Option(help="With --papers: the file to write, instead of printing.")] = None,
     as_json: Json = False,
 ) -> None:
-    """What a network costs, counted by fvcore; all published points of the space if none is named."""
+    """What a network costs, exactly, without running it; all published points of the space if none is named."""
     from expand import listing
     from expand.errors import UsageError
 
     if papers:
         if values or point is not None or classes is not None:
             raise UsageError("--papers takes no NAME=VALUE, --point or --classes: it is about all published points")
+        if crop is not None or views is not None or input_ or by is not None or check:
+            raise UsageError("--papers takes no --crop, --views, --input, --by or --check")
         return listing.show_papers(space, to, as_json=as_json)
     if to is not None:
         raise UsageError("--to goes with --papers; costs are printed")
     if space is None:
         raise UsageError("which search space? `expand list` shows ours; --papers is about all of them")
-    listing.show_cost(space, values or [], point, classes, as_json=as_json)
+    from expand import cost_tables
+
+    question = cost_tables.Question(classes, crop, views, by, check, as_json)
+    if ":" in space:
+        if values or point is not None:
+            raise UsageError(f"{space} is a network of your own: it takes no NAME=VALUE and no --point")
+        return cost_tables.show_network(space, input_ or [], question)
+    if input_:
+        raise UsageError("--input is for a network of your own (MODULE:FACTORY); a space's clip is set by its values")
+    cost_tables.show_space(space, values or [], point, question)
 
 
 @app.command()
@@ -100,6 +134,15 @@ def run(
     ] = "demo",
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any field of the study.")
+    ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COST<=X", help="Train nothing above, such as 'gmacs<=2', 'params_m<=4', 'latency_ms<=30'."
+        ),
+    ] = None,
+    budget_hours: Annotated[
+        float | None, typer.Option(help="Plan first (a minute), and refuse a run that takes longer.")
     ] = None,
     address: Annotated[
         str | None, typer.Option(help="A running Ray cluster ('auto' finds one); private without it.")
@@ -125,13 +168,19 @@ def run(
     from expand.run import run as run_study
     from expand.workers import plan_workers
 
-    request = Request(study, scale, tuple(set_ or ()), data, seed)
+    request = Request(study, scale, tuple(set_ or ()), data, seed, tuple(limit or ()))
     chosen = request.study()
     folder = out or request.default_folder(chosen)
     plan = plan_workers(workers, gpus_per_trial, address)
     console = Console()
     console.print(f"{chosen.name} ({scale}) in {folder}, {plan.described()}", highlight=False, markup=False)
     again = f"run the same command again to go on ({folder})"
+    if budget_hours is not None:
+        from expand.planning import within_budget
+
+        within_budget(
+            request, folder, plan, budget_hours, lambda text: console.print(text, highlight=False, markup=False)
+        )
     try:
         with watcher(console, f"{chosen.name} ({scale})") as watch:
             record = run_study(request, folder, plan, watch, storage=storage, force=force)
@@ -145,7 +194,7 @@ def run(
         raise ExpandError(f"no candidate was trained to the end; `expand status {folder}` shows the reasons")
     place = shlex.quote(str(folder))
     url = storage_url(folder if folder.is_absolute() else Path(os.path.relpath(record.folder)), record.facts)
-    names = ("front.png", "front.csv", "trials.csv", "ledger.md", "comparison.md")
+    names = ("front.png", "front.csv", "trials.csv", "ledger.md", "comparison.md", "planned.md")
     written = ", ".join(name for name in names if (record.folder / "report" / name).exists())
     for line in (
         "",
@@ -154,6 +203,88 @@ def run(
         f"take away  expand export {place} --best top1 --to my_network",
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command(
+    epilog="Such as: expand measure x3d --training --batch 8, or: expand measure mixed_conv --point R3D frames=16"
+)
+def measure(
+    space: Annotated[str, typer.Argument(help="A search space: one of ours, a dotted name or a file.")],
+    values: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Such as frames=6 width=1.3.")
+    ] = None,
+    point: Annotated[list[str] | None, typer.Option(help="A published network by name; may be repeated.")] = None,
+    below: Annotated[
+        float, typer.Option(metavar="GMACS", help="Without a network: all named ones up to this cost.")
+    ] = 2.0,
+    batch: Annotated[int | None, typer.Option(min=1, help="Clips at once; 1, or 8 when training.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Of the processor.")] = 1,
+    repeats: Annotated[
+        int, typer.Option(min=3, help="Timed runs; fewer where they take more than half a minute.")
+    ] = 20,
+    training: Annotated[bool, typer.Option("--training", help="A whole training step instead of inference.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure time and memory of networks on this machine, beside their multiply-adds."""
+    from expand.measuring import show_measured
+
+    show_measured(
+        space, values or [], point or [], below=below, batch=batch or (8 if training else 1), threads=threads,
+        repeats=repeats, training=training, as_json=as_json,
+    )  # fmt: skip
+
+
+@app.command()
+def plan(
+    study: Annotated[str, typer.Argument(help="A study: one of ours (`expand list`), a dotted name or a file.")],
+    data: Annotated[str | None, typer.Option(help="A folder or list of videos.")] = None,
+    videos: Annotated[
+        int | None, typer.Option(min=1, help="So many training videos, where there are none yet; with --classes.")
+    ] = None,
+    classes: Annotated[int | None, typer.Option(min=2, help="Goes with --videos.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Trials at once; 0 is one, without Ray.")] = None,
+    gpus_per_trial: Annotated[float | None, typer.Option(help="Such as 0.25: four trials share a GPU.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The training seed, instead of the study's.")] = None,
+    scale: Annotated[str, typer.Option(help="demo or paper, as for a run.")] = "demo",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any field of the study.")
+    ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COST<=X", help="Train nothing above, such as 'gmacs<=2', 'params_m<=4', 'latency_ms<=30'."
+        ),
+    ] = None,
+    wins: Annotated[
+        str | None, typer.Option(metavar="AXIS,...", help="Play this course, too: the axes that win, step by step.")
+    ] = None,
+    calibrate: Annotated[
+        bool, typer.Option(help="Time real training steps, a minute at most; no hours without it.")
+    ] = True,
+    keep: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Keep it in this run directory, for planned against actual.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """What a study will cost before anything is launched: networks, multiply-adds, hours, memory, disk."""
+    from rich.console import Console
+
+    from expand import planning
+    from expand.listing import print_json
+    from expand.run import Request
+    from expand.workers import plan_workers
+
+    request = Request(study, scale, tuple(set_ or ()), data, seed, tuple(limit or ()))
+    made = planning.plan_study(
+        request, plan_workers(workers, gpus_per_trial), videos=videos, classes=classes, calibrated=calibrate,
+        wins=[name.strip() for name in (wins or "").split(",") if name.strip()],
+        note=lambda text: print(text, file=sys.stderr, flush=True),
+    )  # fmt: skip
+    if keep is not None:
+        planning.keep(made, keep)
+    if as_json:
+        return print_json(made)
+    planning.print_plan(Console(), made)
 
 
 @app.command()

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import dataclasses
+import functools
 import json
 import pickle
 import warnings
@@ -24,7 +26,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from expand.cost import count_cost, count_macs, random_clips
+from expand.cost import cost_of, cost_of_network, count_cost, count_macs, random_clips, shapes_of
 from expand.errors import UsageError
 from expand.export.source import ENGINE, standalone_source
 from expand.settings import describe
@@ -214,15 +216,36 @@ class SpaceContract:
             moved = any(gradient is not None and bool(gradient.abs().sum() > 0) for gradient in trained.values())
             assert moved, f"{architecture}: all gradients are zero"
 
-    def test_both_counters_agree(self) -> None:
+    def test_all_counters_agree(self) -> None:
         for architecture in _spread(self._runnable(), MOST_COUNTED):
             network = self._build(architecture)
             with _works(f"counting {architecture}"):
                 cost = count_cost(network, self.space.inputs(architecture))
+                told = cost_of(self.space, architecture, self.num_classes)
             parameters = sum(parameter.numel() for parameter in network.parameters())
             assert cost.params == parameters, f"{architecture}: {cost.params} parameters counted, it has {parameters}"
             macs = self._macs(architecture)
             assert cost.macs == macs > 0, f"{architecture}: fvcore counts {cost.macs} multiply-adds, torch {macs}"
+            for name in ("macs", "params", "params_published", "activations", "input", "fvcore_flops", "buffer_bytes"):
+                ours, reference = getattr(told, name), getattr(cost, name)
+                assert ours == reference, f"{architecture}: {name} from {told.counter} are {ours}, fvcore's {reference}"
+
+    def test_the_layers_told_keep_what_autograd_keeps(self) -> None:
+        """Which is what memory in training is estimated from; and named points, which may be large, on shapes."""
+        for architecture in dict.fromkeys([*_spread([self._small, *self.samples], 3), *self._points()[-1:]]):
+            with _works(f"the cost of {architecture} on shapes"):
+                told, shapes = (
+                    cost_of(self.space, architecture, self.num_classes),
+                    shapes_of(self.space.inputs(architecture)),
+                )
+                build = functools.partial(self.space.build, architecture, self.num_classes)
+                counted, _ = cost_of_network(build, shapes)
+            wrong = [
+                f"{field.name} {getattr(told, field.name)}, on shapes {getattr(counted, field.name)}"
+                for field in dataclasses.fields(told)
+                if field.name != "counter" and getattr(told, field.name) != getattr(counted, field.name)
+            ]
+            assert not wrong, f"{architecture}: layer_plan and the network differ: {'; '.join(wrong)}"
 
     def test_the_exported_source_stands_alone(self) -> None:
         for architecture in dict.fromkeys([self._small, *self.samples]):

@@ -9,32 +9,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from expand.cost import count_cost, count_macs
+from expand.cost import cost_of
 from expand.errors import ExpandError
 from expand.evaluate import Job, count_starts
 from expand.progress import Watcher
 from expand.record import Record, known_cost
 from expand.space import Architecture, SearchSpace
 from expand.strategies.budget import affordable
-from expand.study import Study
-from expand.trial import Cost, Metrics, Suggestion, TrialState
+from expand.study import Objective, Study
+from expand.trial import Cost, Metrics, Suggestion, Trial, TrialState
 
 MOST_STARTS = 12  # of one trial over all drivers, before it is taken for what kills them
 
 
 @dataclass
 class MacsCounter:
-    """Multiply-adds of a space's points, for solving; remembered."""
+    """What a space's points cost: called, it answers multiply-adds, which growth is solved for. Remembered."""
 
     space: SearchSpace
     num_classes: int
-    known: dict[Architecture, int] = field(default_factory=dict)
 
     def __call__(self, architecture: Architecture) -> int:
-        if architecture not in self.known:
-            clips = self.space.inputs(architecture)
-            self.known[architecture] = count_macs(lambda: self.space.build(architecture, self.num_classes), clips)
-        return self.known[architecture]
+        return self.cost(architecture).macs
+
+    def cost(self, architecture: Architecture) -> Cost:
+        return cost_of(self.space, architecture, self.num_classes)
 
 
 @dataclass
@@ -58,7 +57,6 @@ class Search:
     running: set[int] = field(default_factory=set)
     _spent: bool = False  # said that the budget is used up
     _settled: bool = False  # asked since the last trial ended
-    _costs: dict[Architecture, Cost] = field(default_factory=dict)
     _looked_ahead: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -72,7 +70,7 @@ class Search:
                 self._fail(trial.number, f"started {starts} times and never ended: it seems to kill whatever trains it")
             elif trial.cost.params == 0:
                 self._fail(trial.number, trial.error or "it could not be built and counted")
-            elif not self._ended_over_limit(trial.number, trial.cost):
+            elif not self._ended_over_limit(trial.number, trial):
                 self.queue.append(trial.number)
                 self.watch.started(trial, resumed=True)
 
@@ -80,14 +78,19 @@ class Search:
         """The next job; None when there is nothing to start until a running trial ends, or at all (`done`)."""
         if not self.queue and not self._settled:
             self._ask()
-        if not self.queue:
-            if self.running and self._looked_ahead != self.running:
-                self._looked_ahead = set(self.running)
-                self.look_ahead()
-            return None
-        number = self.queue.pop(0)
-        self.running.add(number)
-        return self._job(number)
+        while self.queue:
+            number = self.queue.pop(0)
+            if self._ended_over_limit(number, self.record.trial(number)):
+                self._settled = False  # measured by another seed since it was queued
+                continue
+            self.running.add(number)
+            return self._job(number)
+        if not self._settled:
+            return self.next()
+        if self.running and self._looked_ahead != self.running:
+            self._looked_ahead = set(self.running)
+            self.look_ahead()
+        return None
 
     @property
     def done(self) -> bool:
@@ -119,15 +122,7 @@ class Search:
         ]
         with contextlib.suppress(Exception):  # what is wrong is said when it is asked for in earnest
             for suggestion in self.study.strategy.ask(self.study, known, self.macs):
-                self._count(suggestion.architecture)
-
-    def _count(self, architecture: Architecture) -> Cost:
-        """What is recorded of a candidate; remembered."""
-        if architecture not in self._costs:
-            space = self.study.space
-            network = space.build(architecture, self.macs.num_classes)
-            self._costs[architecture] = count_cost(network, space.inputs(architecture))
-        return self._costs[architecture]
+                self.macs.cost(suggestion.architecture)
 
     def _longest_first(self, numbers: list[int]) -> list[int]:
         """So that workers end a step together: by how long the last candidate along the same axis took, which also holds
@@ -145,15 +140,15 @@ class Search:
         """Counts and records one suggestion; no number comes back if it ends right there."""
         space, clips = self.study.space, self.study.space.inputs(suggestion.architecture)
         try:
-            cost = self._count(suggestion.architecture)
+            cost = self.macs.cost(suggestion.architecture)
         except Exception as error:  # the candidate's own fault: it fails, the search goes on
-            cost = Cost(self.macs.known.get(suggestion.architecture, 0), 0, 0, 0, ())
+            cost = Cost(0, 0, 0, 0, ())
             number = self.record.open_trial(suggestion, cost, space)
             self._fail(number, f"{type(error).__name__}: {error}", {"traceback": traceback.format_exc()[-6000:]})
             return None
         number = self.record.open_trial(suggestion, cost, space)
         self.watch.started(self.record.trial(number))
-        if self._ended_over_limit(number, cost):
+        if self._ended_over_limit(number, self.record.trial(number)):
             return None
         span = max((clip.frames - 1) * clip.stride + 1 for clip in clips)
         short = sum(length < span for length in self.lengths)
@@ -164,16 +159,31 @@ class Search:
             )
         return number
 
-    def _ended_over_limit(self, number: int, cost: Cost) -> bool:
-        """Records a candidate over a limit as infeasible; it never sees a worker."""
+    def _ended_over_limit(self, number: int, trial: Trial) -> bool:
+        """Records a candidate over a limit as infeasible, by its counts or by what a worker measured of the same network; it
+        never sees a worker itself."""
+        speed = self._speed(trial.architecture)
         for objective in self.study.objectives:
-            if objective.known_before_training and objective.limit is not None:
-                value = known_cost(objective, cost)
-                if value > objective.limit if objective.direction == "minimize" else value < objective.limit:
-                    self.record.infeasible(number, objective, value)
-                    self.watch.ended(self.record.trial(number))
-                    return True
+            value = known_cost(objective, trial.cost)
+            if objective.name == "latency_ms" and speed is not None:
+                value = speed["ms"]
+            if value is not None and objective.over(value):
+                self.record.infeasible(number, objective, value, {"speed": speed})
+                self.watch.ended(self.record.trial(number))
+                return True
         return False
+
+    @property
+    def _latency(self) -> Objective | None:
+        """What the study wants of latency, if anything."""
+        return next((objective for objective in self.study.objectives if objective.name == "latency_ms"), None)
+
+    def _speed(self, architecture: Architecture) -> dict[str, Any] | None:
+        """What was measured of a network, by whichever trial came first."""
+        if self._latency is None:
+            return None
+        measured = (trial.extra.get("speed") for trial in self.record.trials() if trial.architecture == architecture)
+        return next((speed for speed in measured if speed), None)
 
     def _fail(self, number: int, error: str, result: dict[str, Any] | None = None) -> None:
         self.record.fail(number, error, result)
@@ -184,7 +194,7 @@ class Search:
         return Job(
             number, self.study.space, suggestion.architecture, self.study.recipe, suggestion.epochs, suggestion.seed,
             self.caches[0], self.caches[1], str(self.record.checkpoint(number)), str(self.record.weights(number)),
-            self.threads,
+            self.threads, latency=self._latency, speed=self._speed(suggestion.architecture),
         )  # fmt: skip
 
     def on_epoch(self, number: int, entry: dict[str, Any]) -> None:
@@ -205,6 +215,8 @@ class Search:
         self.running.discard(number)
         if result["status"] == "complete":
             self.record.complete(number, Metrics(**result["metrics"]), result)
+        elif result["status"] == "infeasible" and self._latency is not None:
+            self.record.infeasible(number, self._latency, result["speed"]["ms"], result)
         else:
             self.record.fail(number, result["error"], result)
         shutil.rmtree(self.record.checkpoint(number).parent, ignore_errors=True)  # told: no longer needed

@@ -18,10 +18,11 @@ import torch
 from expand.data.cache import ClipCache
 from expand.errors import ExpandError
 from expand.space import Architecture, SearchSpace
-from expand.study import Recipe
+from expand.study import Objective, Recipe
 from expand.training import checkpoint
 from expand.training.device import pick_device, seed_everything
 from expand.training.loop import train
+from expand.training.memory import PeakMemory
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 EpochReport = Callable[[dict[str, Any]], None]
@@ -29,7 +30,8 @@ EpochReport = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Job:
-    """Everything a worker needs to train trial `number`; folders are on a disk that it can reach."""
+    """Everything a worker needs to train trial `number`; folders are on a disk that it can reach. Where the study has a
+    `latency` objective, the network is measured first, unless its `speed` is known."""
 
     number: int
     space: SearchSpace
@@ -42,11 +44,14 @@ class Job:
     checkpoint: str
     weights: str
     threads: int
+    latency: Objective | None = None
+    speed: dict[str, Any] | None = None
 
 
 def evaluate(job: Job, on_epoch: EpochReport) -> dict[str, Any]:
     """Trains and validates. The answer is JSON: status "complete" with metrics and curve, "failed" with an error and
-    traceback, or "halt" where no candidate could be trained (a full disk).
+    traceback, "infeasible" where the network is slower than its study allows and was not trained, or "halt" where no
+    candidate could be trained (a full disk).
 
     Only an interrupt leaves this function as an exception: what is wrong with one candidate ends that candidate.
     """
@@ -59,13 +64,22 @@ def evaluate(job: Job, on_epoch: EpochReport) -> dict[str, Any]:
         about["device"] = device.type
         torch.set_num_threads(job.threads)
         training, validation = ClipCache(job.train_cache), ClipCache(job.val_cache)
+        if job.latency is not None:
+            about["speed"] = job.speed or _latency(job, len(training.classes))
+            if job.latency.over(about["speed"]["ms"]):
+                return about | {"status": "infeasible", "notes": notes}
         seed_everything(job.seed)
-        network = job.space.build(job.architecture, len(training.classes))
-        metrics, curve = train(
-            network, job.space.inputs(job.architecture), training, validation, job.recipe,
-            epochs=job.epochs, seed=job.seed, device=device, checkpoint_path=Path(job.checkpoint), identity=_identity(job),
-            on_epoch=lambda entry: on_epoch(entry | {"attempts": about["attempts"]}), note=notes.append,
-        )  # fmt: skip
+        cpu = time.process_time()
+        with PeakMemory(device) as peak:
+            network = job.space.build(job.architecture, len(training.classes))
+            metrics, curve = train(
+                network, job.space.inputs(job.architecture), training, validation, job.recipe,
+                epochs=job.epochs, seed=job.seed, device=device, checkpoint_path=Path(job.checkpoint), identity=_identity(job),
+                on_epoch=lambda entry: on_epoch(entry | {"attempts": about["attempts"]}), note=notes.append,
+            )  # fmt: skip
+        about["peak_bytes"] = peak.bytes
+        if about["attempts"] == 1:  # else an earlier process has its share
+            about["cpu_seconds"] = round(time.process_time() - cpu, 3)
         _save_weights(Path(job.weights), network)
     except Exception as error:
         # A full disk is no candidate's fault: it stops the search, and this trial stays to be taken up.
@@ -81,6 +95,18 @@ def evaluate(job: Job, on_epoch: EpochReport) -> dict[str, Any]:
     return about | {
         "status": "complete", "metrics": asdict(metrics), "curve": curve, "train_seconds": seconds, "notes": notes,
     }  # fmt: skip
+
+
+LATENCY_THREADS = 1  # whatever the number of workers, so that studies can be compared
+
+
+def _latency(job: Job, num_classes: int) -> dict[str, Any]:
+    """Inference of a single clip, measured where the network will be trained; a second or two."""
+    from expand.measure import measure  # here, because it is slow to import and most studies do without
+
+    network = job.space.build(job.architecture, num_classes)
+    clips = job.space.inputs(job.architecture)
+    return measure(network, clips, job.recipe, threads=LATENCY_THREADS, repeats=30, seconds=5.0).plain()
 
 
 def _identity(job: Job) -> str:

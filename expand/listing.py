@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -16,7 +15,6 @@ from rich.text import Text
 from expand.errors import UsageError
 from expand.progress import format_macs, format_seconds
 from expand.settings import load_module, load_space, names_in
-from expand.space import Architecture, Counted, SearchSpace
 
 
 def print_json(content: object) -> None:
@@ -47,22 +45,6 @@ def _headline(doc: str | None) -> str:
 # --- cost ------------------------------------------------------------------------------------------------------------
 
 
-def show_cost(reference: str, values: Sequence[str], point: str | None, classes: int | None, *, as_json: bool) -> None:
-    """The cost of one point of a space (a named one, or values, or a named one with other values), or of all named ones."""
-    space = load_space(reference)
-    classes = classes or space.num_classes
-    if point is None and not values:
-        rows = {name: _cost_row(space, architecture, classes, name) for name, architecture in space.points.items()}
-        return print_json(rows) if as_json else _cost_table(space, list(rows.values()))
-    if point is not None:
-        row = _cost_row(space, space.point(point, **parse_values(values)), classes, point)
-    else:
-        row = _cost_row(space, space.architecture(**parse_values(values)), classes, None)
-    if as_json:
-        return print_json(row)
-    _cost_table(space, [row])
-
-
 def parse_values(values: Sequence[str]) -> dict[str, str]:
     pairs = [value.partition("=") for value in values]
     for name, separator, text in pairs:
@@ -71,55 +53,15 @@ def parse_values(values: Sequence[str]) -> dict[str, str]:
     return {name: text for name, _, text in pairs}
 
 
-def _cost_row(space: SearchSpace, architecture: Architecture, classes: int, point: str | None) -> dict[str, Any]:
-    from expand.cost import count_cost
-    from expand.trial import CONVENTION, PARAMS_CONVENTION
-
-    cost = count_cost(space.build(architecture, classes), space.inputs(architecture))
-    return {
-        "space": space.name, "point": point, "architecture": architecture.as_dict(), "classes": classes,
-        "macs": cost.macs, "gmacs": cost.gmacs, "params": cost.params, "params_published": cost.params_published,
-        "activations": cost.activations, "input": [list(shape) for shape in cost.input],
-        "convention": CONVENTION, "params_convention": PARAMS_CONVENTION,
-    }  # fmt: skip
-
-
-def _cost_table(space: SearchSpace, rows: Sequence[dict[str, Any]]) -> None:
-    table = Table(title=f"{space.name}, {rows[0]['classes']} classes", title_justify="left")
-    for name in (
-        "point",
-        "architecture",
-        "clip (C,T,H,W)",
-        "multiply-adds",
-        "parameters",
-        "without bias, norm",
-        "activations",
-    ):
-        table.add_column(name, justify="left" if name in ("point", "architecture") else "right", overflow="fold")
-    for row in rows:
-        table.add_row(
-            row["point"] or "", str(Architecture(space.name, tuple(row["architecture"].items()))),
-            " + ".join("x".join(map(str, shape)) for shape in row["input"]), f"{row['macs']:,}", f"{row['params']:,}",
-            f"{row['params_published']:,}", f"{row['activations']:,}",
-        )  # fmt: skip
-    console = Console()
-    console.print(table)
-    console.print(f"multiply-adds: {rows[0]['convention']}", highlight=False)
-    console.print(f"parameters: {rows[0]['params_convention']}", highlight=False)
-
-
 def show_papers(reference: str | None, to: Path | None, *, as_json: bool) -> None:
     """Published costs against our counts, of one space or of all of ours: a page in Markdown, printed or written."""
     from expand import papers
-    from expand.cost import count_shapes
-
-    def count(space: SearchSpace, architecture: Architecture, classes: int) -> Counted:
-        return count_shapes(lambda: space.build(architecture, classes), space.inputs(architecture))
+    from expand.cost import counted
 
     if to is not None and not to.parent.is_dir():  # said before anything is counted
         raise UsageError(f"--to {to}: there is no folder {to.parent}")
     names = names_in("search_spaces") if reference is None else [reference]
-    families = [papers.examine(load_space(name), count) for name in names]
+    families = [papers.examine(load_space(name), counted) for name in names]
     page = json.dumps(papers.plain(families), indent=1, ensure_ascii=False) + "\n" if as_json else papers.page(families)
     if to is None:
         print(page, end="")

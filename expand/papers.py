@@ -21,7 +21,9 @@ Agreement = Literal["rounded", "cut off", "no"]
 
 SIZES: Mapping[Quantity, int] = {"gmacs": 10**9, "params_m": 10**6, "params_published_m": 10**6}
 FIELDS: Mapping[Quantity, str] = {"gmacs": "macs", "params_m": "params", "params_published_m": "params_published"}
-COUNTING = "Torch's FlopCounterMode, on shapes alone where clips are large"
+COUNTING = (
+    "Arithmetic over each family's layers (`expand/layers.py`), or a pass on shapes alone where a family tells none"
+)
 
 
 @dataclass(frozen=True)
@@ -127,8 +129,8 @@ classes says so behind the network's name. Parameters are counted in two ways: *
 normalisation.
 
 **Counter.** {COUNTING}.
-`expand cost` and every search count with fvcore on a real forward pass; tests hold, on points of every family, that both agree to
-the last digit.
+`expand cost` and every search count the same way; tests hold, on points of every family, that fvcore on a real forward pass and
+torch's FlopCounterMode agree with it to the last digit.
 
 **Columns.** A number printed alike in several places is one row. *ours* has as many digits as are printed, *exact* has all.
 *digits* says whether ours gives the printed digits when it is *rounded* or when it is *cut off*; *no* is neither, and a note says

@@ -2,6 +2,7 @@
 
 study.json          what was asked for, whole, and what the data were
 environment.json    what it first ran on
+plan.json           what it was planned to cost, where it was
 optuna.db           every trial (or another Optuna storage, by its URL)
 checkpoints/N/      training state of trial N while it is not finished
 artifacts/N/        model.safetensors of trial N once it is
@@ -55,8 +56,9 @@ class Record:
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        fields = ("name", "direction", "known_before_training", "limit")
-        return tuple(Objective(**{k: plain[k] for k in fields}) for plain in self.facts["study"]["objectives"])
+        fields = ("name", "direction", "known_before_training", "limit", "on_front")
+        stored = self.facts["study"]["objectives"]
+        return tuple(Objective(**{k: plain[k] for k in fields if k in plain}) for plain in stored)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -107,20 +109,21 @@ class Record:
         """Told to Optuna with one value an objective. A value that is no number fails the trial instead: Optuna would
         take infinity for a result."""
         trial = self.trial(number)
-        values = [_objective(objective, metrics, trial.cost) for objective in self.objectives]
+        aims = [objective for objective in self.objectives if objective.on_front]
+        values = [_objective(objective, metrics, trial.cost, result.get("speed")) for objective in aims]
         if not all(math.isfinite(value) for value in values):
             return self.fail(number, f"an objective is not a finite number: {values}", result)
         self._set(number, metrics=asdict(metrics), error="", interrupted=False, **_of_result(result))
         self._end(number, TrialState.COMPLETE, values)
 
-    def infeasible(self, number: int, objective: Objective, value: float) -> None:
+    def infeasible(self, number: int, objective: Objective, value: float, result: dict[str, Any] | None = None) -> None:
         assert objective.limit is not None
         over = value - objective.limit if objective.direction == "minimize" else objective.limit - value
         reason = f"{objective.name} is {value:.6g}, the limit {objective.limit:.6g}: never trained"
         with _database_errors(self.folder):
             self._handle(number).set_constraint(objective.name, over)
         # optuna-dashboard shows constraints as empty, so feasibility stands in the attributes too.
-        self._set(number, error=reason, feasible=False)
+        self._set(number, error=reason, feasible=False, **_of_result(result or {}))
         self._end(number, TrialState.INFEASIBLE)
 
     def fail(self, number: int, error: str, result: dict[str, Any] | None = None) -> None:
@@ -163,18 +166,26 @@ class Record:
             self._study.tell(number, values=values, state=_OPTUNA_STATE[state])
 
 
-def _objective(objective: Objective, metrics: Metrics, cost: Cost) -> float:
-    return metrics.top1 if objective.name == "top1" else known_cost(objective, cost)
+def _objective(objective: Objective, metrics: Metrics, cost: Cost, speed: dict[str, Any] | None) -> float:
+    if objective.name == "top1":
+        return metrics.top1
+    if objective.name == "latency_ms":
+        return speed["ms"] if speed else math.nan
+    known = known_cost(objective, cost)
+    assert known is not None
+    return known
 
 
-def known_cost(objective: Objective, cost: Cost) -> float:
-    """The value of an objective that is known before training."""
-    return cost.gmacs if objective.name == "gmacs" else cost.params / 1e6
+def known_cost(objective: Objective, cost: Cost) -> float | None:
+    """The value of an objective that is counted; None for what has to be measured."""
+    return {"gmacs": cost.gmacs, "params_m": cost.params / 1e6}.get(objective.name)
+
+
+EXTRA = ("device", "notes", "traceback", "peak_bytes", "cpu_seconds", "speed")  # of a result, kept beside a trial
 
 
 def _of_result(result: dict[str, Any]) -> dict[str, Any]:
-    names = ("curve", "train_seconds", "attempts", "device", "traceback", "notes")
-    return {name: result[name] for name in names if result.get(name)}
+    return {name: result[name] for name in ("curve", "train_seconds", "attempts", *EXTRA) if result.get(name)}
 
 
 def _distribution(axis: Any) -> BaseDistribution:
@@ -204,7 +215,7 @@ def _to_trial(frozen: FrozenTrial) -> Trial:
         ended=a.get("ended", ""),
         attempts=a.get("attempts", 1),
         error=a.get("error", ""),
-        extra={key: a[key] for key in ("device", "interrupted", "notes", "traceback") if key in a},
+        extra={key: a[key] for key in ("interrupted", *EXTRA) if key in a},
     )  # fmt: skip
 
 
@@ -269,6 +280,7 @@ _OURS = {
     "study.json",
     "environment.json",
     "data.json",
+    "plan.json",
     "report",
     "tune",
     "optuna.db",
@@ -363,9 +375,10 @@ def _open_study(folder: Path, facts: dict[str, Any], *, create: Study | None) ->
             raise UsageError(f"--storage {url}: not a database that can be opened here ({error})") from None
         except KeyError:
             raise nothing from None
-        directions = [objective.direction for objective in create.objectives]
+        aims = [objective for objective in create.objectives if objective.on_front]
+        directions = [objective.direction for objective in aims]
         study = optuna.create_study(study_name=name, storage=storage, sampler=sampler, directions=directions)
-        study.set_metric_names([objective.name for objective in create.objectives])
+        study.set_metric_names([objective.name for objective in aims])
         return study
 
 
@@ -416,6 +429,18 @@ def _read_facts(folder: Path) -> dict[str, Any] | None:
         return None
     except (ValueError, OSError) as error:
         raise UsageError(f"{folder}/study.json cannot be read ({error}); give another folder with --out") from None
+
+
+def read_plan(folder: Path) -> dict[str, Any] | None:
+    """plan.json of a run that was planned."""
+    try:
+        return json.loads((folder / "plan.json").read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{folder}/plan.json cannot be read ({error}): delete it, or make it again with --keep"
+        ) from None
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

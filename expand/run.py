@@ -23,9 +23,17 @@ from expand.engine import MacsCounter, Search
 from expand.errors import ExpandError, UsageError
 from expand.progress import Watcher
 from expand.record import Record
-from expand.report import compare, print_comparison, print_front, print_ledger, write_report
+from expand.report import (
+    compare,
+    compare_plan,
+    print_comparison,
+    print_front,
+    print_ledger,
+    print_planned,
+    write_report,
+)
 from expand.report.candidates import RunFacts, candidates
-from expand.settings import describe, differences, load_study, override
+from expand.settings import describe, differences, limited, load_study, override
 from expand.strategies.stepwise import ledger
 from expand.study import Data, Study
 from expand.workers import Workers, drive
@@ -44,6 +52,7 @@ class Request:
     settings: tuple[str, ...] = ()
     data: str | None = None
     seed: int | None = None
+    limits: tuple[str, ...] = ()
 
     def study(self) -> Study:
         study = load_study(self.reference, self.scale)
@@ -51,7 +60,7 @@ class Request:
             study = replace(study, data=replace(study.data, source=str(Path(self.data).resolve())))
         if self.seed is not None:
             study = replace(study, seeds=(self.seed,))
-        return override(study, self.settings)
+        return limited(override(study, self.settings), self.limits)
 
     def default_folder(self, study: Study) -> Path:
         parts = [study.name, self.scale] + ([Path(study.data.source).name] if study.data.source else [])
@@ -165,7 +174,7 @@ def _facts(request: Request, study: Study, manifest: Manifest) -> dict[str, Any]
     plain["data"]["source"] = "rendered" if study.data.source is None else study.data.source
     return {
         "reference": _lasting(request.reference), "scale": request.scale, "settings": list(request.settings),
-        "data_option": request.data, "seed_option": request.seed, "study": plain,
+        "limits": list(request.limits), "data_option": request.data, "seed_option": request.seed, "study": plain,
         "data": {
             "name": "rendered clips" if study.data.source is None else Path(study.data.source).name,
             "fingerprint": manifest.fingerprint(), "classes": list(manifest.classes), "videos": counts,
@@ -213,8 +222,12 @@ def _keep_facts(record: Record, facts: dict[str, Any], manifest: Manifest) -> No
 
 
 def _without_place(study: dict[str, Any]) -> dict[str, Any]:
-    """Where the videos lie may change; what they are is compared by fingerprint."""
-    return study | {"data": {key: value for key, value in study["data"].items() if key != "source"}}
+    """Where the videos lie may change; what they are is compared by fingerprint. Runs from before objectives could be limits
+    only are of the same experiment."""
+    return study | {
+        "data": {key: value for key, value in study["data"].items() if key != "source"},
+        "objectives": [{"on_front": True} | objective for objective in study["objectives"]],
+    }
 
 
 def _notes(study: Study, caches: list[ClipCache], manifest: Manifest, watch: Watcher) -> None:
@@ -266,8 +279,9 @@ def report(record: Record, folder: Path | None = None) -> list[Path]:
     """Front, trials, ledger or comparison, and figure of a run, finished or not."""
     trials = record.trials()
     return write_report(
-        folder or record.folder / "report", run_facts(record), trials, record.objectives, ledger(trials)
-    )
+        folder or record.folder / "report", run_facts(record), trials, record.objectives, ledger(trials),
+        plan=records.read_plan(record.folder),
+    )  # fmt: skip
 
 
 def summary(record: Record, console: Console) -> bool:
@@ -282,6 +296,9 @@ def summary(record: Record, console: Console) -> bool:
         print_comparison(console, facts, comparison)
         console.print()
     print_front(console, facts, found, record.objectives)
+    if planned := compare_plan(records.read_plan(record.folder), trials):
+        console.print()
+        print_planned(console, planned)
     return any(trial.metrics for trial in trials)
 
 

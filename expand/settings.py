@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import math
 import pkgutil
 import sys
 import types
@@ -18,7 +19,7 @@ from typing import Any, Literal, TypeVar, Union
 
 from expand.errors import UsageError, unknown
 from expand.space import SearchSpace
-from expand.study import Study
+from expand.study import COSTS, Objective, Study
 
 SCALES = ("demo", "paper")
 T = TypeVar("T")
@@ -53,6 +54,30 @@ def load_space(reference: str) -> SearchSpace:
     return space
 
 
+def load_factory(reference: str) -> Any:
+    """What `MODULE:NAME` or `FILE.py:NAME` names, to be called for a network. Modules are looked for in this folder too.
+
+    Raises:
+        UsageError: there is no such module or name, or nothing to call.
+    """
+    place, _, name = reference.rpartition(":")
+    if not place or not name:
+        raise UsageError(f"'{reference}': write it as MODULE:FACTORY or FILE.py:FACTORY")
+    is_file = place.endswith(".py") or "/" in place
+    module = _load_file(Path(place), "network") if is_file else _import(place, "network")
+    if not hasattr(module, name):
+        raise unknown(f"factory in {place}", name, _made_here(module))
+    member = getattr(module, name)
+    if not callable(member):
+        raise UsageError(f"{reference} is a {type(member).__name__}, nothing that makes a network")
+    return member
+
+
+def _made_here(module: ModuleType) -> list[str]:
+    """What a module defines itself that can be called."""
+    return [name for name, each in vars(module).items() if callable(each) and each.__module__ == module.__name__]
+
+
 def _member(reference: str, package: str, function: str) -> Any:
     module = load_module(reference, package)
     member = getattr(module, function, None)
@@ -70,6 +95,10 @@ def load_module(reference: str, package: str) -> ModuleType:
         if reference not in ours:
             raise unknown(kind, reference, ours)
         return importlib.import_module(f"{package}.{reference}")
+    return _import(reference, kind)
+
+
+def _import(reference: str, kind: str) -> ModuleType:
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
@@ -182,6 +211,33 @@ def _fail(text: str) -> Any:
 
 def _described(hint: Any) -> str:
     return {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, str(hint).replace("typing.", ""))
+
+
+def limited(study: Study, limits: Iterable[str]) -> Study:
+    """The study with limits such as "gmacs<=2" on what is known before training. A cost that is none of its objectives
+    becomes a limit only, without a part in the front.
+
+    Raises:
+        UsageError: a cost that does not exist, or no number.
+    """
+    for limit in limits:
+        name, separator, text = (part.strip() for part in limit.partition("<="))
+        if name not in COSTS:
+            raise unknown(f"cost in --limit '{limit}':", name, COSTS)
+        try:
+            most = float(text)
+        except ValueError:
+            most = math.nan
+        if not separator or not most > 0:
+            raise UsageError(f"--limit '{limit}': write it as {name}<=2, with a number above 0")
+        objectives = study.objectives
+        if name not in [objective.name for objective in objectives]:
+            added = Objective(typing.cast(Any, name), "minimize", known_before_training=True, on_front=False)
+            objectives = (*objectives, added)
+        study = replace(
+            study, objectives=tuple(replace(o, limit=most) if o.name == name else o for o in objectives)
+        )  # fmt: skip
+    return study
 
 
 # --- writing out -----------------------------------------------------------------------------------------------------

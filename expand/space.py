@@ -18,6 +18,8 @@ from expand.errors import UsageError, unknown
 if TYPE_CHECKING:
     from torch import nn
 
+    from expand.layers import LayerPlan
+
 Value = int | float | str
 
 
@@ -232,6 +234,11 @@ class SearchSpace(ABC):
     @abstractmethod
     def inputs(self, architecture: Architecture) -> tuple[Clip, ...]:
         """The clip each stream of the network reads."""
+
+    def layer_plan(self, architecture: Architecture, num_classes: int) -> LayerPlan | None:
+        """The network as a list of its layers, from which its costs follow by arithmetic; None where the family has none, and
+        its costs come from running the network on shapes."""
+        return None
 
     def larger(self, architecture: Architecture, axis: Axis) -> Sequence[Architecture]:
         """Points reachable by growing this axis alone, in order: on an axis of numbers the cost never falls, which strategies

@@ -46,15 +46,30 @@ class Recipe:
     loader_workers: int = 0
 
 
+COSTS = ("gmacs", "params_m", "latency_ms")
+
+
 @dataclass(frozen=True)
 class Objective:
     """Something to be made large or small. With `known_before_training` it is a cost, and a candidate over `limit` is
-    recorded as infeasible instead of being trained."""
+    recorded as infeasible instead of being trained.
 
-    name: Literal["top1", "gmacs", "mparams"]
+    `gmacs` and `params_m` (all parameters, in millions) are counted. `latency_ms` is measured, once for each network, by the
+    worker that is to train it, before it does: the median time of one clip on one thread, or on the worker's GPU
+    (`expand/measure.py`). Without `on_front` only the limit matters: what it is about is no objective of the front.
+    """
+
+    name: Literal["top1", "gmacs", "params_m", "latency_ms"]
     direction: Literal["maximize", "minimize"]
     known_before_training: bool = False
     limit: float | None = None
+    on_front: bool = True
+
+    def over(self, value: float) -> bool:
+        """Whether a value breaks the limit."""
+        if self.limit is None:
+            return False
+        return value > self.limit if self.direction == "minimize" else value < self.limit
 
 
 @dataclass(frozen=True)
@@ -75,13 +90,16 @@ class Budget:
 @dataclass(frozen=True)
 class Data:
     """`source` is a folder or a list of videos; None is the rendered default. Frames are kept in the cache with a short
-    side of at most `cache_side` pixels. A source without its own validation or test list gives up these shares."""
+    side of at most `cache_side` pixels. A source without its own validation or test list gives up these shares.
+    `published` is what the study was published on, for planning without it: training videos, validation videos, classes.
+    """
 
     source: str | None = None
     cache_side: int = 96
     validation_share: float = 0.2
     test_share: float = 0.2
     skip_damaged: bool = False
+    published: tuple[int, int, int] | None = None
 
 
 class SearchStrategy(Protocol):

@@ -8,7 +8,9 @@ from typing import Any
 
 from expand.space import Architecture
 
-CONVENTION = "multiply-adds of conv and linear layers (fvcore), one clip at the training crop, one view"
+CONVENTION = (
+    "multiply-adds of conv and linear layers (fvcore's to the last digit), one clip at the training crop, one view"
+)
 PARAMS_CONVENTION = "all parameters; params_published leaves out biases and normalisation, as X3D's tables do"
 
 
@@ -52,7 +54,11 @@ class Cost:
 
     `macs` are multiply-adds of convolutions and linear layers (one multiply-add is one; X3D, section 3: "FLOPs").
     `params` are all parameters; `params_published` leaves out biases and normalisation, which is what X3D's tables
-    print. `activations` are the elements of all convolution and linear outputs. `input` is one (C, T, H, W) a stream.
+    print. `activations` are the elements of all convolution and linear outputs (RegNet, section 3.2). `input` is one
+    (C, T, H, W) a stream. `fvcore_flops` is fvcore's own total, which adds norms. `buffer_bytes` are the network's buffers
+    (running statistics), `training_bytes` what autograd keeps of one clip for the backward pass, in float32. None is unknown:
+    a run recorded before these were counted, a network that cannot be run in training mode on shapes. `counter` says
+    which counter counted.
     """
 
     macs: int
@@ -60,10 +66,24 @@ class Cost:
     params_published: int
     activations: int
     input: tuple[tuple[int, ...], ...]
+    fvcore_flops: int | None = None
+    buffer_bytes: int | None = None
+    training_bytes: int | None = None
+    counter: str = "fvcore"
 
     @property
     def gmacs(self) -> float:
         return self.macs / 1e9
+
+    @property
+    def flops(self) -> int:
+        """A multiply-add as two operations."""
+        return 2 * self.macs
+
+    @property
+    def weight_bytes(self) -> int:
+        """All parameters in float32, and the buffers."""
+        return 4 * self.params + (self.buffer_bytes or 0)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from expand.layers import LayerPlan
 from expand.space import (
     Architecture,
     Axis,
@@ -122,6 +123,21 @@ AXES = (
 )  # fmt: skip
 
 
+def plan_c3d(
+    clip: Clip, filters: Sequence[Sequence[int]], depths: Sequence[int], hidden: int, num_classes: int
+) -> LayerPlan:
+    """The layers of `C3D`, top to bottom, for counting."""
+    plan = LayerPlan(clip)
+    for group, (widths, depth) in enumerate(zip(filters, depths, strict=True), start=1):
+        plan.stage(f"conv{group}")
+        for letter, width in zip("ab", widths, strict=False):
+            plan.conv(f"conv{group}{letter}", width, (depth, 3, 3), padding=(depth // 2, 1, 1), bias=True).relu()
+        plan.max_pool(f"pool{group}", (1, 2, 2) if group == 1 else 2, ceil=True)
+    plan.flatten().stage("fc6").linear("fc6", hidden).relu().dropout()
+    plan.stage("fc7").linear("fc7", hidden).relu().dropout()
+    return plan.stage("fc8").linear("fc8", num_classes)
+
+
 @dataclass(frozen=True)
 class C3DSpace(SearchSpace):
     """One temporal depth for each group of convolutions (the search network's groups are single layers): 4^5 networks at
@@ -175,6 +191,10 @@ class C3DSpace(SearchSpace):
     def inputs(self, architecture: Architecture) -> tuple[Clip, ...]:
         side = architecture["resolution"]
         return (Clip(architecture["frames"], architecture["stride"], side, side),)
+
+    def layer_plan(self, architecture: Architecture, num_classes: int) -> LayerPlan:
+        arguments = self.constructor(architecture, num_classes)[1]
+        return plan_c3d(self.inputs(architecture)[0], **{name: arguments[name] for name in arguments if name != "clip"})
 
     def canonical(self, values: dict[str, Any]) -> dict[str, Any]:
         filters, hidden = NETWORKS[values["convolutions"]]

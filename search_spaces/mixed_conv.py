@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from expand.errors import UsageError
+from expand.layers import LayerPlan
 from expand.space import (
     Architecture,
     Axis,
@@ -186,6 +187,58 @@ AXES = (
 )  # fmt: skip
 
 
+def plan_mixed(
+    clip: Clip,
+    kinds: Sequence[str],
+    widths: Sequence[int],
+    depths: Sequence[int],
+    num_classes: int,
+    stem_middle: int = 45,
+    middle_rule: str = "paper",
+    stacked_frames: int = 0,
+) -> LayerPlan:
+    """The layers of `MixedConvNet`, top to bottom (Table 1), for counting. Behind the first, a group's blocks are equal."""
+    plan, stem = LayerPlan(clip).stage("conv1"), widths[0]
+    if stacked_frames:
+        plan.conv("conv", stem, (stacked_frames, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3))
+    elif kinds[0] == "(2+1)D":
+        plan.conv("spatial", stem_middle, (1, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3)).norm("middle_norm").relu()
+        plan.conv("temporal", stem, (3, 1, 1), padding=(1, 0, 0))
+    else:
+        frames = 3 if kinds[0] == "3D" else 1
+        plan.conv("conv", stem, (frames, 7, 7), stride=(1, 2, 2), padding=(frames // 2, 3, 3))
+    plan.norm("norm").relu()
+    for number, (kind, channels, depth) in enumerate(zip(kinds[1:], widths[1:], depths, strict=True), start=2):
+        later = matched_width(channels, channels)
+        first = matched_width(plan.at.channels, channels)
+        second = first if middle_rule == "torchvision" else later
+        _plan_block(plan.stage(f"conv{number}"), kind, channels, 2 if number > 2 else 1, (first, second))
+        if depth > 1:
+            _plan_block(plan.stage(f"conv{number}", times=depth - 1), kind, channels, 1, (later, later))
+    return plan.stage("fc").mean().linear("fc", num_classes)
+
+
+def _plan_block(plan: LayerPlan, kind: str, channels: int, stride: int, middles: Sequence[int]) -> None:
+    x = plan.at
+    _plan_convolution(plan, "conv1", kind, channels, stride, middles[0]).norm("norm1").relu()
+    _plan_convolution(plan, "conv2", kind, channels, 1, middles[1]).norm("norm2")
+    if stride != 1 or x.channels != channels:
+        with plan.branch(x):
+            strides = (1 if kind == "2D" else stride, stride, stride)
+            plan.conv("shortcut", channels, stride=strides).norm("shortcut_norm")
+    plan.add().relu()
+
+
+def _plan_convolution(plan: LayerPlan, name: str, kind: str, channels: int, stride: int, middle: int) -> LayerPlan:
+    if kind == "3D":
+        return plan.conv(name, channels, 3, stride=stride, padding=1)
+    if kind == "2D":
+        return plan.conv(name, channels, (1, 3, 3), stride=(1, stride, stride), padding=(0, 1, 1))
+    plan.conv(f"{name}_spatial", middle, (1, 3, 3), stride=(1, stride, stride), padding=(0, 1, 1))
+    plan.norm(f"{name}_middle_norm").relu()
+    return plan.conv(f"{name}_temporal", channels, (3, 1, 1), stride=(stride, 1, 1), padding=(1, 0, 0))
+
+
 @dataclass(frozen=True)
 class MixedConvSpace(SearchSpace):
     """For each of the five groups one of 2D, 3D and (2+1)D: 3^5 networks at each size, R2D beside them, which stacks its
@@ -245,6 +298,9 @@ class MixedConvSpace(SearchSpace):
     def inputs(self, architecture: Architecture) -> tuple[Clip, ...]:
         side = architecture["resolution"]
         return (Clip(architecture["frames"], architecture["stride"], side, side),)
+
+    def layer_plan(self, architecture: Architecture, num_classes: int) -> LayerPlan:
+        return plan_mixed(self.inputs(architecture)[0], **self.constructor(architecture, num_classes)[1])
 
     def canonical(self, values: dict[str, Any]) -> dict[str, Any]:
         if "split" in values and "reversed_split" in values:

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from expand.errors import UsageError
+from expand.layers import LayerPlan
 from expand.space import Architecture, Axis, Claim, Clip, CostOf, Published, SearchSpace, plainest, printed_column
 
 # --- the network -----------------------------------------------------------------------------------------------------
@@ -173,6 +174,49 @@ def stage_depths(depth: float) -> tuple[int, ...]:
     return tuple(math.ceil(round(depth * basis, 9)) for basis in DEPTH_BASES)
 
 
+def plan_x3d(
+    clip: Clip,
+    widths: Sequence[int],
+    inner_widths: Sequence[int],
+    depths: Sequence[int],
+    num_classes: int,
+    head_width: int = 2048,
+) -> LayerPlan:
+    """The layers of `X3D`, top to bottom (Table 1), for counting. Behind the first block of a stage every other block is
+    the same, so that blocks with and without squeeze-excitation are told once each."""
+    plan, stem = LayerPlan(clip), widths[0]
+    plan.stage("conv1").conv("stem_spatial", stem, (1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
+    plan.conv("stem_temporal", stem, (5, 1, 1), padding=(2, 0, 0), groups=stem).norm("stem_norm").relu()
+    for number, (channels, inner, depth) in enumerate(zip(widths, inner_widths, depths, strict=True), start=2):
+        squeezed = round_to_8(inner / 16)
+        _plan_block(plan.stage(f"res{number}"), channels, inner, stride=2, squeezed=squeezed)
+        if depth > 1:
+            _plan_block(plan.stage(f"res{number}", times=depth // 2), channels, inner, stride=1, squeezed=0)
+        if depth > 2:
+            _plan_block(
+                plan.stage(f"res{number}", times=(depth - 1) // 2), channels, inner, stride=1, squeezed=squeezed
+            )
+    plan.stage("conv5").conv("conv5", inner_widths[-1]).norm("conv5_norm").relu().mean()
+    plan.stage("fc1").linear("fc1", head_width, bias=False).relu()
+    return plan.stage("fc2").dropout().linear("fc2", num_classes)
+
+
+def _plan_block(plan: LayerPlan, channels: int, inner: int, *, stride: int, squeezed: int) -> None:
+    x, strides = plan.at, (1, stride, stride)
+    plan.conv("widen", inner).norm("widen_norm").relu()
+    plan.conv("depthwise", inner, 3, stride=strides, padding=1, groups=inner).norm("depthwise_norm")
+    if squeezed:
+        y = plan.at
+        plan.mean().conv("squeeze", squeezed, bias=True).relu().conv("excite", inner, bias=True).sigmoid().gates(y)
+    plan.silu().conv("narrow", channels).norm("narrow_norm")
+    if stride != 1 or x.channels != channels:
+        with plan.branch(x):
+            plan.conv("shortcut", channels, stride=strides)
+            if x.channels != channels:
+                plan.norm("shortcut_norm")
+    plan.add().relu()
+
+
 @dataclass(frozen=True)
 class X3DSpace(SearchSpace):
     """The six axes of X3D (section 3.2), from a start given by the fields. The defaults are X2D.
@@ -236,6 +280,9 @@ class X3DSpace(SearchSpace):
     def inputs(self, architecture: Architecture) -> tuple[Clip, ...]:
         side = architecture["resolution"]
         return (Clip(architecture["frames"], architecture["stride"], side, side),)
+
+    def layer_plan(self, architecture: Architecture, num_classes: int) -> LayerPlan:
+        return plan_x3d(self.inputs(architecture)[0], **self.constructor(architecture, num_classes)[1])
 
     def canonical(self, values: dict[str, Any]) -> dict[str, Any]:
         widths = stage_widths(values["width"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from expand.strategies.sampled import Sampled
 from expand.study import Budget, Data, Study
 from search_spaces.c3d import GROUPS, PATTERNS, C3DSpace
-from studies.c3d_temporal_depth import DEMO_RECIPE, DEMO_SPACE, PAPER_RECIPE, SEEDS
+from studies.c3d_temporal_depth import DEMO_RECIPE, DEMO_SPACE, PAPER_RECIPE, SEEDS, UCF101
 
 
 def study(scale: str = "demo") -> Study:
@@ -22,6 +22,6 @@ def study(scale: str = "demo") -> Study:
         strategy=Sampled(axes=GROUPS, points=tuple(PATTERNS) if paper else ("depth-1", "depth-3")),
         budget=Budget(trials=networks * len(SEEDS)),
         recipe=PAPER_RECIPE if paper else DEMO_RECIPE,
-        data=Data(cache_side=128 if paper else 64),
+        data=Data(cache_side=128, published=UCF101) if paper else Data(cache_side=64),
         seeds=SEEDS,
     )

@@ -11,6 +11,7 @@ from expand.study import Data, Recipe, Study
 from search_spaces.c3d import PATTERNS, C3DSpace
 
 SEEDS = (0, 1, 2)
+UCF101 = (9_537, 3_783, 101)  # videos of the first split's training list, of its test list, classes
 
 # Section 3.1: batches of 30, a learning rate of 0.003 that falls to a tenth every 4 epochs, 16 epochs; weight decay from
 # the prototxt. Videos keep their shape (the authors squeeze them to 128 x 171) and are cropped to 112 of 128 pixels.
@@ -33,6 +34,6 @@ def study(scale: str = "demo") -> Study:
         space=C3DSpace() if paper else DEMO_SPACE,
         strategy=Grid(points=tuple(PATTERNS)),
         recipe=PAPER_RECIPE if paper else DEMO_RECIPE,
-        data=Data(cache_side=128 if paper else 64),
+        data=Data(cache_side=128, published=UCF101) if paper else Data(cache_side=64),
         seeds=SEEDS,
     )

@@ -11,6 +11,7 @@ from expand.study import Data, Recipe, Study
 from search_spaces.mixed_conv import NAMED, MixedConvSpace
 
 SEEDS = (0, 1, 2)
+KINETICS_400 = (240_000, 20_000, 400)  # training videos, validation videos, classes, as papers give them
 TWELVE = ("R2D", *NAMED)
 
 # Section 4: 45 epochs of a million clips, which are 188 passes over the 240 thousand training videos; a learning rate of
@@ -36,6 +37,6 @@ def study(scale: str = "demo") -> Study:
         space=MixedConvSpace() if paper else DEMO_SPACE,
         strategy=Grid(points=TWELVE),
         recipe=PAPER_RECIPE if paper else DEMO_RECIPE,
-        data=Data(cache_side=128 if paper else 64),
+        data=Data(cache_side=128, published=KINETICS_400) if paper else Data(cache_side=64),
         seeds=SEEDS,
     )

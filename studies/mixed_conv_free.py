@@ -10,7 +10,7 @@ from __future__ import annotations
 from expand.strategies.sampled import Sampled
 from expand.study import Budget, Data, Study
 from search_spaces.mixed_conv import GROUPS, NAMED, MixedConvSpace
-from studies.mcx_split import DEMO_RECIPE, DEMO_SPACE, PAPER_RECIPE, SEEDS
+from studies.mcx_split import DEMO_RECIPE, DEMO_SPACE, KINETICS_400, PAPER_RECIPE, SEEDS
 
 
 def study(scale: str = "demo") -> Study:
@@ -23,6 +23,6 @@ def study(scale: str = "demo") -> Study:
         strategy=Sampled(axes=GROUPS, points=tuple(NAMED) if paper else ("f-R2D", "R3D", "R(2+1)D")),
         budget=Budget(trials=networks * len(SEEDS)),
         recipe=PAPER_RECIPE if paper else DEMO_RECIPE,
-        data=Data(cache_side=128 if paper else 64),
+        data=Data(cache_side=128, published=KINETICS_400) if paper else Data(cache_side=64),
         seeds=SEEDS,
     )

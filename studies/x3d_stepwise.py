@@ -29,7 +29,7 @@ def paper() -> Study:
             epochs=256, batch_size=64, learning_rate=0.1, warmup_epochs=35, warmup_learning_rate=0.01,
             weight_decay=5e-5, dropout=0.5, views=10, loader_workers=8,
         ),
-        data=Data(cache_side=356),
+        data=Data(cache_side=356, published=(240_000, 20_000, 400)),  # Kinetics-400
     )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ def test_the_engine_knows_no_family_and_no_study():
 def test_nouns_strategies_and_pareto_need_the_standard_library_only():
     light = [
         "space.py",
+        "layers.py",
         "study.py",
         "trial.py",
         "errors.py",

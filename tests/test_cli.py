@@ -24,6 +24,12 @@ def test_costs_print_as_json(expand):
         (("run", "x3d_stepwise", "--data", "/no/such/folder"), 2, "/no/such/folder"),
         (("run", "x3d_stepwise", "--gpus-per-trial", "1"), 2, "GPU"),
         (("run", "x3d_stepwise", "--scale", "huge"), 2, "demo, paper"),
+        (
+            ("run", "x3d_stepwise", "--limit", "gmac<=2"),
+            2,
+            "did you mean 'gmacs'? (there are: gmacs, params_m, latency_ms)",
+        ),
+        (("plan", "x3d_stepwise", "--videos", "5"), 2, "needs --classes"),
         (("cost", "x3d", "framse=3"), 2, "did you mean 'frames'"),
         (("cost", "x3d", "frames="), 2, "NAME=VALUE"),
         (("cost", "x3d", "--point", "XXS"), 2, "unknown x3d point"),

@@ -133,8 +133,8 @@ def test_a_changed_experiment_is_refused_before_anything_is_written(tmp_path):
     with opened(tmp_path):
         pass
     before = (tmp_path / "optuna.db").read_bytes()
-    mparams = study(objectives=(Objective("top1", "maximize"), Objective("mparams", "minimize", True)))
-    opening = records.open_for_writing(tmp_path, {"study": _described(mparams)}, mparams, refuse=refuse)
+    params_m = study(objectives=(Objective("top1", "maximize"), Objective("params_m", "minimize", True)))
+    opening = records.open_for_writing(tmp_path, {"study": _described(params_m)}, params_m, refuse=refuse)
     with pytest.raises(UsageError, match="another experiment"), opening:
         pass
     assert (tmp_path / "optuna.db").read_bytes() == before

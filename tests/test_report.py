@@ -101,10 +101,10 @@ def test_a_score_that_is_not_finite_is_not_on_offer():
 
 
 def test_front_over_parameters():
-    objectives = (Objective("top1", "maximize"), Objective("mparams", "minimize", known_before_training=True))
+    objectives = (Objective("top1", "maximize"), Objective("params_m", "minimize", known_before_training=True))
     cheap = made(0, 0, "", None, 900, 0.5)
     small = replace(made(1, 0, "", None, 1000, 0.4), cost=Cost(1000, 5, 5, 5, ()))
-    assert cost_name(objectives) == "mparams"
+    assert cost_name(objectives) == "params_m"
     assert numbers(front(candidates([cheap, small], (0,)), objectives)) == [1, 0]
 
 

@@ -109,6 +109,15 @@ def prepare(
     return tuple(folders[split] for split in splits)
 
 
+def prepared(
+    manifest: Manifest, *, side: int, splits: tuple[str, ...] = ("train", "val")
+) -> tuple[Path, ...] | None:
+    """What `prepare` would answer if it had nothing to decode, else None."""
+    fps = reference_fps(manifest)
+    folders = tuple(_folder(manifest, split, side, fps) for split in splits)
+    return folders if all(folder.exists() for folder in folders) else None
+
+
 def reference_fps(manifest: Manifest) -> float:
     """The median frame rate of the training videos (of at most 200, evenly chosen), one that occurs."""
     rates, problem = [], None
@@ -185,8 +194,9 @@ def _some(videos: Sequence[Video]) -> Sequence[Video]:
     return videos[:: -(-len(videos) // PROBED)] if videos else videos
 
 
-def _require_room(manifest: Manifest, videos: Sequence[Video], side: int, fps: float) -> None:
-    """Raises `ExpandError` where the disk has less room than the videos need, judged by some of them and a tenth."""
+def expected_bytes(manifest: Manifest, videos: Sequence[Video], side: int, fps: float | None = None) -> float | None:
+    """What the frames of these videos take in a cache, judged by some of them; None where none of these can be read."""
+    fps = reference_fps(manifest) if fps is None else fps
     sizes = []
     for video in _some(videos):
         try:
@@ -195,12 +205,18 @@ def _require_room(manifest: Manifest, videos: Sequence[Video], side: int, fps: f
             continue
         width, height = scaled(info.width, info.height, side)
         sizes.append(info.frames * (fps / info.fps if info.fps else 1) * width * height * 3)
-    if not sizes:
+    return statistics.fmean(sizes) * len(videos) if sizes else None
+
+
+def _require_room(manifest: Manifest, videos: Sequence[Video], side: int, fps: float) -> None:
+    """Raises `ExpandError` where the disk has less room than the videos need, judged by some of them and a tenth."""
+    expected = expected_bytes(manifest, videos, side, fps)
+    if expected is None:
         return
     root = cache_root()
     with _writing(root / "clips"):
         free = shutil.disk_usage(root).free / 1e9
-    needed = 1.1 * statistics.fmean(sizes) * len(videos) / 1e9
+    needed = 1.1 * expected / 1e9
     if needed > free:
         raise ExpandError(
             f"the clip cache needs about {needed:.3g} GB at {root}, {free:.3g} GB are free:"

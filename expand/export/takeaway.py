@@ -19,7 +19,7 @@ from expand.progress import format_macs
 from expand.record import Record
 from expand.report.candidates import Candidate, candidates, front
 from expand.run import open_data, study_of
-from expand.study import Study
+from expand.study import COSTS, Study
 from expand.training.checkpoint import write_atomically
 from expand.training.device import pick_device
 from expand.training.views import validate
@@ -78,7 +78,7 @@ def choose(record: Record, *, under: str | None, trial: int | None, best: str | 
     if under is not None:
         name, _, text = under.partition("=")
         limit = _limit(name, text, under)
-        on_offer = [candidate for candidate in on_offer if candidate.value(name) <= limit]
+        on_offer = [candidate for candidate in on_offer if candidate.value(name) <= limit]  # nan is not
         if not on_offer:
             raise UsageError(f"--under {under}: no complete trial costs that little; `expand report` prints the front")
     elif best not in ("top1",):
@@ -90,8 +90,8 @@ def choose(record: Record, *, under: str | None, trial: int | None, best: str | 
 
 
 def _limit(name: str, text: str, option: str) -> float:
-    if name not in ("gmacs", "mparams"):
-        raise unknown("cost in --under", name, ["gmacs", "mparams"])
+    if name not in COSTS:
+        raise unknown("cost in --under", name, COSTS)
     try:
         return float(text)
     except ValueError:

@@ -16,7 +16,7 @@ from expand.space import Architecture
 from expand.study import Objective
 from expand.trial import CONVENTION, Cost, Trial, TrialState
 
-CostName = Literal["gmacs", "mparams"]
+CostName = Literal["gmacs", "params_m", "latency_ms"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ class Candidate:
     standard_error: float | None = None
     error: str = ""
     name: str = ""
+    latency_ms: float | None = None
 
     @property
     def noise(self) -> float | None:
@@ -86,14 +87,18 @@ class Candidate:
     def label(self) -> str:
         return self.name or "=".join(self.axes) or self.kind
 
-    def amount(self, name: CostName) -> int:
-        """Its cost in whole multiply-adds or parameters."""
-        return self.cost.params if name == "mparams" else self.cost.macs
+    def amount(self, name: CostName) -> float:
+        """Its cost in whole multiply-adds or parameters, or in milliseconds."""
+        if name == "latency_ms":
+            return math.nan if self.latency_ms is None else self.latency_ms
+        return self.cost.params if name == "params_m" else self.cost.macs
 
     def value(self, objective: str) -> float:
         if objective == "top1":
             return math.nan if self.top1 is None else self.top1
-        return self.amount("mparams") / 1e6 if objective == "mparams" else self.cost.gmacs
+        if objective == "latency_ms":
+            return self.amount("latency_ms")
+        return self.amount("params_m") / 1e6 if objective == "params_m" else self.cost.gmacs
 
 
 def candidates(trials: Sequence[Trial], seeds: Sequence[int]) -> tuple[Candidate, ...]:
@@ -117,8 +122,9 @@ def by_seed(group: Sequence[Trial]) -> dict[int, Trial]:
 def front(candidates: Sequence[Candidate], objectives: Sequence[Objective]) -> tuple[Candidate, ...]:
     """The complete candidates that no other one dominates, cheapest first."""
     offered = [candidate for candidate in candidates if candidate.state is TrialState.COMPLETE]
-    points = [tuple(candidate.value(objective.name) for objective in objectives) for candidate in offered]
-    chosen = [offered[index] for index in pareto_front(points, [objective.direction for objective in objectives])]
+    aims = [objective for objective in objectives if objective.on_front]
+    points = [tuple(candidate.value(objective.name) for objective in aims) for candidate in offered]
+    chosen = [offered[index] for index in pareto_front(points, [objective.direction for objective in aims])]
     name = cost_name(objectives)
     return tuple(sorted(chosen, key=lambda candidate: (candidate.amount(name), candidate.numbers)))
 
@@ -126,7 +132,7 @@ def front(candidates: Sequence[Candidate], objectives: Sequence[Objective]) -> t
 def cost_name(objectives: Sequence[Objective]) -> CostName:
     """The cost that tables and figures are drawn over: the study's first one."""
     for objective in objectives:
-        if objective.name != "top1":
+        if objective.name != "top1" and objective.on_front:
             return objective.name
     return "gmacs"
 
@@ -138,6 +144,7 @@ def _candidate(group: list[Trial], seeds: Sequence[int]) -> Candidate:
     metrics = [scored[seed].metrics for seed in seeds] if state is TrialState.COMPLETE else []
     top1 = [entry.top1 for entry in metrics if entry]
     errors = [entry.standard_error for entry in metrics if entry]
+    latencies = [trial.extra["speed"]["ms"] for trial in group if trial.extra.get("speed")]
     return Candidate(
         architecture=first.architecture,
         numbers=tuple(trial.number for trial in group),
@@ -152,6 +159,7 @@ def _candidate(group: list[Trial], seeds: Sequence[int]) -> Candidate:
         standard_error=statistics.fmean(errors) if errors else None,
         error="; ".join(dict.fromkeys(trial.error for trial in group if trial.error)),
         name=first.suggestion.name,
+        latency_ms=statistics.median(latencies) if latencies else None,
     )
 
 

@@ -125,7 +125,7 @@ def _draw_points(
     axes.set_yticks([tick for tick in axes.get_yticks() if max(bottom, 0) <= tick <= min(top, 100)])
     axes.grid(color="#E6E6E6", linewidth=0.8)
     axes.set_axisbelow(True)
-    what = "parameters" if name == "mparams" else facts.convention
+    what = {"params_m": "parameters", "latency_ms": "measured, one clip"}.get(name, facts.convention)
     axes.set_xlabel(f"{unit} ({what}), log scale")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, fontsize=10, columnspacing=1.2)
     labelled = way or [candidate for candidate in (drawn if len(drawn) <= MOST_LABELS else best) if candidate.name]

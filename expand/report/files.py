@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from expand.report.candidates import Candidate, RunFacts, candidates, front
 from expand.report.comparison import FAMILY_ERROR, Comparison, compare
 from expand.report.comparison_tables import comparison_markdown
+from expand.report.planned import compare_plan, planned_markdown, planned_rows
 from expand.report.tables import ledger_markdown
 from expand.strategies.stepwise import UNSTEPPED
 from expand.study import Objective
@@ -23,10 +24,16 @@ if TYPE_CHECKING:
 
 
 def write_report(
-    folder: Path, facts: RunFacts, trials: Sequence[Trial], objectives: Sequence[Objective], steps: Sequence[LedgerStep]
+    folder: Path,
+    facts: RunFacts,
+    trials: Sequence[Trial],
+    objectives: Sequence[Objective],
+    steps: Sequence[LedgerStep],
+    plan: dict[str, Any] | None = None,
 ) -> list[Path]:
     """Writes front.csv, trials.csv, front.png and front.svg; ledger.md and .json of a search in steps; comparison.md,
-    .csv and .json where networks can be compared over seeds; each whole or not at all. In the csv files accuracies are
+    .csv and .json where networks can be compared over seeds; planned.md and .csv where the run was planned; each whole or
+    not at all. In the csv files accuracies are
     fractions, costs whole numbers (gmacs aside), times seconds.
 
     Raises:
@@ -60,6 +67,10 @@ def write_report(
         files["comparison.md"] = _text(comparison_markdown(facts, comparison))
         files["comparison.csv"] = lambda path: pairs.to_csv(path, index=False)
         files["comparison.json"] = _text(json.dumps(_plain_comparison(facts, comparison), indent=1) + "\n")
+    if plan and (found_plan := compare_plan(plan, trials)):
+        planned = pandas.DataFrame(planned_rows(found_plan))
+        files["planned.md"] = _text(planned_markdown(plan, found_plan))
+        files["planned.csv"] = lambda path: planned.to_csv(path, index=False)
     files["front.png"] = lambda path: figure.savefig(path, format="png", dpi=200)
     files["front.svg"] = lambda path: figure.savefig(path, format="svg")
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,8 +81,11 @@ def write_report(
     return written
 
 
-# Files that a report may lack: a grid has no ledger, and a comparison needs two networks with two seeds each.
-SOMETIMES = ("ledger.md", "ledger.json", "comparison.md", "comparison.csv", "comparison.json")
+# Files that a report may lack: a grid has no ledger, a comparison needs two networks with two seeds each, a plan is optional.
+SOMETIMES = (
+    *("ledger.md", "ledger.json", "comparison.md", "comparison.csv", "comparison.json"),
+    *("planned.md", "planned.csv"),
+)
 
 _FRONT = ["name", "step", "kind", "axes", "trials"]
 _TRIAL = ["number", "state", "name", "step", "kind", "axes", "parent"]

@@ -20,7 +20,9 @@ _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 def cost_unit(amounts: Iterable[float], name: CostName = "gmacs") -> tuple[float, str]:
     """One unit for all these costs, the largest in which the smallest is at least 0.01 and the largest at least 1."""
-    noun = " params" if name == "mparams" else "MACs"
+    if name == "latency_ms":
+        return 1.0, "ms a clip"
+    noun = " params" if name == "params_m" else "MACs"
     positive = [amount for amount in amounts if amount > 0] or [1e9]
     for size, prefix in _PREFIXES:
         if min(positive) >= size / 100 and max(positive) >= size:

@@ -58,16 +58,7 @@ def train(
     Raises:
         NonFiniteLoss: the loss is not a number any more.
     """
-    layout = torch.contiguous_format if device.type == "mps" else torch.channels_last_3d
-    network.to(device=device, memory_format=layout)  # type: ignore[call-overload]
-    if device.type == "cpu":
-        speed_up(network)
-    for module in network.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = recipe.dropout
-    optimiser = sgd(network, recipe, device)
-    scaled = recipe.mixed_precision and device.type == "cuda" and amp_dtype() is torch.float16
-    scaler = torch.amp.GradScaler(device.type, enabled=scaled)
+    optimiser, scaler = set_up(network, recipe, device)
     curve: Curve = []
     metrics: Metrics | None = None
     saved, damage = checkpoint.load_latest(checkpoint_path)
@@ -104,6 +95,48 @@ def train(
     return metrics, curve
 
 
+def set_up(
+    network: nn.Module, recipe: Recipe, device: torch.device
+) -> tuple[torch.optim.Optimizer, torch.amp.GradScaler]:
+    """Puts a network onto its device as it is trained there; its optimiser and what scales its losses."""
+    layout = torch.contiguous_format if device.type == "mps" else torch.channels_last_3d
+    network.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+    if device.type == "cpu":
+        speed_up(network)
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = recipe.dropout
+    scaled = recipe.mixed_precision and device.type == "cuda" and amp_dtype() is torch.float16
+    return sgd(network, recipe, device), torch.amp.GradScaler(device.type, enabled=scaled)
+
+
+def training_step(
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    streams: Sequence[torch.Tensor],
+    labels: torch.Tensor,
+    recipe: Recipe,
+    device: torch.device,
+) -> float:
+    """One batch, (B, C, T, H, W) a stream: forward, loss, backward, SGD. The loss; where it is not finite nothing is
+    updated."""
+    with autocast(device, wanted=recipe.mixed_precision):
+        logits = network(*(to_device(stream, device) for stream in streams))
+        loss = functional.cross_entropy(logits.float(), labels.to(device), label_smoothing=recipe.label_smoothing)
+    value = loss.item()
+    if not math.isfinite(value):
+        return value
+    optimiser.zero_grad(set_to_none=True)
+    scaler.scale(loss).backward()
+    if recipe.clip_gradient_norm is not None:
+        scaler.unscale_(optimiser)
+        nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_gradient_norm)
+    scaler.step(optimiser)
+    scaler.update()
+    return value
+
+
 def _train_one_epoch(
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
@@ -126,18 +159,8 @@ def _train_one_epoch(
     for step, (streams, labels) in enumerate(shuffled):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(recipe, epoch + step / steps)
-        with autocast(device, wanted=recipe.mixed_precision):
-            logits = network(*(to_device(stream, device) for stream in streams))
-            loss = functional.cross_entropy(logits.float(), labels.to(device), label_smoothing=recipe.label_smoothing)
-        value = loss.item()
+        value = training_step(network, optimiser, scaler, streams, labels, recipe, device)
         if not math.isfinite(value):
             raise NonFiniteLoss(f"non-finite loss ({value}) at step {step + 1} of epoch {epoch + 1}")
-        optimiser.zero_grad(set_to_none=True)
-        scaler.scale(loss).backward()
-        if recipe.clip_gradient_norm is not None:
-            scaler.unscale_(optimiser)
-            nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_gradient_norm)
-        scaler.step(optimiser)
-        scaler.update()
         total, seen = total + value * len(labels), seen + len(labels)
     return total / max(seen, 1)

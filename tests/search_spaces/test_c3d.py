@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from expand.contract import plain_kernels
-from expand.cost import count_cost, count_macs
+from expand.cost import cost_of, count_cost, count_macs
 from expand.errors import UsageError
 from expand.space import Architecture
 from search_spaces.c3d import C3D, GROUPS, PATTERNS, C3DSpace
@@ -35,10 +35,13 @@ EIGHT = {
 
 
 def cost(architecture: Architecture, classes: int = 101) -> tuple[int, int]:
-    """Multiply-adds and parameters, on shapes."""
+    """Multiply-adds and parameters: torch's, on shapes, and the same from the family's layers."""
     with torch.device("meta"):
         params = sum(p.numel() for p in SPACE.build(architecture, classes).parameters())
-    return count_macs(lambda: SPACE.build(architecture, classes), SPACE.inputs(architecture)), params
+    counted = count_macs(lambda: SPACE.build(architecture, classes), SPACE.inputs(architecture)), params
+    told = cost_of(SPACE, architecture, classes)
+    assert (told.macs, told.params) == counted
+    return counted
 
 
 @pytest.mark.parametrize("name", SEARCH)

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from expand.contract import SpaceContract
+from expand.layers import LayerPlan
 from expand.space import Architecture, Axis, Clip, Published, SearchSpace, plain_width, scaled
 from search_spaces.c3d import C3DSpace
 from search_spaces.mixed_conv import MixedConvSpace
@@ -196,6 +197,31 @@ def depth_that_does_nothing(self, architecture, num_classes):
     return network, arguments | {"depth": 1, "extra": arguments["depth"]}
 
 
+def layers_of(**wrong: Any) -> Callable[..., LayerPlan]:
+    """The layers of `Toy`, with something wrong."""
+
+    def layer_plan(self, architecture, num_classes):
+        (clip,), (_, said) = self.inputs(architecture), self.constructor(architecture, num_classes)
+        depth, width = said["depth"] + wrong.get("deeper", 0), said["width"]
+        plan = LayerPlan(clip).stage("stem")
+        plan.conv("conv", width, (depth, 3, 3), padding=(depth // 2, 1, 1), bias=not wrong.get("no_bias"))
+        if not wrong.get("no_norm"):
+            plan.norm("norm")
+        if not wrong.get("no_relu"):
+            plan.relu()
+        return plan.stage("head").mean().linear("fc", num_classes)
+
+    return layer_plan
+
+
+class ToldSpace(ToySpace):
+    layer_plan = layers_of()
+
+
+class TestToyWithItsLayers(SpaceContract):
+    space = ToldSpace()
+
+
 def other_family(self, architecture, axis):
     return [Architecture("other", architecture.values)]
 
@@ -210,9 +236,10 @@ def printed(point: str, **values: Any) -> Any:
 STAYS = "test_growth_gives_other_legal_networks_in_order"
 FORWARD, COSTS, EQUAL = (
     "test_forward_is_finite_and_repeatable",
-    "test_both_counters_agree",
+    "test_all_counters_agree",
     "test_equal_networks_are_equal_architectures",
 )
+KEEPS = "test_the_layers_told_keep_what_autograd_keeps"
 CANONICAL, PLAIN = "test_the_start_and_the_named_points_are_canonical", "test_arguments_are_plain_and_build_uses_them"
 REFUSED, WRITTEN = "test_wrong_values_are_refused_by_name", "test_architecture_and_space_can_be_written_out"
 EXPORT, LEARNS = "test_the_exported_source_stands_alone", "test_every_parameter_learns"
@@ -241,6 +268,11 @@ BROKEN = {
     "an operator nobody counts": (
         with_forward(lambda self, x: Toy.forward(self, torch.fft.rfft(x).real)), COSTS, "nobody counts aten::fft_rfft"),
     "counters that disagree": (with_network(CountedDifferently), COSTS, "fvcore counts"),
+    "layers of a deeper kernel": (with_methods(layer_plan=layers_of(deeper=2)), COSTS, "macs from the family's layers"),
+    "layers without a bias": (with_methods(layer_plan=layers_of(no_bias=True)), COSTS, "params from the family's layers"),
+    "layers without a norm": (with_methods(layer_plan=layers_of(no_norm=True)), COSTS, "params from the family's layers"),
+    "layers without a ReLU": (with_methods(layer_plan=layers_of(no_relu=True)), KEEPS, "layer_plan and the network differ"),
+    "layers that raise": (with_methods(layer_plan=lambda self, a, n: 1 / 0), COSTS, "ZeroDivisionError"),
     "a source that needs the engine": (with_network(NeedsTheEngine), EXPORT, "expand.errors"),
     "a class without a source": (with_network(type("Made", (Toy,), {})), EXPORT, "source"),
     # what the space says of it

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from expand.contract import plain_kernels
-from expand.cost import count_cost, count_macs
+from expand.cost import cost_of, count_cost, count_macs
 from expand.errors import UsageError
 from expand.space import Architecture
 from search_spaces.mixed_conv import GROUPS, MixedConvNet, MixedConvSpace, matched_width
@@ -55,10 +55,13 @@ ALL = [
 
 
 def cost(architecture: Architecture) -> tuple[int, int]:
-    """Multiply-adds and parameters, on shapes."""
+    """Multiply-adds and parameters: torch's, on shapes, and the same from the family's layers."""
     with torch.device("meta"):
         params = sum(p.numel() for p in SPACE.build(architecture, 400).parameters())
-    return count_macs(lambda: SPACE.build(architecture, 400), SPACE.inputs(architecture)), params
+    counted = count_macs(lambda: SPACE.build(architecture, 400), SPACE.inputs(architecture)), params
+    told = cost_of(SPACE, architecture, 400)
+    assert (told.macs, told.params) == counted
+    return counted
 
 
 @pytest.mark.parametrize(("name", "layers", "frames", "macs", "params"), ALL)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from expand.contract import plain_kernels
-from expand.cost import count_cost, count_macs
+from expand.cost import cost_of, count_cost, count_macs
 from expand.errors import UsageError
 from expand.space import Architecture
 from search_spaces.x3d import X3D, X3DSpace, inner_widths, stage_depths, stage_widths
@@ -48,7 +48,7 @@ def at(frames: int, side: int, width: float, depth: float, bottleneck: float) ->
 
 
 def macs(architecture: Architecture) -> int:
-    return count_macs(lambda: SPACE.build(architecture, 400), SPACE.inputs(architecture))
+    return cost_of(SPACE, architecture, 400).macs
 
 
 @pytest.mark.parametrize("state", WALK)
@@ -56,6 +56,7 @@ def test_every_state_of_the_walk_costs_what_it_should(state):
     values, expected, params, without_norms = WALK[state]
     architecture = at(*values)
     network = SPACE.build(architecture, 400)
+    assert count_macs(lambda: SPACE.build(architecture, 400), SPACE.inputs(architecture)) == expected
     assert macs(architecture) == expected
     assert sum(p.numel() for p in network.parameters()) == params
     norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm3d)]
@@ -80,11 +81,9 @@ def test_fvcore_counts_the_same_for_large_clips(state):
 @pytest.mark.parametrize("name", PRINTED)
 def test_the_named_points_cost_what_the_paper_prints(name):
     gmacs, mparams = PRINTED[name]
-    from expand.cost import published_params
-
     point = SPACE.points[name]
     assert round(macs(point) / 1e9, 4 if gmacs < 0.1 else 2) == gmacs
-    assert round(published_params(SPACE.build(point, 400)) / 1e6, 2) == mparams
+    assert round(cost_of(SPACE, point, 400).params_published / 1e6, 2) == mparams
 
 
 # The paper's fixed step along each axis, at three states of its walk: cost of the grown network, its parameters.

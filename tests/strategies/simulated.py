@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from expand.cost import count_macs
+from expand.cost import cost_of
 from expand.errors import UsageError
 from expand.space import Architecture, SearchSpace
 from expand.strategies.budget import affordable
@@ -17,16 +17,12 @@ Outcome = Callable[[Suggestion], float | None]  # top-1, or None for a failure
 
 @dataclass
 class Counter:
-    """Multiply-adds, remembered."""
+    """Multiply-adds."""
 
     space: SearchSpace
-    known: dict[Architecture, int] = field(default_factory=dict)
 
     def __call__(self, architecture: Architecture) -> int:
-        if architecture not in self.known:
-            clips = self.space.inputs(architecture)
-            self.known[architecture] = count_macs(lambda: self.space.build(architecture, 101), clips)
-        return self.known[architecture]
+        return cost_of(self.space, architecture, 101).macs
 
 
 def free(architecture: Architecture) -> int:

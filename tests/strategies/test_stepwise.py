@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from expand.cost import count_macs
+from expand.cost import cost_of
 from expand.errors import UsageError
 from expand.space import Architecture
 from expand.strategies.stepwise import Stepwise, ledger
@@ -16,13 +16,10 @@ from expand.trial import Cost, Metrics, Suggestion, Trial, TrialState
 from search_spaces.x3d import X3DSpace
 
 SPACE = X3DSpace()
-_COUNTED: dict[Architecture, int] = {}
 
 
 def macs(architecture: Architecture) -> int:
-    if architecture not in _COUNTED:
-        _COUNTED[architecture] = count_macs(lambda: SPACE.build(architecture, 400), SPACE.inputs(architecture))
-    return _COUNTED[architecture]
+    return cost_of(SPACE, architecture, 400).macs
 
 
 def trial(number: int, suggestion: Suggestion, top1: float | None, state: TrialState | None = None) -> Trial:
