@@ -109,9 +109,7 @@ def prepare(
     return tuple(folders[split] for split in splits)
 
 
-def prepared(
-    manifest: Manifest, *, side: int, splits: tuple[str, ...] = ("train", "val")
-) -> tuple[Path, ...] | None:
+def prepared(manifest: Manifest, *, side: int, splits: tuple[str, ...] = ("train", "val")) -> tuple[Path, ...] | None:
     """What `prepare` would answer if it had nothing to decode, else None."""
     fps = reference_fps(manifest)
     folders = tuple(_folder(manifest, split, side, fps) for split in splits)
