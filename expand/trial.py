@@ -8,9 +8,7 @@ from typing import Any
 
 from expand.space import Architecture
 
-CONVENTION = (
-    "multiply-adds of conv and linear layers (fvcore's to the last digit), one clip at the training crop, one view"
-)
+CONVENTION = "multiply-adds of conv and linear layers (as fvcore counts them), one clip at the training crop, one view"
 PARAMS_CONVENTION = "all parameters; params_published leaves out biases and normalisation, as X3D's tables do"
 
 

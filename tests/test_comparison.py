@@ -6,6 +6,7 @@ import io
 import json
 import random
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas
@@ -267,7 +268,9 @@ def test_the_ledger_holds_no_networks_of_a_grid_or_a_sample():
 def record_of(trials, seeds=SEEDS):
     study = {"name": "depths", "recipe": {"epochs": 14, "views": 2}}
     facts = {"study": study, "scale": "demo", "data": {"name": "rendered clips", "videos": {"val": 160}}}
-    return SimpleNamespace(facts=facts, trials=lambda: trials, seeds=seeds, finished=True, objectives=OBJECTIVES)
+    return SimpleNamespace(
+        facts=facts, trials=lambda: trials, seeds=seeds, finished=True, objectives=OBJECTIVES, folder=Path("no such run")
+    )  # fmt: skip
 
 
 def test_the_summary_compares_a_grid_and_shows_the_ledger_of_steps():

@@ -133,7 +133,7 @@ def printed(call, *arguments):
 
 def test_the_printed_front_says_its_convention():
     text = " ".join(printed(print_front, FACTS, candidates(TRIALS, (0,)), OBJECTIVES).split())
-    assert "multiply-adds of conv and linear layers (fvcore), one clip at the training crop" in text
+    assert "multiply-adds of conv and linear layers (as fvcore counts them), one clip at the training crop" in text
     assert "top-1 on 192 validation clips, mean softmax of 2 centre clips; seed 0, 12 epochs" in text
     assert "± is the binomial standard error of the validation split" in text
     assert "MMACs" in text and "61.0 ± 3.5" in text and "1 infeasible, 1 stopped early, 1 failed" in text
