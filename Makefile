@@ -8,10 +8,10 @@ run: .venv/installed
 	$(BIN)/expand run x3d_stepwise
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-all: .venv/installed
-	$(BIN)/python -m pytest -n 2 -m "heavy or not heavy"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "heavy or not heavy"
 
 lint: .venv/installed
 	$(BIN)/ruff check .
