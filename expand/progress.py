@@ -12,8 +12,6 @@ from rich.text import Text
 
 from expand.trial import Trial, TrialState
 
-SHOWN_ENDED = 12  # finished candidates kept in the live table
-
 
 class Watcher(Protocol):
     def started(self, trial: Trial, *, resumed: bool = False) -> None: ...

@@ -347,6 +347,11 @@ def plain_width(width: float, channels: Collection[int]) -> float:
     return plainest(low, high)
 
 
+def whole_steps(axis: Axis, here: int, step: int) -> range:
+    """The whole values of an axis in steps of `step`, `here` among them."""
+    return range(int(axis.low) + (here - int(axis.low)) % step, int(axis.high) + 1, step)
+
+
 def plainest(low: float, high: float) -> float:
     """The number in [low, high) with the fewest decimals, the one nearest the middle among those: for the one value that
     stands for all that round to the same network."""

@@ -30,6 +30,7 @@ from expand.space import (
     plain_width,
     printed_column,
     scaled,
+    whole_steps,
 )
 
 # --- the network -----------------------------------------------------------------------------------------------------
@@ -207,9 +208,9 @@ class C3DSpace(SearchSpace):
             case "width":
                 return [n / 1024 for n in range(math.ceil(axis.low * 1024), int(axis.high * 1024) + 1)]
             case "frames":
-                return range(int(axis.low), int(axis.high) + 1)
+                return whole_steps(axis, architecture["frames"], 1)
             case "resolution":
-                return range(int(axis.low) + (architecture["resolution"] - int(axis.low)) % 4, int(axis.high) + 1, 4)
+                return whole_steps(axis, architecture["resolution"], 4)
             case _:
                 return axis.choices
 

@@ -32,6 +32,7 @@ from expand.space import (
     plain_width,
     printed_column,
     scaled,
+    whole_steps,
 )
 
 # --- the network -----------------------------------------------------------------------------------------------------
@@ -337,9 +338,9 @@ class MixedConvSpace(SearchSpace):
             case "width":
                 return [n / 512 for n in range(math.ceil(axis.low * 512), int(axis.high * 512) + 1)]
             case "frames":
-                return range(int(axis.low), int(axis.high) + 1)
+                return whole_steps(axis, architecture["frames"], 1)
             case "resolution":
-                return range(int(axis.low) + (architecture["resolution"] - int(axis.low)) % 4, int(axis.high) + 1, 4)
+                return whole_steps(axis, architecture["resolution"], 4)
             case _:
                 return axis.choices
 

@@ -20,7 +20,18 @@ from torch import nn
 
 from expand.errors import UsageError
 from expand.layers import LayerPlan
-from expand.space import Architecture, Axis, Claim, Clip, CostOf, Published, SearchSpace, plainest, printed_column
+from expand.space import (
+    Architecture,
+    Axis,
+    Claim,
+    Clip,
+    CostOf,
+    Published,
+    SearchSpace,
+    plainest,
+    printed_column,
+    whole_steps,
+)
 
 # --- the network -----------------------------------------------------------------------------------------------------
 
@@ -323,8 +334,7 @@ class X3DSpace(SearchSpace):
         twentieth. The time axes move frames and stride together and have no rungs of their own."""
         match axis.name:
             case "resolution":
-                lowest = int(axis.low) + (architecture["resolution"] - int(axis.low)) % 4
-                return list(range(lowest, int(axis.high) + 1, 4))
+                return list(whole_steps(axis, architecture["resolution"], 4))
             case "depth":
                 blocks = {basis: range(1, int(basis * axis.high) + 1) for basis in DEPTH_BASES}
                 return sorted({count / basis for basis, counts in blocks.items() for count in counts})
