@@ -4,7 +4,7 @@
 
 `--paper` adds the time of `expand plan x3d_stepwise --scale paper --no-calibrate`, start-up included. Errors are relative to
 what was: of a candidate's training time (mean absolute), of the total, of a candidate's processor time, which does not
-depend on what else the machine does, and of the dearest candidate's peak memory.
+depend on what else the machine does, and of peak memory (mean absolute, and the largest candidate's).
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ def planned_and_run(name: str, settings: tuple[str, ...], run: Path, workers: in
         "trainings": len(found.rows), "time_error": round(found.time_error, 3), "total_error": round(found.total_error, 3),
         "cpu_error": None if found.cpu_error is None else round(found.cpu_error, 3),
         "memory_error": None if found.memory_error is None else round(found.memory_error, 3),
+        "largest_memory_error": None if found.largest_memory_error is None else round(found.largest_memory_error, 3),
         "planned_wall_seconds": round(3600 * plan["hours"][1], 1), "wall_seconds": round(wall, 1),
         "planning_seconds": round(planning, 1),
     }  # fmt: skip

@@ -206,13 +206,17 @@ def run(
 
 
 @app.command(
-    epilog="Such as: expand measure x3d --training --batch 8, or: expand measure mixed_conv --point R3D frames=16"
+    epilog="Such as: expand measure x3d --training --batch 8, expand measure x3d c3d mixed_conv --below 45, "
+    "expand measure mixed_conv --point R3D frames=16"
 )
 def measure(
-    space: Annotated[str, typer.Argument(help="A search space: one of ours, a dotted name or a file.")],
-    values: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Such as frames=6 width=1.3.")
-    ] = None,
+    spaces: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SPACE... [NAME=VALUE]...",
+            help="Search spaces (ours, a dotted name, a file); for a single one also values, such as frames=6 width=1.3.",
+        ),
+    ],
     point: Annotated[list[str] | None, typer.Option(help="A published network by name; may be repeated.")] = None,
     below: Annotated[
         float, typer.Option(metavar="GMACS", help="Without a network: all named ones up to this cost.")
@@ -229,7 +233,7 @@ def measure(
     from expand.measuring import show_measured
 
     show_measured(
-        space, values or [], point or [], below=below, batch=batch or (8 if training else 1), threads=threads,
+        spaces, point or [], below=below, batch=batch or (8 if training else 1), threads=threads,
         repeats=repeats, training=training, as_json=as_json,
     )  # fmt: skip
 

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from expand.errors import ExpandError
+from expand.errors import UsageError
 from expand.layers import Layer, LayerPlan, total
 from expand.shapes import Shape, ShapeCount, count_shapes
 from expand.space import Architecture, Clip, Counted, SearchSpace
@@ -117,9 +117,9 @@ def cost_of_network(
     return (cost if count.training else replace(cost, training_bytes=None)), count
 
 
-def _nobody_counts(network: nn.Module, uncounted: Mapping[str, int]) -> ExpandError:
+def _nobody_counts(network: nn.Module, uncounted: Mapping[str, int]) -> UsageError:
     names = ", ".join(f"{name} (x{times})" for name, times in sorted(uncounted.items()))
-    return ExpandError(
+    return UsageError(
         f"the cost of {type(network).__name__} would be wrong, by an unknown share: nobody counts {names}; write the layer "
         "with torch's own convolutions and linear layers, or list the operator in expand/cost.py with its reason"
     )

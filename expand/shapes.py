@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from expand.errors import ExpandError, UsageError
+from expand.errors import UsageError
 from expand.layers import Layer
 
 Shape = tuple[int, ...]  # of one stream, without the batch
@@ -69,8 +69,7 @@ def count_shapes(
     """Counts one clip of these shapes, one a stream. `name` is for errors.
 
     Raises:
-        ExpandError: the network cannot be built, or run on shapes.
-        UsageError: what was built is no nn.Module.
+        UsageError: the network cannot be built, or run on shapes; or what was built is no nn.Module.
     """
     network = _on_meta(build, name)
     counting = _Counting(network, left_out)
@@ -78,7 +77,7 @@ def count_shapes(
         with counting.names(), torch.no_grad(), no_fused_attention(), counting:
             network.eval()(*_clips(shapes, 1))
     except Exception as error:
-        raise ExpandError(f"{name} cannot be run on shapes: {_reason(shapes, error)}") from error
+        raise UsageError(f"{name} cannot be run on shapes: {_reason(shapes, error)}") from error
     training = not counting.uncounted and _count_kept(network, shapes, counting)
     return ShapeCount(network, counting.layers(), counting.uncounted, training)
 
@@ -92,7 +91,7 @@ def _on_meta(build: Callable[[], nn.Module], name: str) -> nn.Module:
             network = build()
         except Exception as error:
             line = (str(error) or "no message").splitlines()[0]
-            raise ExpandError(f"{name} cannot be built: {type(error).__name__}: {line}") from error
+            raise UsageError(f"{name} cannot be built: {type(error).__name__}: {line}") from error
     if not isinstance(network, nn.Module):
         raise UsageError(f"{name} returned {type(network).__name__}, not a torch.nn.Module")
     return network.to("meta")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,8 +13,8 @@ from rich.console import Console
 
 from expand.cost import cost_of
 from expand.errors import UsageError
-from expand.measure import Task, measure, measure_fresh, time_networks
-from expand.measuring import rank_correlation, show_measured
+from expand.measure import Speed, Task, measure, measure_fresh, time_networks
+from expand.measuring import Row, _ranks, rank_correlation, show_measured
 from expand.progress import PlainLines
 from expand.report.candidates import candidates, cost_name, front
 from expand.run import Request, run
@@ -86,15 +87,31 @@ def test_rank_correlation():
 def test_the_command_prints_costs_beside_times(capsys, monkeypatch):
     monkeypatch.setattr("expand.measure.fresh_processes", lambda count, **_: ThreadPoolExecutor(1))
     options = {"below": 2.0, "batch": 1, "threads": 1, "repeats": 3, "training": False, "as_json": True}
-    show_measured("x3d", [], ["X2D"], **options)
+    show_measured(["x3d"], ["X2D"], **options)
     found = json.loads(capsys.readouterr().out)
     (row,) = found["networks"]
     assert row["point"] == "X2D" and row["ms"] > 0 and row["repeats"] == 3
     assert row["macs"] == cost_of(load_space("x3d"), load_space("x3d").point("X2D"), 400).macs
-    assert found["rank_correlation_of_time_and_macs"] is None  # of one network there is none
+    assert found["rank_correlation_of_time_and_macs"] == {"all": None}  # of one network there is none
     for wrong, words in (({"below": 0.001}, "costs more"), ({"training": True}, "2 clips or more")):
         with pytest.raises(UsageError, match=words):
-            show_measured("x3d", [], [], **(options | wrong))
+            show_measured(["x3d"], [], **(options | wrong))
+    with pytest.raises(UsageError, match="about one space, not x3d, c3d"):
+        show_measured(["x3d", "c3d", "frames=4"], [], **options)
+
+
+def test_ranks_over_all_and_within_each_space():
+    spaces = [load_space("x3d"), load_space("c3d")]
+    cost = cost_of(spaces[0], spaces[0].point("X2D"), 400)
+    speed = Speed(1.0, 0.1, False, 1, 1, 3, "float32", "cpu", 0)
+    rows = [
+        Row(space, f"{macs}", space.start, replace(cost, macs=macs), replace(speed, ms=ms))
+        for space, pairs in zip(spaces, [((1, 1), (2, 2), (3, 3)), ((1, 9), (2, 8), (3, 7))], strict=True)
+        for macs, ms in pairs
+    ]
+    ranks = _ranks(rows, spaces)
+    assert ranks["x3d"] == 1.0 and ranks["c3d"] == -1.0 and abs(ranks["all"]) < 0.5
+    assert _ranks(rows[:3], spaces[:1]) == {"all": 1.0}
 
 
 # --- limits ----------------------------------------------------------------------------------------------------------

@@ -40,7 +40,8 @@ class Kept:
 class PlannedActual:
     """All trainings that ended whole and that the plan knows. Errors are relative to what was: `time_error` is the mean
     absolute one over candidates, `total_error` the total's, `cpu_error` the mean absolute one in processor time, which leaves
-    out how busy the machine was; `memory_error` is the dearest candidate's."""
+    out how busy the machine was; `memory_error` is the mean absolute one of peak memory, `largest_memory_error` that of the
+    candidate that took most."""
 
     rows: tuple[Kept, ...]
     unplanned: int
@@ -50,6 +51,7 @@ class PlannedActual:
     total_error: float
     cpu_error: float | None
     memory_error: float | None
+    largest_memory_error: float | None
 
 
 def compare_plan(plan: dict[str, Any] | None, trials: Sequence[Trial]) -> PlannedActual | None:
@@ -77,13 +79,15 @@ def compare_plan(plan: dict[str, Any] | None, trials: Sequence[Trial]) -> Planne
     planned, actual = sum(row.planned_seconds for row in rows), sum(row.seconds for row in rows)
     on_cpu = [abs(r.planned_cpu_seconds / r.cpu_seconds - 1) for r in rows if r.cpu_seconds and r.planned_cpu_seconds]
     measured = [row for row in rows if row.bytes > 0 and row.planned_bytes > 0]
-    dearest = max(measured, key=lambda row: row.bytes, default=None)
+    memory = [row.planned_bytes / row.bytes - 1 for row in measured]
+    largest = max(measured, key=lambda row: row.bytes, default=None)
     return PlannedActual(
         tuple(rows), unplanned, planned, actual,
         time_error=statistics.fmean(abs(row.error) for row in rows),
         total_error=planned / actual - 1,
         cpu_error=statistics.fmean(on_cpu) if on_cpu else None,
-        memory_error=dearest.planned_bytes / dearest.bytes - 1 if dearest else None,
+        memory_error=statistics.fmean(abs(error) for error in memory) if memory else None,
+        largest_memory_error=largest.planned_bytes / largest.bytes - 1 if largest else None,
     )  # fmt: skip
 
 
@@ -97,8 +101,11 @@ def planned_lines(found: PlannedActual) -> list[str]:
     ]
     if found.cpu_error is not None:
         lines[0] += f", {100 * found.cpu_error:.1f} % in processor time, whatever else the machine was doing"
-    if found.memory_error is not None:
-        lines.append(f"peak memory of the dearest candidate: planned {100 * found.memory_error:+.1f} % against actual")
+    if found.memory_error is not None and found.largest_memory_error is not None:
+        lines.append(
+            f"peak memory of a candidate is off by {100 * found.memory_error:.1f} % on average, that of the largest by "
+            f"{100 * found.largest_memory_error:+.1f} %"
+        )
     return lines
 
 
