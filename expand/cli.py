@@ -15,7 +15,7 @@ app = typer.Typer(
     help="Search for video networks: count what candidates cost, train them, keep the accuracy-cost front, take one away. "
     "Any command takes --debug for a traceback.",
 )  # fmt: skip
-data_app = typer.Typer(no_args_is_help=True, help="Render the default clips, or check videos of your own.")
+data_app = typer.Typer(no_args_is_help=True, help="Render the default clips, or prepare and check videos of your own.")
 app.add_typer(data_app, name="data")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
@@ -345,17 +345,62 @@ def data_render(
     listing.render(to, seed)
 
 
+Layout = Annotated[
+    str | None,
+    typer.Option(
+        help="Instead of detecting it: ucf101, hmdb51, something, kinetics, mmaction, lists, split-folders, folders."
+    ),
+]
+OfficialSplit = Annotated[int, typer.Option("--split", min=1, help="Which official split of UCF101 or HMDB51.")]
+GroupColumn = Annotated[
+    str | None, typer.Option(help="The column of a list whose clips belong on one side of a split.")
+]
+Fps = Annotated[float | None, typer.Option(help="Frames a second of frame folders and arrays.")]
+SkipMissing = Annotated[bool, typer.Option("--skip-missing", help="Leave out listed files that are not there.")]
+
+
+@data_app.command("prepare")
+def data_prepare(
+    source: Annotated[str, typer.Argument(help="A folder or list of videos, of any layout.")],
+    to: Annotated[Path, typer.Option(help="The folder to write manifest.csv and manifest.json to.")],
+    layout: Layout = None,
+    split: OfficialSplit = 1,
+    group_column: GroupColumn = None,
+    fps: Fps = None,
+    skip_missing: SkipMissing = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Write nothing if a video would be left out.")] = False,
+    cache: Annotated[bool, typer.Option(help="Also fill the frame cache, for training to start at once.")] = True,
+    cache_side: Annotated[int, typer.Option(min=16, help="Short side of cached frames, as data.cache_side.")] = 96,
+    as_json: Json = False,
+) -> None:
+    """Decode everything once, write down what there is, and split it by group where no validation split is given."""
+    from expand import videos
+    from expand.data.rows import Options
+
+    options = Options(layout, split, group_column, fps, skip_missing)
+    videos.prepare_data(source, to, options, strict=strict, cache_side=cache_side if cache else None, as_json=as_json)
+
+
 @data_app.command("check")
 def data_check(
     source: Annotated[
         str | None, typer.Argument(help="A folder or list of videos; the default clips without it.")
     ] = None,
+    layout: Layout = None,
+    split: OfficialSplit = 1,
+    group_column: GroupColumn = None,
+    fps: Fps = None,
+    skip_missing: SkipMissing = False,
+    shortest: Annotated[int, typer.Option(min=1, help="List videos of fewer frames than this.")] = 8,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if anything is listed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Decode every video and list what is wrong: damaged, too short, leaking from split to split."""
-    from expand import listing
+    """Decode every video and list what is wrong: damaged, too short, unevenly timed, leaking from split to split."""
+    from expand import videos
+    from expand.data.rows import Options
 
-    if not listing.check_data(source, as_json=as_json):
+    options = Options(layout, split, group_column, fps, skip_missing)
+    if not videos.check_data(source, options, shortest=shortest, as_json=as_json) and strict:
         raise typer.Exit(1)
 
 

@@ -1,4 +1,4 @@
-"""What the commands that only look print: spaces and studies, costs, a run's status, a check of videos."""
+"""What the commands that only look print: spaces and studies, costs, a run's status."""
 
 from __future__ import annotations
 
@@ -144,37 +144,3 @@ def render(to: Path | None, seed: int) -> None:
     if problems:
         raise UsageError(f"{folder}: {problems[0]} ({len(problems)} problems); delete the folder and render again")
     console.print(f"{folder}: all checksums right", highlight=False, soft_wrap=True)
-
-
-def check_data(source: str | None, *, as_json: bool) -> bool:
-    """Prints what a source holds and what is wrong with it; True when nothing is."""
-    from expand.data.cache import check
-    from expand.data.formats import read_source
-    from expand.data.rendered import ensure_rendered, verify
-
-    folder = ensure_rendered() if source is None else Path(source)
-    manifest = read_source(folder)
-    splits = ("train", "val", "test")
-    counts = {
-        name: {split: sum(video.label == label for video in manifest.split(split)) for split in splits}
-        for label, name in enumerate(manifest.classes)
-    }
-    found = [(problem.path, problem.reason) for problem in check(manifest)]
-    if source is None:
-        found += [(str(folder), line) for line in verify(folder)]
-    if as_json:
-        print_json({"classes": counts, "problems": [{"path": path, "reason": reason} for path, reason in found]})
-        return not found
-    console = Console()
-    table = Table(title=Text(source or "rendered clips"), title_justify="left")
-    table.add_column("class")
-    for split in splits:
-        table.add_column(split, justify="right")
-    for name, row in counts.items():
-        table.add_row(Text(name), *(str(row[split]) for split in splits))
-    table.add_row("all", *(str(len(manifest.split(split))) for split in splits), style="bold")
-    console.print(table)
-    for path, reason in found:
-        console.print(f"{path}: {reason}", highlight=False, soft_wrap=True, markup=False)
-    console.print(f"{len(found)} problems" if found else "every video decodes; nothing is wrong", highlight=False)
-    return not found

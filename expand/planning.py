@@ -96,7 +96,7 @@ def _caches(
     folders = prepared(manifest, side=data.cache_side)
     if folders is None and decode and len(videos) <= QUICKLY_DECODED:
         note(f"decoding {len(videos)} videos, once")
-        folders = prepare(manifest, side=data.cache_side, skip_damaged=data.skip_damaged)
+        folders = prepare(manifest, side=data.cache_side, skip_damaged=not data.strict)
     if folders is None:
         return None, expected_bytes(manifest, videos, data.cache_side)
     size = sum(file.stat().st_size for folder in folders for file in folder.iterdir())

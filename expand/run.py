@@ -16,9 +16,11 @@ from rich.console import Console
 from expand import record as records
 from expand.data.augment import mirrored_labels
 from expand.data.cache import ClipCache, prepare
+from expand.data.checking import copies, without
 from expand.data.formats import read_source
 from expand.data.manifest import Manifest, describe_changes
 from expand.data.rendered import ensure_rendered
+from expand.data.rows import Options
 from expand.engine import MacsCounter, Search
 from expand.errors import ExpandError, UsageError
 from expand.progress import Watcher
@@ -92,7 +94,7 @@ def run(
                 watch.progress(f"decoding videos once: {done} of {total}")
 
         data = study.data
-        paths = prepare(manifest, side=data.cache_side, skip_damaged=data.skip_damaged, progress=decoding)
+        paths = prepare(manifest, side=data.cache_side, skip_damaged=not data.strict, progress=decoding)
         caches = [ClipCache(path) for path in paths]
         _notes(study, caches, manifest, watch)
         lengths = [len(caches[0].frames(index)) for index in range(len(caches[0]))]
@@ -155,9 +157,16 @@ def check(study: Study) -> None:
 
 
 def open_data(data: Data, note: Callable[[str], None]) -> Manifest:
-    """The videos of a study; the default ones are rendered if they are not there yet."""
+    """The videos of a study, without copies in two splits or under two labels; the default ones are rendered if they are
+    not there yet."""
     if data.source is not None:
-        return read_source(data.source, validation_share=data.validation_share, test_share=data.test_share)
+        manifest = read_source(
+            data.source, options_of(data), validation_share=data.validation_share, test_share=data.test_share
+        )
+        found = copies(manifest)
+        if found and data.strict:
+            raise ExpandError(f"{len(found)} copies, the first: {found[0]} (without data.strict they are left out)")
+        return without(manifest, found)
 
     def rendering(done: int, total: int) -> None:
         if done % 100 == 0:
@@ -165,6 +174,10 @@ def open_data(data: Data, note: Callable[[str], None]) -> Manifest:
 
     folder = ensure_rendered(progress=rendering)
     return read_source(folder)
+
+
+def options_of(data: Data) -> Options:
+    return Options(data.layout, data.official_split, data.group_column, data.fps, data.skip_missing)
 
 
 def _facts(request: Request, study: Study, manifest: Manifest) -> dict[str, Any]:
@@ -221,11 +234,15 @@ def _keep_facts(record: Record, facts: dict[str, Any], manifest: Manifest) -> No
         records.write_json(listing, manifest.listing())
 
 
+_READ_AS_EVER = {"official_split": 1, "skip_missing": False, "strict": False}  # of runs from before there was a choice
+
+
 def _without_place(study: dict[str, Any]) -> dict[str, Any]:
     """Where the videos lie may change; what they are is compared by fingerprint. Runs from before objectives could be limits
     only are of the same experiment."""
     return study | {
-        "data": {key: value for key, value in study["data"].items() if key != "source"},
+        "data": _READ_AS_EVER
+        | {key: value for key, value in study["data"].items() if key not in ("source", "skip_damaged")},
         "objectives": [{"on_front": True} | objective for objective in study["objectives"]],
     }
 
@@ -237,9 +254,13 @@ def _notes(study: Study, caches: list[ClipCache], manifest: Manifest, watch: Wat
         watch.note(
             f"{len(crossing)} groups have clips in more than one split (such as {crossing[0]}): accuracies may flatter"
         )
+    for line in manifest.left_out:
+        watch.note(f"left out: {line}")
     for cache, split in zip(caches, ("training", "validation"), strict=True):
-        if cache.skipped:
-            watch.note(f"{len(cache.skipped)} damaged {split} videos left out, such as {cache.skipped[0].path}")
+        if count := len(cache.skipped):
+            some = "; ".join(f"{each.path}: {each.reason}" for each in cache.skipped[:3]) + "; ..." * (count > 3)
+            total = count + len(cache)
+            watch.note(f"left out: {count} of {total} {split} videos ({count / total:.1%}), damaged ({some})")
     if study.recipe.flip:
         swapped, alone = mirrored_labels(manifest.classes)
         if swapped is None:

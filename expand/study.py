@@ -91,6 +91,9 @@ class Budget:
 class Data:
     """`source` is a folder or a list of videos; None is the rendered default. Frames are kept in the cache with a short
     side of at most `cache_side` pixels. A source without its own validation or test list gives up these shares.
+    How it is read: `layout` by name instead of detected, which of the official splits (UCF101, HMDB51), `group_column` of a
+    list, `fps` of frame folders and arrays, `skip_missing` where listed files are not all there. Damaged videos, single frames
+    and copies in two splits are left out and counted; with `strict` they stop the run instead.
     `published` is what the study was published on, for planning without it: training videos, validation videos, classes.
     """
 
@@ -98,7 +101,12 @@ class Data:
     cache_side: int = 96
     validation_share: float = 0.2
     test_share: float = 0.2
-    skip_damaged: bool = False
+    layout: str | None = None
+    official_split: int = 1
+    group_column: str | None = None
+    fps: float | None = None
+    skip_missing: bool = False
+    strict: bool = False
     published: tuple[int, int, int] | None = None
 
 

@@ -69,15 +69,16 @@ def test_damaged_videos_are_named_and_can_be_left_out(expand, squares, tmp_path)
     whole = (data / "train" / "at rest" / "0.avi").read_bytes()
     (data / "train" / "at rest" / "0.avi").write_bytes(whole[: len(whole) // 2])
     (data / "train" / "at rest" / "1.avi").write_bytes(b"")
-    check = expand("data", "check", data)
+    assert expand("data", "check", data).returncode == 0  # what is listed is told; only --strict makes it an error
+    check = expand("data", "check", data, "--strict")
     assert (
         check.returncode == 1 and "0.avi" in check.stdout and "1.avi" in check.stdout and "2 problems" in check.stdout
     )
     settings = ("run", STUDIES / "tiny.py", "--data", data, "--workers", 0, "--out", "run", "--set", "budget.steps=0")
-    refused = expand(*settings)
-    assert refused.returncode == 1 and ".avi" in refused.stderr and "skip_damaged" in refused.stderr
-    done = expand(*settings, "--set", "data.skip_damaged=true", "--out", "other")
-    assert done.returncode == 0 and "2 damaged training videos left out" in done.stdout, done.stderr
+    refused = expand(*settings, "--set", "data.strict=true")
+    assert refused.returncode == 1 and ".avi" in refused.stderr and "data.strict" in refused.stderr
+    done = expand(*settings, "--out", "other")
+    assert done.returncode == 0 and "left out: 2 of 24 training videos (8.3%), damaged" in done.stdout, done.stderr
 
 
 def test_list_and_doctor(expand):

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import statistics
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -121,7 +121,7 @@ def reference_fps(manifest: Manifest) -> float:
     rates, problem = [], None
     for video in _some(manifest.split("train")):
         try:
-            rates.append(probe(manifest.absolute(video)).fps)
+            rates.append(video.fps or probe(manifest.absolute(video), rate=manifest.fps).fps)
         except DamagedVideo as error:
             problem = problem or error
     rates = [rate for rate in rates if rate > 0]
@@ -132,59 +132,15 @@ def reference_fps(manifest: Manifest) -> float:
     return round(statistics.median_low(rates), 3)
 
 
-def check(manifest: Manifest, *, progress: Progress | None = None) -> list[Problem]:
-    """Decodes everything, and lists what is wrong with the data: damaged videos, single frames, groups and equal
-    files on two sides of the split, equal files under two labels. `progress` gets (videos done, videos in all)."""
-    problems = []
-    for done, (video, result) in enumerate(_decoded(manifest, manifest.videos, side=32, fps=None), start=1):
-        if isinstance(result, DamagedVideo):
-            problems.append(Problem(video.path, result.reason))
-        elif len(result) == 1:
-            problems.append(Problem(video.path, "a single frame: nothing moves in it"))
-        if progress:
-            progress(done, len(manifest.videos))
-    return problems + _crossing(manifest) + _copies(manifest)
-
-
-def _crossing(manifest: Manifest) -> list[Problem]:
-    crossing = set(manifest.crossing_groups())
-    splits: dict[str, dict[str, str]] = defaultdict(dict)  # group -> split -> its first video there
-    for video in manifest.videos:
-        if video.group in crossing:
-            splits[video.group].setdefault(video.split, video.path)
-    return [
-        Problem(next(reversed(first.values())), f"its group '{group}' is in {' and '.join(first)}: one side leaks")
-        for group, first in splits.items()
-    ]
-
-
-def _copies(manifest: Manifest) -> list[Problem]:
-    """Files of equal bytes on two sides of the split, or under two labels."""
-
-    def place(video: Video) -> str:
-        return f"in {video.split} as '{manifest.classes[video.label]}'"
-
-    first: dict[str, Video] = {}
-    problems = []
-    for video, content in zip(manifest.videos, _hashes_of_readable(manifest), strict=True):
-        other = first.setdefault(content, video)
-        if content and place(other) != place(video):
-            problems.append(Problem(video.path, f"{place(video)}, the same bytes as {other.path} {place(other)}"))
-    return problems
-
-
-def _hashes_of_readable(manifest: Manifest) -> list[str]:
-    there = [video for video in manifest.videos if manifest.absolute(video).is_file()]
-    known = dict(zip(there, manifest.hashes(there), strict=True))
-    return [known.get(video, "") for video in manifest.videos]
-
-
 def _folder(manifest: Manifest, split: str, side: int, fps: float) -> Path:
     videos = manifest.split(split)
     if not videos:
         raise ExpandError(f"the {split} split of {manifest.root} has no video")
     labelled = [(v.path, v.label, h) for v, h in zip(videos, manifest.hashes(videos), strict=True)]
-    key = hashlib.sha256(repr((CACHE_VERSION, side, fps, split, manifest.classes, labelled)).encode()).hexdigest()
+    stated = (manifest.fps,) if manifest.fps else ()
+    key = hashlib.sha256(
+        repr((CACHE_VERSION, side, fps, split, manifest.classes, labelled, *stated)).encode()
+    ).hexdigest()
     return cache_root() / "clips" / f"{split}-{key[:24]}"
 
 
@@ -198,7 +154,7 @@ def expected_bytes(manifest: Manifest, videos: Sequence[Video], side: int, fps: 
     sizes = []
     for video in _some(videos):
         try:
-            info = probe(manifest.absolute(video))
+            info = probe(manifest.absolute(video), rate=manifest.fps)
         except DamagedVideo:
             continue
         width, height = scaled(info.width, info.height, side)
@@ -294,7 +250,8 @@ def _decoded(
 
     def job(video: Video) -> Result:
         try:
-            return decode(manifest.absolute(video), side=side, fps=fps)
+            clip = decode(manifest.absolute(video), side=side, fps=fps, rate=manifest.fps)
+            return clip if len(clip) > 1 else DamagedVideo(video.path, "a single frame: nothing moves in it")
         except DamagedVideo as error:
             return error
 
@@ -315,7 +272,7 @@ def _require_clips(cache: ClipCache, split: str, skip_damaged: bool) -> None:
         first, number = cache.skipped[0], len(cache.skipped)
         raise ExpandError(
             f"{number} of {number + len(cache)} {split} videos are damaged; the first: {first.path}: {first.reason}"
-            " (`expand data check SOURCE` lists them all; `--set data.skip_damaged=true` leaves them out)"
+            " (`expand data check SOURCE` lists them all; without data.strict they are left out)"
         )
     present = set(cache.labels.tolist())
     empty = [name for label, name in enumerate(cache.classes) if label not in present]

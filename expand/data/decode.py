@@ -1,4 +1,4 @@
-"""Video files to arrays with PyAV, never in silence: what cannot be read whole is a `DamagedVideo`.
+"""Clips to arrays, videos with PyAV, never in silence: what cannot be read whole is a `DamagedVideo`.
 
 A plain decoding loop returns 2 of 6 frames of a damaged file without an error, so what was decoded is held against
 what the container says. Bit noise inside the picture data is not detected: the manifest's content hash is for that.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,45 +18,32 @@ import numpy as np
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
-from expand.errors import ExpandError
-
-
-class DamagedVideo(ExpandError):
-    """A video that is not there, not a video, or not whole. `reason` is one clause, without the path."""
-
-    def __init__(self, path: str | Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path = Path(path)
-        self.reason = reason
-
-    def __reduce__(self) -> tuple[type, tuple[Path, str]]:
-        return type(self), (self.path, self.reason)
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """`frames` is what the container says, or its duration × its rate; 0 where it says neither."""
-
-    frames: int
-    fps: float
-    width: int
-    height: int
-    codec: str
-    pixel_format: str
+from expand.data.clips import DamagedVideo, VideoInfo, scaled
+from expand.data.stills import is_stills, probe_stills, read_stills
 
 
 @dataclass
 class _Decoded:
-    """What came out of the file so far: frames (H, W, 3), their times in s, packets that yield no frame."""
+    """What came out of the file so far: frames (H, W, 3) if kept, their times in s, the first one's upright size, packets
+    that yield no frame."""
 
     frames: list[np.ndarray] = field(default_factory=list)
+    width: int = 0
+    height: int = 0
     times: list[float | None] = field(default_factory=list)
     silent_packets: int = 0
     failure: str = ""
 
+    @property
+    def count(self) -> int:
+        return len(self.times)
 
-def probe(path: str | Path) -> VideoInfo:
-    """Reads the header only. Raises `DamagedVideo` for a file without a readable video stream."""
+
+def probe(path: str | Path, *, rate: float = 0.0) -> VideoInfo:
+    """Reads the header only. `rate` is the frame rate of frame folders and arrays that do not say theirs. Raises
+    `DamagedVideo` for a file without a readable video stream."""
+    if is_stills(path):
+        return probe_stills(path, rate)
     with _opened(path) as (container, stream):
         context = stream.codec_context
         fps = _rate(stream)
@@ -64,13 +51,16 @@ def probe(path: str | Path) -> VideoInfo:
         return VideoInfo(frames, fps, context.width, context.height, context.name, context.pix_fmt or "")
 
 
-def decode(path: str | Path, *, side: int | None = None, fps: float | None = None) -> np.ndarray:
+def decode(path: str | Path, *, side: int | None = None, fps: float | None = None, rate: float = 0.0) -> np.ndarray:
     """The whole clip as uint8 (T, H, W, 3), RGB, turned upright as its display matrix says (quarter turns).
 
     The short side is brought down to `side` pixels, never up; pixels count as square. With `fps`, a clip whose rate is
     off by more than 5 % gives the frames nearest in time at that rate. One thread, for equal arrays from equal files.
+    Frame folders and arrays (`stills.py`) that do not say their frame rate have `rate`.
     Raises `DamagedVideo` when frames are missing: see `_check_whole` for the tolerance.
     """
+    if is_stills(path):
+        return _at_rate(path, *read_stills(path, side=side, rate=rate), fps)
     with _opened(path) as (container, stream):
         rate = _rate(stream)
         decoded = _read(container, stream, side)
@@ -79,6 +69,49 @@ def decode(path: str | Path, *, side: int | None = None, fps: float | None = Non
     if fps is None or (rate and abs(rate / fps - 1) <= 0.05):
         return clip
     return clip[_nearest(_times(decoded, rate or fps), rate or fps, fps)]
+
+
+def _at_rate(path: str | Path, clip: np.ndarray, rate: float, fps: float | None) -> np.ndarray:
+    """A clip of pictures at `rate`, its frames as far apart in time as at `fps`."""
+    if fps is None or (rate and abs(rate / fps - 1) <= 0.05):
+        return clip
+    if not rate:
+        raise DamagedVideo(path, "does not say its frame rate: give one (--fps, data.fps)")
+    return clip[_nearest(np.arange(len(clip)) / rate, rate, fps)]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A clip that was decoded to its end: what it holds, and whether its frames are evenly spaced in time."""
+
+    info: VideoInfo
+    even: bool
+
+    @property
+    def seconds(self) -> float:
+        return self.info.frames / self.info.fps if self.info.fps else 0.0
+
+
+def survey(path: str | Path, *, rate: float = 0.0) -> Survey:
+    """Decodes everything, keeps no picture. `rate` as in `decode`. Raises `DamagedVideo` as it does."""
+    info = probe(path, rate=rate)
+    if is_stills(path):
+        clip, _ = read_stills(path, side=16)
+        return Survey(replace(info, frames=len(clip)), True)
+    with _opened(path) as (container, stream):
+        decoded = _read(container, stream, None, keep=False)
+        _check_whole(path, container, stream, decoded)
+        times = _times(decoded, info.fps or 1)
+    return Survey(replace(info, frames=decoded.count, width=decoded.width, height=decoded.height), _is_even(times))
+
+
+def _is_even(times: np.ndarray) -> bool:
+    """At most one gap in fifty is off by a quarter: a last frame shown for long, or milliseconds rounded, is no matter."""
+    gaps = np.diff(times)
+    if len(gaps) < 2:
+        return True
+    usual = float(np.median(gaps))
+    return int((abs(gaps - usual) > max(0.25 * usual, 2e-3)).sum()) <= max(1, 0.02 * len(gaps))
 
 
 @contextmanager
@@ -107,7 +140,7 @@ def _video_stream(path: Path, container: Any) -> Any:
     return stream
 
 
-def _read(container: Any, stream: Any, side: int | None) -> _Decoded:
+def _read(container: Any, stream: Any, side: int | None, *, keep: bool = True) -> _Decoded:
     decoded, reformatter = _Decoded(), VideoReformatter()
     size: tuple[int, int] | None = None  # of the first frame, should the picture change its size on the way
     try:
@@ -118,12 +151,19 @@ def _read(container: Any, stream: Any, side: int | None) -> _Decoded:
                 decoded.silent_packets += 1  # outside the edit list, or AVI's "as before": no frame comes of it
             if packet.size or packet.dts is None:
                 for frame in packet.decode():
-                    size = size or scaled(frame.width, frame.height, side)
-                    decoded.frames.append(_picture(frame, reformatter, size))
+                    if size is None:
+                        size = scaled(frame.width, frame.height, side)
+                        decoded.width, decoded.height = _upright(frame)
+                    if keep:
+                        decoded.frames.append(_picture(frame, reformatter, size))
                     decoded.times.append(frame.time)
     except av.FFmpegError as error:
         decoded.failure = _reason(error)
     return decoded
+
+
+def _upright(frame: Any) -> tuple[int, int]:
+    return (frame.height, frame.width) if round(frame.rotation / 90) % 2 else (frame.width, frame.height)
 
 
 def _picture(frame: Any, reformatter: VideoReformatter, size: tuple[int, int]) -> np.ndarray:
@@ -132,19 +172,11 @@ def _picture(frame: Any, reformatter: VideoReformatter, size: tuple[int, int]) -
     return np.rot90(picture, turns) if turns else picture
 
 
-def scaled(width: int, height: int, side: int | None) -> tuple[int, int]:
-    """The size with a short side of at most `side`, the aspect kept."""
-    short = min(width, height)
-    if side is None or short <= side:
-        return width, height
-    return max(1, round(width * side / short)), max(1, round(height * side / short))
-
-
 def _check_whole(path: str | Path, container: Any, stream: Any, decoded: _Decoded) -> None:
     """Where the container counts its frames, one or 2 % may be missing (containers known to be off by one); where it
     only knows its duration, two frames' time or 2 % (a last frame shown for long looks like a cut). An MPEG program
     stream knows neither: cut between two packets it passes for whole."""
-    count, rate, duration = len(decoded.frames), _rate(stream), _duration(container, stream)
+    count, rate, duration = decoded.count, _rate(stream), _duration(container, stream)
     said = stream.frames - decoded.silent_packets
     if stream.frames and container.format.name.startswith("mov"):  # an edit list leaves out samples that are counted
         said = min(stream.frames, len(stream.index_entries)) - decoded.silent_packets

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import stat
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,19 +35,33 @@ def cache_root() -> Path:
 @dataclass(frozen=True)
 class Video:
     """One labelled clip. `path` is relative to the manifest's root when inside it; `label` indexes the classes; the
-    clips of one `group` (a person, a source video) belong on one side of the split."""
+    clips of one `group` (a person, a source video) belong on one side of the split. The rest is known of a prepared
+    source (`expand data prepare`): what was decoded, and the content at that size."""
 
     path: str
     label: int
     split: str
     group: str
+    frames: int = 0
+    fps: float = 0.0
+    width: int = 0
+    height: int = 0
+    bytes: int = 0
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
 class Manifest:
+    """What a source holds. `layout` and `why` say how it was read, `left_out` what else lies there and is not used, `fps`
+    the frame rate of frame folders and arrays that do not say theirs."""
+
     root: Path
     classes: tuple[str, ...]
     videos: tuple[Video, ...]
+    layout: str = ""
+    why: str = ""
+    left_out: tuple[str, ...] = ()
+    fps: float = 0.0
 
     def split(self, name: str) -> tuple[Video, ...]:
         return tuple(video for video in self.videos if video.split == name)
@@ -57,13 +72,16 @@ class Manifest:
     def hashes(self, videos: Sequence[Video] | None = None) -> list[str]:
         """The SHA-256 of each video's bytes, in order. Raises `ExpandError` for a file that cannot be read."""
         chosen = self.videos if videos is None else videos
-        return content_hashes([self.absolute(video) for video in chosen])
+        unknown = [video for video in chosen if not video.sha256]
+        fresh = iter(content_hashes([self.absolute(video) for video in unknown]))
+        return [video.sha256 or next(fresh) for video in chosen]
 
     def fingerprint(self) -> str:
-        """SHA-256 over the classes and every video's path, label, split, group, size in bytes and content."""
-        digest = hashlib.sha256(repr(self.classes).encode())
+        """SHA-256 over the classes and every video's path, label, split, group, size in bytes and content, and over the
+        frame rate that was stated for clips that do not say theirs."""
+        digest = hashlib.sha256(repr((self.classes, self.fps) if self.fps else self.classes).encode())
         for video, content in zip(self.videos, self.hashes(), strict=True):
-            size = self.absolute(video).stat().st_size
+            size = video.bytes or stamp_of(self.absolute(video))[1]
             digest.update(repr((video.path, video.label, video.split, video.group, size, content)).encode())
         return digest.hexdigest()
 
@@ -156,7 +174,7 @@ def _one_split(split: str, counts: Counter[str]) -> str:
 
 def content_hashes(paths: Sequence[Path]) -> list[str]:
     """SHA-256 of each file. One already read at this size and modification time is answered from memory."""
-    keys = [_stamp(path) for path in paths]
+    keys = [stamp_of(path) for path in paths]
     known = _remembered(keys)
     unknown = [key for key in dict.fromkeys(keys) if key not in known]
     with ThreadPoolExecutor(4) as pool:
@@ -168,16 +186,26 @@ def content_hashes(paths: Sequence[Path]) -> list[str]:
 Stamp = tuple[str, int, int]  # absolute path, size in bytes, modification time in ns
 
 
-def _stamp(path: Path) -> Stamp:
+def stamp_of(path: Path) -> Stamp:
+    """What tells that a clip is the same as before without reading it; for a folder of frames, of all its files together."""
     try:
         status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            each = [entry.stat() for entry in os.scandir(path) if entry.is_file()]
+            newest = max((one.st_mtime_ns for one in each), default=0)
+            return os.path.abspath(path), sum(one.st_size for one in each), max(newest, status.st_mtime_ns)
     except OSError as error:
         raise ExpandError(f"cannot read {path}: {error.strerror}") from error
     return os.path.abspath(path), status.st_size, status.st_mtime_ns
 
 
 def _hash_file(path: str) -> str:
+    """Of a folder of frames: the hash of its files' names and hashes, in order."""
     try:
+        if os.path.isdir(path):
+            files = sorted(entry.name for entry in os.scandir(path) if entry.is_file())
+            lines = (f"{name} {_hash_file(os.path.join(path, name))}\n" for name in files)
+            return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:

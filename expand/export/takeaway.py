@@ -137,9 +137,7 @@ def _test_once(
         console.print("test split not scored: the data have none", highlight=False)
         return None
     try:
-        (folder,) = prepare(
-            manifest, side=study.data.cache_side, splits=("test",), skip_damaged=study.data.skip_damaged
-        )
+        (folder,) = prepare(manifest, side=study.data.cache_side, splits=("test",), skip_damaged=not study.data.strict)
     except ExpandError as error:
         console.print(f"test split not scored: {error}", highlight=False, markup=False, soft_wrap=True)
         return None

@@ -1,0 +1,155 @@
+"""A prepared folder: `manifest.csv`, a line a video with all that decoding it once has shown, and `manifest.json`, which says how
+it came about and seals the other. The videos stay where they are.
+
+`manifest.json` is written last and holds the hash of `manifest.csv`: what a killed process left behind is not taken for done.
+Sizes and modification times are looked at again; only a file whose time has changed is read.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from expand.data.manifest import SPLITS, Manifest, Video, content_hashes, stamp_of
+from expand.data.rows import BadInput, Options
+from expand.errors import ExpandError, UsageError
+
+MADE_BY = "expand data prepare"
+COLUMNS = (
+    "path", "label", "class", "group", "split", "frames", "fps", "width", "height", "bytes", "mtime_ns", "sha256",
+)  # fmt: skip
+
+
+def is_prepared(folder: Path) -> bool:
+    """Whether `expand data prepare` wrote here, to the end or not."""
+    if not folder.is_dir():
+        return False
+    try:
+        if (folder / "manifest.json").is_file():
+            return MADE_BY in (folder / "manifest.json").read_text(encoding="utf-8", errors="replace")
+        with open(folder / "manifest.csv", encoding="utf-8", errors="replace") as file:
+            return file.readline().strip() == ",".join(COLUMNS)
+    except OSError:
+        return False
+
+
+def read_prepared(folder: Path, options: Options) -> Manifest:
+    """The manifest that was written.
+
+    Raises:
+        UsageError: it was not written to the end, was edited, or is asked for in another way than it was made.
+        BadInput: every video that is gone or has changed since.
+    """
+    facts, text = _facts(folder)
+    for name, value in asdict(options).items():
+        if value != getattr(Options(), name) and value != facts["options"].get(name):
+            made = facts["options"].get(name)
+            raise UsageError(
+                f"{folder} was prepared with {name}={made}, not {value}: prepare the source again, with --{name}"
+            )
+    root = Path(os.path.normpath(folder / facts["root"]))
+    rows = list(csv.DictReader(io.StringIO(text)))
+    videos = [
+        Video(
+            row["path"], int(row["label"]), row["split"], row["group"], int(row["frames"]), float(row["fps"]),
+            int(row["width"]), int(row["height"]), int(row["bytes"]), row["sha256"],
+        )
+        for row in rows
+    ]  # fmt: skip
+    manifest = Manifest(
+        root, tuple(facts["classes"]), tuple(videos), facts["layout"], f"prepared from {facts['source']}",
+        tuple(facts["left_out"]), facts["fps"],
+    )  # fmt: skip
+    _require_unchanged(folder, manifest, [int(row["mtime_ns"]) for row in rows])
+    return manifest
+
+
+def _facts(folder: Path) -> tuple[dict[str, Any], str]:
+    try:
+        facts = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        text = (folder / "manifest.csv").read_bytes()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{folder} was not prepared to the end ({error}): run `{MADE_BY}` again") from error
+    if hashlib.sha256(text).hexdigest() != facts["csv_sha256"]:
+        raise UsageError(f"{folder}/manifest.csv is not the one that was prepared: run `{MADE_BY}` again")
+    return facts, text.decode()
+
+
+def _require_unchanged(folder: Path, manifest: Manifest, times: Sequence[int]) -> None:
+    problems, doubtful = [], []
+    for video, time in zip(manifest.videos, times, strict=True):
+        try:
+            stamp = stamp_of(manifest.absolute(video))
+        except ExpandError as error:
+            problems.append(str(error))
+            continue
+        if stamp[1] != video.bytes:
+            problems.append(f"{video.path}: {stamp[1]} bytes instead of {video.bytes}")
+        elif stamp[2] != time:
+            doubtful.append(video)
+    contents = content_hashes([manifest.absolute(video) for video in doubtful])
+    pairs = zip(doubtful, contents, strict=True)
+    problems += [f"{video.path}: other content of the same size" for video, now in pairs if now != video.sha256]
+    if problems:
+        hint = f"the videos have changed since they were prepared: run `{MADE_BY}` again"
+        raise BadInput(folder, problems, hint)
+
+
+def write_prepared(
+    folder: Path, manifest: Manifest, *, source: Path, options: Options, listed: Sequence[dict[str, str]]
+) -> None:
+    """Writes a manifest whose videos are known with content and size. `listed` is what the check has found.
+
+    Raises:
+        ExpandError: the folder cannot be written.
+    """
+    text = _csv(manifest)
+    facts = {
+        "made_by": MADE_BY, "version": 1, "source": str(source), "root": _root(folder, manifest.root),
+        "layout": manifest.layout, "why": manifest.why, "options": asdict(options), "fps": manifest.fps,
+        "classes": list(manifest.classes), "videos": {split: len(manifest.split(split)) for split in SPLITS},
+        "fingerprint": manifest.fingerprint(), "csv_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "left_out": list(manifest.left_out), "listed": list(listed),
+    }  # fmt: skip
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / "manifest.csv", text)
+        _replace(folder / "manifest.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise ExpandError(f"cannot write to {folder}: {error.strerror}") from error
+
+
+def _csv(manifest: Manifest) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for video in manifest.videos:
+        facts = (video.frames, video.fps, video.width, video.height, video.bytes)
+        time = stamp_of(manifest.absolute(video))[2]
+        name = manifest.classes[video.label]
+        writer.writerow((video.path, video.label, name, video.group, video.split, *facts, time, video.sha256))
+    return buffer.getvalue()
+
+
+def _root(folder: Path, root: Path) -> str:
+    """Relative where the videos lie below the folder, so that both can be moved together."""
+    return os.path.relpath(root, folder) if root.is_relative_to(folder) else str(root)
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
