@@ -7,7 +7,7 @@ what the container says. Bit noise inside the picture data is not detected: the 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,12 +47,16 @@ class VideoInfo:
 
 @dataclass
 class _Decoded:
-    """What came out of the file so far: frames (H, W, 3), their times in s, packets that yield no frame."""
+    """What came out of the file so far: frames (H, W, 3) if kept, their times in s, packets that yield no frame."""
 
     frames: list[np.ndarray] = field(default_factory=list)
     times: list[float | None] = field(default_factory=list)
     silent_packets: int = 0
     failure: str = ""
+
+    @property
+    def count(self) -> int:
+        return len(self.times)
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -107,7 +111,10 @@ def _video_stream(path: Path, container: Any) -> Any:
     return stream
 
 
-def _read(container: Any, stream: Any, side: int | None) -> _Decoded:
+def _read(
+    container: Any, stream: Any, side: int | None, *, keep: bool = True, seen: Callable[[Any], None] | None = None
+) -> _Decoded:
+    """Everything there is; `seen` looks at each frame before it is a picture."""
     decoded, reformatter = _Decoded(), VideoReformatter()
     size: tuple[int, int] | None = None  # of the first frame, should the picture change its size on the way
     try:
@@ -119,7 +126,10 @@ def _read(container: Any, stream: Any, side: int | None) -> _Decoded:
             if packet.size or packet.dts is None:
                 for frame in packet.decode():
                     size = size or scaled(frame.width, frame.height, side)
-                    decoded.frames.append(_picture(frame, reformatter, size))
+                    if seen:
+                        seen(frame)
+                    if keep:
+                        decoded.frames.append(_picture(frame, reformatter, size))
                     decoded.times.append(frame.time)
     except av.FFmpegError as error:
         decoded.failure = _reason(error)
@@ -144,7 +154,7 @@ def _check_whole(path: str | Path, container: Any, stream: Any, decoded: _Decode
     """Where the container counts its frames, one or 2 % may be missing (containers known to be off by one); where it
     only knows its duration, two frames' time or 2 % (a last frame shown for long looks like a cut). An MPEG program
     stream knows neither: cut between two packets it passes for whole."""
-    count, rate, duration = len(decoded.frames), _rate(stream), _duration(container, stream)
+    count, rate, duration = decoded.count, _rate(stream), _duration(container, stream)
     said = stream.frames - decoded.silent_packets
     if stream.frames and container.format.name.startswith("mov"):  # an edit list leaves out samples that are counted
         said = min(stream.frames, len(stream.index_entries)) - decoded.silent_packets

@@ -138,8 +138,9 @@ def _test_once(
         return None
     try:
         (folder,) = prepare(
-            manifest, side=study.data.cache_side, splits=("test",), skip_damaged=study.data.skip_damaged
-        )
+            manifest, side=study.data.cache_side, frames=study.data.cache_frames, fly=study.data.decode == "fly",
+            splits=("test",), skip_damaged=study.data.skip_damaged,
+        )  # fmt: skip
     except ExpandError as error:
         console.print(f"test split not scored: {error}", highlight=False, markup=False, soft_wrap=True)
         return None
