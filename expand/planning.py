@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from expand.calibrate import SECONDS, calibrate
-from expand.data.cache import expected_bytes, prepare, prepared
+from expand.data.cache import prepare, prepared
 from expand.data.manifest import Manifest
+from expand.data.room import expected_bytes
 from expand.engine import MacsCounter
 from expand.errors import UsageError
 from expand.plan import Videos, courses, distinct, make_plan
@@ -93,12 +94,13 @@ def _caches(
         return None, None
     data = study.data
     videos = [*manifest.split("train"), *manifest.split("val")]
-    folders = prepared(manifest, side=data.cache_side)
+    frames, fly = data.cache_frames, data.decode == "fly"
+    folders = prepared(manifest, side=data.cache_side, frames=frames, fly=fly)
     if folders is None and decode and len(videos) <= QUICKLY_DECODED:
         note(f"decoding {len(videos)} videos, once")
-        folders = prepare(manifest, side=data.cache_side, skip_damaged=not data.strict)
+        folders = prepare(manifest, side=data.cache_side, frames=frames, fly=fly, skip_damaged=not data.strict)
     if folders is None:
-        return None, expected_bytes(manifest, videos, data.cache_side)
+        return None, expected_bytes(manifest, videos, data.cache_side, frames=frames, fly=fly)
     size = sum(file.stat().st_size for folder in folders for file in folder.iterdir())
     return (str(folders[0]), str(folders[1])), float(size)
 

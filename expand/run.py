@@ -94,10 +94,13 @@ def run(
                 watch.progress(f"decoding videos once: {done} of {total}")
 
         data = study.data
-        paths = prepare(manifest, side=data.cache_side, skip_damaged=not data.strict, progress=decoding)
+        paths = prepare(
+            manifest, side=data.cache_side, frames=data.cache_frames, fly=data.decode == "fly",
+            skip_damaged=not data.strict, progress=decoding,
+        )  # fmt: skip
         caches = [ClipCache(path) for path in paths]
         _notes(study, caches, manifest, watch)
-        lengths = [len(caches[0].frames(index)) for index in range(len(caches[0]))]
+        lengths = [caches[0].length(index) for index in range(len(caches[0]))]
         places = (str(paths[0]), str(paths[1]))
         search = Search(study, record, macs, places, lengths, workers.threads, watch)
         with _terminable():
@@ -144,6 +147,8 @@ def check(study: Study) -> None:
         ("budget.epochs", study.budget.epochs, (study.budget.epochs or 1) >= 1, "at least 1"),
         ("budget.hours", study.budget.hours, (study.budget.hours or 1) > 0, "above 0"),
         ("data.cache_side", study.data.cache_side, study.data.cache_side >= 16, "at least 16"),
+        ("data.cache_frames", study.data.cache_frames, (study.data.cache_frames or 1) >= 1, "at least 1, or none"),
+        ("data.decode", study.data.decode, study.data.decode in ("cache", "fly"), "cache or fly"),
         ("seeds", study.seeds, 0 < len(study.seeds) == len(set(study.seeds)), "at least one, each once"),
     )
     for name, value, right, allowed in rules:
@@ -234,15 +239,20 @@ def _keep_facts(record: Record, facts: dict[str, Any], manifest: Manifest) -> No
         records.write_json(listing, manifest.listing())
 
 
-_READ_AS_EVER = {"official_split": 1, "skip_missing": False, "strict": False}  # of runs from before there was a choice
+_READ_AS_EVER = {
+    "cache_frames": None,
+    "official_split": 1,
+    "skip_missing": False,
+    "strict": False,
+}  # of runs from before there was a choice
 
 
 def _without_place(study: dict[str, Any]) -> dict[str, Any]:
-    """Where the videos lie may change; what they are is compared by fingerprint. Runs from before objectives could be limits
-    only are of the same experiment."""
+    """Where the videos lie and when they are decoded may change; what they are is compared by fingerprint. Runs from before
+    objectives could be limits only, or frames limited, are of the same experiment."""
     return study | {
         "data": _READ_AS_EVER
-        | {key: value for key, value in study["data"].items() if key not in ("source", "skip_damaged")},
+        | {key: value for key, value in study["data"].items() if key not in ("source", "skip_damaged", "decode")},
         "objectives": [{"on_front": True} | objective for objective in study["objectives"]],
     }
 
@@ -261,6 +271,11 @@ def _notes(study: Study, caches: list[ClipCache], manifest: Manifest, watch: Wat
             some = "; ".join(f"{each.path}: {each.reason}" for each in cache.skipped[:3]) + "; ..." * (count > 3)
             total = count + len(cache)
             watch.note(f"left out: {count} of {total} {split} videos ({count / total:.1%}), damaged ({some})")
+        if shortened := sum(frames > 0 for frames in cache.cut):
+            most = study.data.cache_frames
+            watch.note(
+                f"of {shortened} {split} videos only the middle {most} frames are used (data.cache_frames={most})"
+            )
     if study.recipe.flip:
         swapped, alone = mirrored_labels(manifest.classes)
         if swapped is None:

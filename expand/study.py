@@ -90,7 +90,9 @@ class Budget:
 @dataclass(frozen=True)
 class Data:
     """`source` is a folder or a list of videos; None is the rendered default. Frames are kept in the cache with a short
-    side of at most `cache_side` pixels. A source without its own validation or test list gives up these shares.
+    side of at most `cache_side` pixels, and of a video with more than `cache_frames` frames those in the middle. With
+    `decode` "fly" frames are decoded each time from the files, the same ones to the last pixel. A source without its own
+    validation or test list gives up these shares.
     How it is read: `layout` by name instead of detected, which of the official splits (UCF101, HMDB51), `group_column` of a
     list, `fps` of frame folders and arrays, `skip_missing` where listed files are not all there. Damaged videos, single frames
     and copies in two splits are left out and counted; with `strict` they stop the run instead.
@@ -99,6 +101,8 @@ class Data:
 
     source: str | None = None
     cache_side: int = 96
+    cache_frames: int | None = None
+    decode: Literal["cache", "fly"] = "cache"
     validation_share: float = 0.2
     test_share: float = 0.2
     layout: str | None = None

@@ -18,9 +18,10 @@ from expand.data import cache
 from expand.data.checking import LEFT_OUT, Finding, Report, check, counts, plain
 from expand.data.checking import Progress as Count
 from expand.data.formats import read_source
-from expand.data.manifest import SPLITS, Manifest
+from expand.data.manifest import SPLITS, Manifest, cache_root
 from expand.data.preparing import prepare_source
 from expand.data.rendered import ensure_rendered, verify
+from expand.data.room import expected_bytes
 from expand.data.rows import BadInput, Options
 from expand.listing import print_json
 from expand.progress import format_bytes
@@ -77,10 +78,10 @@ def prepare_data(
 def _fill_cache(console: Console, manifest: Manifest, side: int) -> int:
     """Decodes training and validation clips into the cache; the bytes it takes."""
     videos = [*manifest.split("train"), *manifest.split("val")]
-    expected = cache.expected_bytes(manifest, videos, side)
+    expected = expected_bytes(manifest, videos, side)
     _say(
         console,
-        f"the frame cache at short side {side} takes about {format_bytes(expected or 0)}, in {cache.cache_root()}",
+        f"the frame cache at short side {side} takes about {format_bytes(expected or 0)}, in {cache_root()}",
     )
     with _bar("caching") as progress:
         folders = cache.prepare(manifest, side=side, skip_damaged=True, progress=progress)

@@ -1,34 +1,42 @@
-"""Decode once: every clip of a split as plain uint8 frames in one file that all workers of a node map into memory.
+"""Decode once: every clip of a split as plain uint8 frames in files that all workers of a node map into memory.
 
-A cache folder is named after what is in it (contents, labels, side, frame rate), so it is never stale: other data are
-another folder. `frames.u8` holds the frames one after the other, `index.json` says where each clip lies. It appears
-whole or not at all.
+A cache folder is named after what is in it (contents, labels, side, frame rate, frame budget), so it is never stale: other
+data are another folder. Its shards hold the frames one after the other, `index.json` says where each clip lies. It is built
+in `NAME.building`, where finished shards outlive a kill, and appears whole or not at all.
+
+A folder made "on the fly" holds where each frame is in its file instead of the frames, which are decoded when asked for.
 """
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import hashlib
 import json
 import os
-import shutil
-import statistics
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from expand.data.decode import DamagedVideo, decode, probe, scaled
-from expand.data.manifest import Manifest, Video, cache_root
+from expand.data import shards
+from expand.data.decode import DamagedVideo, decode, probe
+from expand.data.manifest import Manifest, Video, cache_root, stamp_of
+from expand.data.parallel import in_order
+from expand.data.room import Budget, reference_fps, remedies, require_room
+from expand.data.seeking import locate, pick
+from expand.data.shards import Entry
 from expand.errors import ExpandError
 
-CACHE_VERSION = 1
-PROBED = 200  # training videos looked at for the frame rate, and videos for the size of a cache
+if TYPE_CHECKING:
+    import torch
+
+    from expand.data.on_device import DeviceClips
+
+CACHE_VERSION = 2
 Progress = Callable[[int, int], None]
 
 
@@ -39,25 +47,28 @@ class Problem:
 
 
 class ClipCache:
-    """One split's clips, read-only. It travels to other processes as its folder's name."""
+    """One split's clips, read-only. It travels to other processes as its folder's name.
+
+    `fps` is what the clips were brought to, `rates` what each file has, `cut` how many frames each lost to
+    `data.cache_frames`.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         try:
             index = json.loads((self.folder / "index.json").read_text())
-            self._frames = np.empty(0, np.uint8)
-            if index["clips"]:  # an empty file cannot be mapped
-                self._frames = np.asarray(np.memmap(self.folder / "frames.u8", dtype=np.uint8, mode="r"))
+            for number, expected in enumerate(index["shards"]):
+                self._require_bytes(number, expected["bytes"])
         except (OSError, ValueError) as error:
             raise ExpandError(f"no clip cache at {self.folder} ({error}): delete that folder and run again") from error
-        if self._frames.size != index["bytes"]:
-            size = f"{self._frames.size} bytes instead of {index['bytes']}"
-            raise ExpandError(f"the clip cache {self.folder} is damaged ({size}): delete that folder and run again")
-        self._clips: list[dict[str, Any]] = index["clips"]
+        self._index, self._clips = index, index["clips"]
+        self._maps: dict[int, np.ndarray] = {}
         self.classes: tuple[str, ...] = tuple(index["classes"])
         self.fps: float = index["fps"]
         self.labels = np.array([clip["label"] for clip in self._clips], dtype=np.int64)
         self.names: tuple[str, ...] = tuple(clip["path"] for clip in self._clips)
+        self.rates: tuple[float, ...] = tuple(clip["fps"] for clip in self._clips)
+        self.cut: tuple[int, ...] = tuple(clip["cut"] for clip in self._clips)
         self.skipped: tuple[Problem, ...] = tuple(Problem(**entry) for entry in index["skipped"])
 
     def __len__(self) -> int:
@@ -66,205 +77,254 @@ class ClipCache:
     def __reduce__(self) -> tuple[type, tuple[Path]]:
         return type(self), (self.folder,)
 
+    @property
+    def on_the_fly(self) -> bool:
+        """Whether frames are decoded when asked for."""
+        return self._index["root"] is not None
+
+    @cached_property
+    def nbytes(self) -> int:
+        """What all frames take in memory."""
+        return sum(int(np.prod(clip["shape"])) for clip in self._clips)
+
+    def length(self, index: int) -> int:
+        """How many frames clip `index` has."""
+        return int(self._clips[index]["shape"][0])
+
+    def shape(self, index: int) -> tuple[int, int, int, int]:
+        """(T, H, W, 3) of clip `index`."""
+        frames, height, width, channels = self._clips[index]["shape"]
+        return frames, height, width, channels
+
     def frames(self, index: int) -> np.ndarray:
-        """Clip `index` as uint8 (T, H, W, 3), a view into the map."""
+        """Clip `index` as uint8 (T, H, W, 3): a view into the map, or decoded now."""
+        if not self.on_the_fly:
+            return self._data(index, np.uint8, self.shape(index))
+        path, clip = self._file(index), self._clips[index]
+        whole = decode(path, side=self._index["side"], fps=self.fps, rate=self._index["rate"])
+        start = clip["cut"] // 2
+        return whole[start : start + self.length(index)]
+
+    def picked(self, index: int, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """These frames of clip `index`, uint8 (len(indices), H, W, 3). Nothing else is read, or decoded but for what lies
+        between the keyframe before and a frame. Raises `DamagedVideo` for a file that has changed since."""
+        if not self.on_the_fly:
+            return self.frames(index)[indices]
+        width, height = self._clips[index]["size"]
+        rows = self._data(index, np.int64, (self.length(index), 3))
+        return pick(self._file(index), rows[indices], (width, height))
+
+    def on_device(self, device: torch.device | str, *, share: float = 0.5) -> DeviceClips | None:
+        """All clips in the memory of a device, None if they take more than this share of what is free there."""
+        from expand.data.on_device import hold
+
+        return hold(self, device, share)
+
+    def _require_bytes(self, number: int, expected: int) -> None:
+        size = (self.folder / shards.name(number, "bin")).stat().st_size
+        if size != expected:
+            what = f"{shards.name(number, 'bin')} has {size} bytes instead of {expected}"
+            raise ExpandError(f"the clip cache {self.folder} is damaged ({what}): delete that folder and run again")
+
+    def _data(self, index: int, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
         clip = self._clips[index]
-        start, shape = clip["offset"], tuple(clip["shape"])
-        return self._frames[start : start + int(np.prod(shape))].reshape(shape)
+        number, start = clip["shard"], clip["offset"]
+        if number not in self._maps:
+            path = self.folder / shards.name(number, "bin")
+            self._maps[number] = np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        return self._maps[number][start : start + size].view(dtype).reshape(shape)
+
+    def _file(self, index: int) -> Path:
+        path = Path(self._index["root"]) / self.names[index]
+        if _stamp(path) != self._clips[index]["stamp"]:
+            raise DamagedVideo(path, "gone or changed since it was looked at: run again")
+        return path
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What goes into one cache folder."""
+
+    manifest: Manifest
+    split: str
+    side: int
+    fps: float
+    frames: int | None
+    fly: bool
+
+    @cached_property
+    def folder(self) -> Path:
+        videos = self.manifest.split(self.split)
+        if not videos:
+            raise ExpandError(f"the {self.split} split of {self.manifest.root} has no video")
+        labelled = [(v.path, v.label, h) for v, h in zip(videos, self.manifest.hashes(videos), strict=True)]
+        place = str(self.manifest.root) if self.fly else None  # frames are looked for there later
+        kept = (CACHE_VERSION, self.side, self.fps, self.manifest.fps, self.frames, place)
+        facts = (*kept, self.split, self.manifest.classes, labelled)
+        return cache_root() / "clips" / f"{self.split}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:24]}"
+
+    @property
+    def unfinished(self) -> Path:
+        return self.folder.with_suffix(".building")
 
 
 def prepare(
     manifest: Manifest,
     *,
     side: int,
+    frames: int | None = None,
+    fly: bool = False,
     splits: tuple[str, ...] = ("train", "val"),
     skip_damaged: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Path, ...]:
     """One cache folder a split; what is missing is decoded now, by one process at a time.
 
-    All clips are brought to the training split's median frame rate. `progress` gets (videos done, videos to decode).
+    All clips are brought to the training split's median frame rate. Of a video with more than `frames` frames then, those
+    in the middle are kept. With `fly` every video is decoded once to see that it is whole, but only the places of its frames
+    are kept. `progress` gets (videos done, videos to decode).
     Raises `ExpandError` for damaged videos unless they may be skipped, for a training class of which nothing is left,
-    and for a disk with too little room.
+    and for a disk with too little room; what was finished by then is kept for the next time.
     """
-    fps = reference_fps(manifest)
-    folders = {split: _folder(manifest, split, side, fps) for split in splits}
-    missing = [split for split in dict.fromkeys(splits) if not folders[split].exists()]
-    videos = [video for split in missing for video in manifest.split(split)]
-    _require_room(manifest, videos, side, fps)
+    plans = _plans(manifest, side, frames, fly, splits)
+    missing = [plan for plan in dict.fromkeys(plans) if not plan.folder.exists()]
+    videos = [video for plan in missing for video in manifest.split(plan.split)]
+    budget = Budget(side, plans[0].fps, frames, fly)
+    with _writing(cache_root() / "clips", manifest, budget):
+        require_room(manifest, videos, budget, sum(_bytes_in(plan.unfinished) for plan in missing))
     done = 0
 
-    def count() -> None:
+    def count(number: int = 1) -> None:
         nonlocal done
-        done += 1
-        if progress:
-            progress(done, len(videos))
+        for _ in range(number):
+            done += 1
+            if progress:
+                progress(done, len(videos))
 
-    for split in missing:
-        with _writing(folders[split]), _locked(folders[split]):
-            if not folders[split].exists():
-                _build(manifest, split, folders[split], side, fps, count)
-    for split, folder in folders.items():
-        _require_clips(ClipCache(folder), split, skip_damaged)
-    return tuple(folders[split] for split in splits)
+    for plan in missing:
+        with _writing(plan.folder, manifest, budget), shards.locked(plan.folder.with_suffix(".lock")):
+            if not plan.folder.exists():
+                _build(plan, count)
+    for plan in plans:
+        _require_clips(ClipCache(plan.folder), plan.split, skip_damaged)
+    return tuple(plan.folder for plan in plans)
 
 
-def prepared(manifest: Manifest, *, side: int, splits: tuple[str, ...] = ("train", "val")) -> tuple[Path, ...] | None:
+def prepared(
+    manifest: Manifest,
+    *,
+    side: int,
+    frames: int | None = None,
+    fly: bool = False,
+    splits: tuple[str, ...] = ("train", "val"),
+) -> tuple[Path, ...] | None:
     """What `prepare` would answer if it had nothing to decode, else None."""
-    fps = reference_fps(manifest)
-    folders = tuple(_folder(manifest, split, side, fps) for split in splits)
+    folders = tuple(plan.folder for plan in _plans(manifest, side, frames, fly, splits))
     return folders if all(folder.exists() for folder in folders) else None
 
 
-def reference_fps(manifest: Manifest) -> float:
-    """The median frame rate of the training videos (of at most 200, evenly chosen), one that occurs."""
-    rates, problem = [], None
-    for video in _some(manifest.split("train")):
-        try:
-            rates.append(video.fps or probe(manifest.absolute(video), rate=manifest.fps).fps)
-        except DamagedVideo as error:
-            problem = problem or error
-    rates = [rate for rate in rates if rate > 0]
-    if not rates:
-        raise ExpandError(
-            f"no training video of {manifest.root} can be read; the first: {problem or 'has no frame rate'}"
-        )
-    return round(statistics.median_low(rates), 3)
-
-
-def _folder(manifest: Manifest, split: str, side: int, fps: float) -> Path:
-    videos = manifest.split(split)
-    if not videos:
-        raise ExpandError(f"the {split} split of {manifest.root} has no video")
-    labelled = [(v.path, v.label, h) for v, h in zip(videos, manifest.hashes(videos), strict=True)]
-    stated = (manifest.fps,) if manifest.fps else ()
-    key = hashlib.sha256(
-        repr((CACHE_VERSION, side, fps, split, manifest.classes, labelled, *stated)).encode()
-    ).hexdigest()
-    return cache_root() / "clips" / f"{split}-{key[:24]}"
-
-
-def _some(videos: Sequence[Video]) -> Sequence[Video]:
-    return videos[:: -(-len(videos) // PROBED)] if videos else videos
-
-
-def expected_bytes(manifest: Manifest, videos: Sequence[Video], side: int, fps: float | None = None) -> float | None:
-    """What the frames of these videos take in a cache, judged by some of them; None where none of these can be read."""
-    fps = reference_fps(manifest) if fps is None else fps
-    sizes = []
-    for video in _some(videos):
-        try:
-            info = probe(manifest.absolute(video), rate=manifest.fps)
-        except DamagedVideo:
-            continue
-        width, height = scaled(info.width, info.height, side)
-        sizes.append(info.frames * (fps / info.fps if info.fps else 1) * width * height * 3)
-    return statistics.fmean(sizes) * len(videos) if sizes else None
-
-
-def _require_room(manifest: Manifest, videos: Sequence[Video], side: int, fps: float) -> None:
-    """Raises `ExpandError` where the disk has less room than the videos need, judged by some of them and a tenth."""
-    expected = expected_bytes(manifest, videos, side, fps)
-    if expected is None:
-        return
-    root = cache_root()
-    with _writing(root / "clips"):
-        free = shutil.disk_usage(root).free / 1e9
-    needed = 1.1 * expected / 1e9
-    if needed > free:
-        raise ExpandError(
-            f"the clip cache needs about {needed:.3g} GB at {root}, {free:.3g} GB are free:"
-            " set EXPAND_CACHE to a folder with more room, or data.cache_side to fewer pixels"
-        )
+def _plans(manifest: Manifest, side: int, frames: int | None, fly: bool, splits: tuple[str, ...]) -> list[_Plan]:
+    fps = reference_fps(manifest)
+    return [_Plan(manifest, split, side, fps, frames, fly) for split in splits]
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def _writing(folder: Path, manifest: Manifest, budget: Budget) -> Iterator[None]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
         problem = f"cannot write the clip cache at {folder} ({error.strerror})"
-        raise ExpandError(f"{problem}: set EXPAND_CACHE to a folder with room") from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise ExpandError(f"{problem}; what is finished is kept. {remedies(manifest, budget)}") from error
+        raise ExpandError(f"{problem}: set EXPAND_CACHE to a folder with room that can be written") from error
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process builds, the others wait. The lock file stays: removing it would let two in."""
-    with open(folder.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _bytes_in(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir()) if folder.is_dir() else 0
 
 
-def _build(manifest: Manifest, split: str, folder: Path, side: int, fps: float, count: Callable[[], None]) -> None:
-    """Decodes a split into `folder`. Damaged videos are only noted there: without them it can be used at once."""
-    unfinished = folder.with_suffix(".building")
-    shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed: we hold the lock
-    try:
-        unfinished.mkdir()
-        _write(unfinished, manifest, split, side, fps, count)
-        os.replace(unfinished, folder)
-        _sync(folder.parent)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+def _build(plan: _Plan, count: Callable[..., None]) -> None:
+    """Writes a split's shards and then its index; goes on from the shards that an earlier build finished. Damaged videos
+    are only noted there: without them it can be used at once."""
+    videos = plan.manifest.split(plan.split)
+    plan.unfinished.mkdir(exist_ok=True)
+    tables = shards.finished(plan.unfinished)
+    before = sum(table["entries"] for table in tables)
+    count(before)
 
-
-def _write(folder: Path, manifest: Manifest, split: str, side: int, fps: float, count: Callable[[], None]) -> None:
-    clips: list[dict[str, Any]] = []
-    skipped: list[dict[str, str]] = []
-    offset = 0
-    with open(folder / "frames.u8", "wb") as file:
-        for video, result in _decoded(manifest, manifest.split(split), side=side, fps=fps):
+    def entries() -> Iterator[Entry]:
+        for _, entry in in_order(videos[before:], lambda video: _entry(plan, video), weigh=lambda entry: entry.nbytes):
+            yield entry
             count()
-            if isinstance(result, DamagedVideo):
-                skipped.append({"path": video.path, "reason": result.reason})
-                continue
-            file.write(np.ascontiguousarray(result).data)
-            clips.append({"path": video.path, "label": video.label, "offset": offset, "shape": result.shape})
-            offset += result.nbytes
-        file.flush()
-        os.fsync(file.fileno())
-    index = {"version": CACHE_VERSION, "split": split, "side": side, "fps": fps, "classes": manifest.classes}
-    with open(folder / "index.json", "w") as file_index:
-        json.dump({**index, "bytes": offset, "clips": clips, "skipped": skipped}, file_index)
-        file_index.flush()
-        os.fsync(file_index.fileno())
-    _sync(folder)
+
+    stream = entries()
+    while table := shards.write_shard(plan.unfinished, len(tables), stream):
+        tables.append(table)
+    shards.write_json(plan.unfinished / "index.json", _index(plan, tables))
+    os.replace(plan.unfinished, plan.folder)
+    shards.sync(plan.folder.parent)
 
 
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def _index(plan: _Plan, tables: Sequence[shards.Table]) -> dict[str, Any]:
+    return {
+        "version": CACHE_VERSION, "split": plan.split, "side": plan.side, "fps": plan.fps, "frames": plan.frames,
+        "root": str(plan.manifest.root) if plan.fly else None, "rate": plan.manifest.fps, "classes": plan.manifest.classes,
+        "shards": [{"bytes": table["bytes"], "crc32": table["crc32"]} for table in tables],
+        "clips": [clip for table in tables for clip in table["clips"]],
+        "skipped": [problem for table in tables for problem in table["skipped"]],
+    }  # fmt: skip
+
+
+def _entry(plan: _Plan, video: Video) -> Entry:
+    """What is kept of a video, or why nothing is."""
+    path = plan.manifest.absolute(video)
+    facts: dict[str, Any] = {"path": video.path, "label": video.label}
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        more, data = _places(plan, path) if plan.fly else _pictures(plan, path)
+    except DamagedVideo as error:
+        return Entry({"path": video.path, "reason": error.reason}, None)
+    return Entry(facts | more, data)
 
 
-Result = np.ndarray | DamagedVideo
+def _places(plan: _Plan, path: Path) -> tuple[dict[str, Any], np.ndarray]:
+    stamp = _stamp(path)
+    found = locate(path, side=plan.side, fps=plan.fps, rate=plan.manifest.fps)
+    rows = found.rows[_middle(_moving(path, len(found.rows)), plan.frames)]
+    shape = (len(rows), found.height, found.width, 3)
+    cut = len(found.rows) - len(rows)
+    return {"shape": shape, "fps": found.fps, "cut": cut, "size": found.size, "stamp": stamp}, rows
 
 
-def _decoded(
-    manifest: Manifest, videos: Sequence[Video], *, side: int, fps: float | None
-) -> Iterator[tuple[Video, Result]]:
-    """Each video with its frames or what is wrong with it, in order; some are decoded ahead in threads."""
+def _pictures(plan: _Plan, path: Path) -> tuple[dict[str, Any], np.ndarray]:
+    rate = plan.manifest.fps
+    info = probe(path, rate=rate)
+    if plan.frames and info.fps and info.frames * plan.fps / info.fps > 2 * plan.frames:
+        found = locate(path, side=plan.side, fps=plan.fps, rate=rate)  # a long video is never in memory as a whole
+        whole, data = len(found.rows), pick(path, found.rows[_middle(len(found.rows), plan.frames)], found.size)
+    else:
+        clip = decode(path, side=plan.side, fps=plan.fps, rate=rate)
+        whole, data = len(clip), clip[_middle(_moving(path, len(clip)), plan.frames)]
+    return {"shape": data.shape, "fps": info.fps, "cut": whole - len(data)}, data
 
-    def job(video: Video) -> Result:
-        try:
-            clip = decode(manifest.absolute(video), side=side, fps=fps, rate=manifest.fps)
-            return clip if len(clip) > 1 else DamagedVideo(video.path, "a single frame: nothing moves in it")
-        except DamagedVideo as error:
-            return error
 
-    workers = min(8, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers) as pool:
-        ahead: deque[tuple[Video, Future[Result]]] = deque()
-        for video in videos:
-            ahead.append((video, pool.submit(job, video)))
-            if len(ahead) > 2 * workers:
-                first, future = ahead.popleft()
-                yield first, future.result()
-        for first, future in ahead:
-            yield first, future.result()
+def _moving(path: Path, length: int) -> int:
+    if length == 1:
+        raise DamagedVideo(path, "a single frame: nothing moves in it")
+    return length
+
+
+def _middle(length: int, most: int | None) -> slice:
+    cut = max(0, length - (most or length))
+    return slice(cut // 2, cut // 2 + length - cut)
+
+
+def _stamp(path: Path) -> list[int] | None:
+    try:
+        return list(stamp_of(path)[1:])
+    except ExpandError:
+        return None
 
 
 def _require_clips(cache: ClipCache, split: str, skip_damaged: bool) -> None:

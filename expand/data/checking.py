@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
 from expand.data.clips import DamagedVideo
 from expand.data.decode import Survey, survey
 from expand.data.manifest import SPLITS, Manifest, Video, stamp_of
+from expand.data.parallel import in_order
 from expand.errors import ExpandError
 
 LEFT_OUT = ("damaged", "single frame", "copy")
@@ -90,7 +90,7 @@ def _oddities(found: Survey, shortest: int) -> Iterator[tuple[str, str]]:
 
 
 def _surveyed(manifest: Manifest) -> Iterator[Survey | DamagedVideo]:
-    """Each video's survey or what is wrong with it, in order. Threads: decoders work outside the interpreter's lock."""
+    """Each video's survey or what is wrong with it, in order."""
 
     def job(video: Video) -> Survey | DamagedVideo:
         try:
@@ -98,15 +98,7 @@ def _surveyed(manifest: Manifest) -> Iterator[Survey | DamagedVideo]:
         except DamagedVideo as error:
             return error
 
-    workers = os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
-        ahead: deque[Future[Survey | DamagedVideo]] = deque()
-        for video in manifest.videos:
-            ahead.append(pool.submit(job, video))
-            if len(ahead) > 4 * workers:
-                yield ahead.popleft().result()
-        for future in ahead:
-            yield future.result()
+    return (result for _, result in in_order(manifest.videos, job))
 
 
 def _crossing(manifest: Manifest) -> list[Finding]:

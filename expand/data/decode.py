@@ -7,7 +7,7 @@ what the container says. Bit noise inside the picture data is not detected: the 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -75,9 +75,13 @@ def _at_rate(path: str | Path, clip: np.ndarray, rate: float, fps: float | None)
     """A clip of pictures at `rate`, its frames as far apart in time as at `fps`."""
     if fps is None or (rate and abs(rate / fps - 1) <= 0.05):
         return clip
+    return clip[_ticks(path, len(clip), rate, fps)]
+
+
+def _ticks(path: str | Path, length: int, rate: float, fps: float) -> np.ndarray:
     if not rate:
         raise DamagedVideo(path, "does not say its frame rate: give one (--fps, data.fps)")
-    return clip[_nearest(np.arange(len(clip)) / rate, rate, fps)]
+    return _nearest(np.arange(length) / rate, rate, fps)
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,10 @@ def _video_stream(path: Path, container: Any) -> Any:
     return stream
 
 
-def _read(container: Any, stream: Any, side: int | None, *, keep: bool = True) -> _Decoded:
+def _read(
+    container: Any, stream: Any, side: int | None, *, keep: bool = True, seen: Callable[[Any], None] | None = None
+) -> _Decoded:
+    """Everything there is; `seen` looks at each frame before it is a picture."""
     decoded, reformatter = _Decoded(), VideoReformatter()
     size: tuple[int, int] | None = None  # of the first frame, should the picture change its size on the way
     try:
@@ -154,6 +161,8 @@ def _read(container: Any, stream: Any, side: int | None, *, keep: bool = True) -
                     if size is None:
                         size = scaled(frame.width, frame.height, side)
                         decoded.width, decoded.height = _upright(frame)
+                    if seen:
+                        seen(frame)
                     if keep:
                         decoded.frames.append(_picture(frame, reformatter, size))
                     decoded.times.append(frame.time)

@@ -11,6 +11,7 @@ import os
 import re
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
@@ -72,11 +73,15 @@ def probe_stills(path: str | Path, rate: float = 0.0) -> VideoInfo:
     return VideoInfo(len(frames), own or rate, frames.shape[2], frames.shape[1], Path(path).suffix[1:].lower(), "rgb24")
 
 
-def read_stills(path: str | Path, *, side: int | None = None, rate: float = 0.0) -> tuple[np.ndarray, float]:
-    """The clip as uint8 (T, H, W, 3), its short side at most `side`, and its frame rate (`rate` where it says none)."""
+def read_stills(
+    path: str | Path, *, side: int | None = None, rate: float = 0.0, only: Sequence[int] | None = None
+) -> tuple[np.ndarray, float]:
+    """The clip, or `only` these frames of it, as uint8 (T, H, W, 3), its short side at most `side`; and its frame rate
+    (`rate` where it says none)."""
     if os.path.isdir(path):
-        return _read_pictures(path, side), rate
+        return _read_pictures(path, side, only), rate
     frames, own = _array(path)
+    frames = frames if only is None else frames[list(only)]
     width, height = scaled(frames.shape[2], frames.shape[1], side)
     if (height, width) == frames.shape[1:3]:
         return np.array(frames), own or rate
@@ -86,14 +91,15 @@ def read_stills(path: str | Path, *, side: int | None = None, rate: float = 0.0)
     return np.stack([frame.to_ndarray() for frame in small]), own or rate
 
 
-def _read_pictures(folder: str | Path, side: int | None) -> np.ndarray:
+def _read_pictures(folder: str | Path, side: int | None, only: Sequence[int] | None = None) -> np.ndarray:
     clip: list[np.ndarray] = []
-    size: tuple[int, int] | None = None  # of the first picture, should they change on the way
-    for file in pictures(folder):
+    files = pictures(folder)
+    with _opened(folder, files[0]) as first:  # its size is the clip's, should they change on the way
+        size = scaled(*_upright(first), side)
+    for file in files if only is None else [files[index] for index in only]:
         try:
             with _opened(folder, file) as image:
                 whole = ImageOps.exif_transpose(image).convert("RGB")
-                size = size or scaled(whole.width, whole.height, side)
                 clip.append(np.asarray(whole if whole.size == size else whole.resize(size, Image.Resampling.BICUBIC)))
         except (OSError, SyntaxError, ValueError) as error:
             raise DamagedVideo(folder, f"{file.name} cannot be read whole ({error})") from error

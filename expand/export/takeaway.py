@@ -137,7 +137,10 @@ def _test_once(
         console.print("test split not scored: the data have none", highlight=False)
         return None
     try:
-        (folder,) = prepare(manifest, side=study.data.cache_side, splits=("test",), skip_damaged=not study.data.strict)
+        (folder,) = prepare(
+            manifest, side=study.data.cache_side, frames=study.data.cache_frames, fly=study.data.decode == "fly",
+            splits=("test",), skip_damaged=not study.data.strict,
+        )  # fmt: skip
     except ExpandError as error:
         console.print(f"test split not scored: {error}", highlight=False, markup=False, soft_wrap=True)
         return None

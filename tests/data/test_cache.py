@@ -3,7 +3,10 @@
 import multiprocessing
 import os
 import pickle
+import resource
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -11,10 +14,13 @@ import numpy as np
 import pytest
 
 import expand.data.cache as cache_module
+from expand.data import shards
 from expand.data.cache import ClipCache, prepare, reference_fps
-from expand.data.decode import decode
+from expand.data.decode import DamagedVideo, decode
 from expand.data.formats import read_source
 from expand.errors import ExpandError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def film(path: Path, frames: int, *, level: int, fps: int = 25) -> None:
@@ -115,12 +121,148 @@ def test_two_processes_build_once(root: Path, tmp_path: Path) -> None:
     assert [len(ClipCache(folder)) for folder in first[:2]] == [6, 2]
 
 
-def test_unfinished_cache_of_a_killed_process_is_built_anew(root: Path) -> None:
-    folder = prepare(read_source(root), side=24, splits=("val",))[0]
-    folder.rename(folder.with_suffix(".building"))
-    (folder.with_suffix(".building") / "frames.u8").write_bytes(b"half")
-    assert prepare(read_source(root), side=24, splits=("val",)) == (folder,)
-    assert len(ClipCache(folder)) == 2 and not folder.with_suffix(".building").exists()
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_shards_are_bounded_and_hold_the_same_frames(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = ClipCache(prepare(read_source(root), side=24, splits=("train",))[0])
+    frames = [np.array(whole.frames(i)) for i in range(6)]
+    shutil.rmtree(whole.folder)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 40_000)  # a frame has 24 x 32 x 3 = 2304 bytes
+    parted = ClipCache(prepare(read_source(root), side=24, splits=("train",))[0])
+    sizes = [path.stat().st_size for path in sorted(parted.folder.glob("*.bin"))]
+    assert sizes == [2304 * (6 + 7 + 8), 2304 * (10 + 11), 2304 * 12]
+    for i in range(6):
+        assert np.array_equal(parted.frames(i), frames[i])
+        assert parted.length(i) == len(frames[i]) and parted.shape(i) == frames[i].shape
+        assert np.array_equal(parted.picked(i, [3, 0, 3]), frames[i][[3, 0, 3]])
+
+
+KILLED = """
+import os, signal, sys
+import expand.data.shards as shards
+from expand.data.cache import prepare
+from expand.data.formats import read_source
+
+shards.SHARD_BYTES = 40_000
+def kill(done, total):
+    if done == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+prepare(read_source(sys.argv[1]), side=24, splits=("train",), progress=kill)
+"""
+
+
+def test_a_build_killed_in_the_middle_goes_on(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "SHARD_BYTES", 40_000)
+    manifest = read_source(root)
+    (folder,) = prepare(manifest, side=24, splits=("train",))
+    undisturbed = contents(folder)
+    shutil.rmtree(folder)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(root)], cwd=ROOT, capture_output=True, text=True)
+    assert killed.returncode == -9, killed.stderr
+    left = folder.with_suffix(".building")
+    assert not folder.exists() and {"00000.bin", "00000.json", "00001.bin.partial"} <= set(contents(left))
+    decoded: list[str] = []
+    monkeypatch.setattr(cache_module, "decode", lambda path, **how: decoded.append(path.name) or decode(path, **how))
+    seen: list[tuple[int, int]] = []
+    assert prepare(manifest, side=24, splits=("train",), progress=lambda *p: seen.append(p)) == (folder,)
+    assert sorted(decoded) == ["0.mp4", "1.mp4", "2.mp4"]  # the second class: the first shard held the first one
+    assert seen == [(i, 6) for i in range(1, 7)]
+    assert contents(folder) == undisturbed and not left.exists()
+
+
+def test_a_finished_shard_that_was_damaged_is_built_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "SHARD_BYTES", 40_000)
+    (folder,) = prepare(read_source(root), side=24, splits=("train",))
+    undisturbed = contents(folder)
+    unfinished = folder.rename(folder.with_suffix(".building"))
+    content = bytearray(undisturbed["00001.bin"])
+    content[500] ^= 1
+    (unfinished / "00001.bin").write_bytes(content)
+    (unfinished / "index.json").unlink()
+    decoded: list[int] = []
+    monkeypatch.setattr(cache_module, "decode", lambda path, **how: decoded.append(1) or decode(path, **how))
+    prepare(read_source(root), side=24, splits=("train",))
+    assert len(decoded) == 3 and contents(folder) == undisturbed
+
+
+def test_a_disk_that_fills_up_keeps_what_is_finished(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "SHARD_BYTES", 10_000)
+    manifest = read_source(root)
+    manifest.hashes()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (26_000, before[1]))  # the clip of 12 frames does not fit
+    try:
+        with pytest.raises(ExpandError, match=r"File too large\); what is finished is kept\. Any of these helps"):
+            prepare(manifest, side=24, splits=("train",))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(root.parent.rglob("*.partial")) and not list(root.parent.rglob("index.json"))
+    assert list(root.parent.rglob("00000.json"))
+    assert len(ClipCache(prepare(manifest, side=24, splits=("train",))[0])) == 6
+
+
+def test_a_budget_of_frames_keeps_the_middle(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    film(root / "val/dark/long.avi", 40, level=20, fps=50)
+    manifest = read_source(root)
+    cache = ClipCache(prepare(manifest, side=24, frames=7, splits=("val",))[0])
+    full = ClipCache(prepare(manifest, side=24, splits=("val",))[0])
+    lengths = {name: (cache.length(i), cache.cut[i]) for i, name in enumerate(cache.names)}
+    assert lengths == {"val/dark/3.mp4": (7, 5), "val/dark/long.avi": (7, 13), "val/light/3.mp4": (5, 0)}
+    assert cache.rates == (25, 50, 25) and cache.fps == 25 and full.cut == (0, 0, 0)
+    for i, first in enumerate((2, 6, 0)):
+        assert np.array_equal(cache.frames(i), full.frames(i)[first : first + 7])
+    flying = ClipCache(prepare(manifest, side=24, frames=7, fly=True, splits=("val",))[0])
+    assert flying.cut == cache.cut and flying.rates == cache.rates
+    for i in range(3):
+        assert np.array_equal(flying.frames(i), cache.frames(i))
+        assert np.array_equal(flying.picked(i, [4, 0]), cache.frames(i)[[4, 0]])
+
+
+def test_frames_on_the_fly_are_those_of_the_cache(root: Path) -> None:
+    film(root / "val/dark/fast.avi", 20, level=0, fps=50)
+    manifest = read_source(root)
+    kept = ClipCache(prepare(manifest, side=24, splits=("val",))[0])
+    flying = ClipCache(prepare(manifest, side=24, fly=True, splits=("val",))[0])
+    assert flying.on_the_fly and not kept.on_the_fly and flying.folder != kept.folder
+    assert flying.names == kept.names and flying.classes == kept.classes and flying.fps == kept.fps
+    assert sum(path.stat().st_size for path in flying.folder.glob("*.bin")) == 24 * (10 + 12 + 5)
+    again = pickle.loads(pickle.dumps(flying))
+    for i in range(3):
+        assert again.shape(i) == kept.shape(i) and np.array_equal(again.frames(i), kept.frames(i))
+        assert np.array_equal(again.picked(i, np.array([4, 1, 4])), kept.picked(i, np.array([4, 1, 4])))
+
+
+def test_on_the_fly_a_file_that_changed_is_named(root: Path) -> None:
+    damage(root / "val/light/3.mp4")
+    cache = ClipCache(prepare(read_source(root), side=24, fly=True, splits=("val",), skip_damaged=True)[0])
+    assert [problem.path for problem in cache.skipped] == ["val/light/3.mp4"]
+    (root / "val/dark/3.mp4").write_bytes(b"something else")
+    with pytest.raises(DamagedVideo, match=r"val/dark/3\.mp4: gone or changed since"):
+        cache.picked(0, [1])
+    with pytest.raises(DamagedVideo, match=r"val/dark/3\.mp4: gone or changed since"):
+        cache.frames(0)
+
+
+def test_on_the_fly_a_moved_source_is_looked_at_again(root: Path) -> None:
+    first = prepare(read_source(root), side=24, fly=True, splits=("val",))
+    moved = root.rename(root.with_name("moved"))
+    second = prepare(read_source(moved), side=24, fly=True, splits=("val",))
+    assert second != first and ClipCache(second[0]).picked(0, [0]).shape == (1, 24, 32, 3)
+
+
+def test_on_a_device(root: Path) -> None:
+    import torch  # not above: the processes of other tests import this file
+
+    cache = ClipCache(prepare(read_source(root), side=24, splits=("train",))[0])
+    held = cache.on_device("cpu")
+    assert held is not None and len(held) == 6 and held.labels is cache.labels and held.length(2) == cache.length(2)
+    for i in range(6):
+        assert held.frames(i).dtype == torch.uint8 and np.array_equal(held.frames(i).numpy(), cache.frames(i))
+        assert np.array_equal(held.picked(i, [5, 0, 5]).numpy(), cache.picked(i, [5, 0, 5]))
+    assert cache.nbytes == 2304 * (6 + 7 + 8 + 10 + 11 + 12)
+    assert cache.on_device("cpu", share=1e-12) is None
 
 
 def test_damaged_videos_stop_or_are_left_out(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,9 +298,29 @@ def test_class_without_a_clip_left(root: Path) -> None:
 
 def test_full_disk_is_said_before_starting(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     no_decoding(monkeypatch)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
-    with pytest.raises(ExpandError, match=rf"needs about .* GB at {tmp_path}/cache, .* are free: set EXPAND_CACHE"):
+    needed = 1.1 * 2304 * (6 + 7 + 8 + 10 + 11 + 12 + 12 + 5)
+    free = int(needed / 2)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - free, free))
+    with pytest.raises(ExpandError) as caught:
         prepare(read_source(root), side=24)
+    said = str(caught.value)
+    assert said.startswith(
+        f"the clip cache needs about {needed / 1e9:.3g} GB at {tmp_path}/cache, {free / 1e9:.3g} GB are free."
+    )
+    for way in (
+        "EXPAND_CACHE=", "--set data.cache_side=16)", "--set data.cache_frames=4)", "--set data.decode=fly",
+        f"expand data reencode {root} --to DIR --side 24",
+    ):  # fmt: skip
+        assert way in said
+    for way in ({"side": 16}, {"side": 24, "frames": 4}, {"side": 24, "fly": True}):
+        monkeypatch.undo()
+        monkeypatch.setenv("EXPAND_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - free, free))
+        folders = prepare(read_source(root), **way)
+        taken = sum(path.stat().st_size for folder in folders for path in folder.glob("*.bin"))
+        assert taken <= free, way
+        for folder in folders:
+            shutil.rmtree(folder)
     (tmp_path / "file").touch()
     monkeypatch.setenv("EXPAND_CACHE", str(tmp_path / "file/cache"))
     with pytest.raises(ExpandError, match=r"cannot write the clip cache at .*file/cache/clips .*: set EXPAND_CACHE"):
@@ -167,8 +329,8 @@ def test_full_disk_is_said_before_starting(root: Path, tmp_path: Path, monkeypat
 
 def test_damaged_cache(root: Path) -> None:
     folder = prepare(read_source(root), side=24, splits=("val",))[0]
-    (folder / "frames.u8").write_bytes(b"short")
-    with pytest.raises(ExpandError, match=r"is damaged \(5 bytes instead of .*delete that folder"):
+    (folder / "00000.bin").write_bytes(b"short")
+    with pytest.raises(ExpandError, match=r"is damaged \(00000\.bin has 5 bytes instead of .*delete that folder"):
         ClipCache(folder)
     with pytest.raises(ExpandError, match=r"no clip cache at .*nowhere"):
         ClipCache(folder / "nowhere")

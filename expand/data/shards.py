@@ -1,0 +1,126 @@
+"""Files of bounded size that appear whole or not at all, so that a build that was killed goes on from those it finished.
+
+A shard is `00000.bin`, the data of some clips one after the other, and `00000.json`, which says what is in it. Both are
+written under another name, forced to disk, and renamed, the table last: a shard without its table does not exist.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+SHARD_BYTES = 256 << 20  # a shard ends with the clip that reaches this
+Table = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A clip to be kept, or with `data` None one that cannot be: `facts` is what the index says of it."""
+
+    facts: dict[str, Any]
+    data: np.ndarray | None
+
+    @property
+    def nbytes(self) -> int:
+        return 0 if self.data is None else self.data.nbytes
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One process at a time. The lock file stays: removing it would let two in."""
+    with open(path, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def finished(folder: Path) -> list[Table]:
+    """The tables of the whole shards there are, from the first on; whatever else lies in the folder is removed."""
+    tables: list[Table] = []
+    while table := _whole(folder, len(tables)):
+        tables.append(table)
+    keep = {name(number, suffix) for number in range(len(tables)) for suffix in ("bin", "json")}
+    for file in folder.iterdir():
+        if file.name not in keep:
+            file.unlink()
+    return tables
+
+
+def write_shard(folder: Path, number: int, entries: Iterator[Entry]) -> Table | None:
+    """Takes entries until the shard is full; None where there are no more. Raises `OSError` on a full disk."""
+    table: Table = {"entries": 0, "bytes": 0, "crc32": 0, "clips": [], "skipped": []}
+    with _appearing(folder / name(number, "bin")) as file:
+        for entry in entries:
+            table["entries"] += 1
+            if entry.data is None:
+                table["skipped"].append(entry.facts)
+                continue
+            data = np.ascontiguousarray(entry.data).data.cast("B")
+            file.write(data)
+            table["clips"].append(entry.facts | {"shard": number, "offset": table["bytes"]})
+            table["crc32"] = zlib.crc32(data, table["crc32"])
+            table["bytes"] += len(data)
+            if table["bytes"] >= SHARD_BYTES:
+                break
+    if not table["entries"]:
+        (folder / name(number, "bin")).unlink()
+        return None
+    write_json(folder / name(number, "json"), table)
+    return table
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    with _appearing(path) as file:
+        file.write(json.dumps(content).encode())
+
+
+def name(number: int, suffix: str) -> str:
+    return f"{number:05}.{suffix}"
+
+
+def sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _whole(folder: Path, number: int) -> Table | None:
+    """A shard's table if its data are what was written."""
+    try:
+        table: Table = json.loads((folder / name(number, "json")).read_text())
+        with open(folder / name(number, "bin"), "rb") as file:
+            return table if _crc32(file) == (table["bytes"], table["crc32"]) else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _crc32(file: BinaryIO) -> tuple[int, int]:
+    size = total = 0
+    while block := file.read(1 << 22):
+        size, total = size + len(block), zlib.crc32(block, total)
+    return size, total
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[BinaryIO]:
+    """A file that has its name only once all of it is on the disk."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with open(partial, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    sync(path.parent)
