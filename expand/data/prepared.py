@@ -27,6 +27,12 @@ COLUMNS = (
 )  # fmt: skip
 
 
+def is_free(folder: Path) -> bool:
+    """Whether nothing lies in a folder but what a killed process of ours may have begun."""
+    begun = {_partial(folder / name).name for name in ("manifest.csv", "manifest.json")}
+    return not folder.exists() or all(path.name in begun for path in folder.iterdir())
+
+
 def is_prepared(folder: Path) -> bool:
     """Whether `expand data prepare` wrote here, to the end or not."""
     if not folder.is_dir():
@@ -143,8 +149,13 @@ def _root(folder: Path, root: Path) -> str:
     return os.path.relpath(root, folder) if root.is_relative_to(folder) else str(root)
 
 
+def _partial(path: Path) -> Path:
+    """One name for all writers: a killed one's is written over. Two at once may mix; the seal would not fit then."""
+    return path.with_name(f".{path.name}.partial")
+
+
 def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = _partial(path)
     try:
         with open(partial, "w", encoding="utf-8", newline="") as file:
             file.write(text)
