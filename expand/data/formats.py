@@ -170,8 +170,8 @@ def _require_unlike(rows: Iterable[Row], problems: Problems) -> None:
 def _group(row: Row, root: Path) -> str:
     if group := group_of(row.path.stem):
         return group
-    name = Path(shown(row.path, root))
-    return str(name if os.path.isdir(row.path) else name.with_suffix(""))
+    name = shown(row.path, root)
+    return name if os.path.isdir(row.path) else os.path.splitext(name)[0]
 
 
 def _complete(videos: list[Video], validation: float, test: float) -> tuple[Video, ...]:

@@ -22,9 +22,16 @@ from expand.data.rows import BadInput, Options
 from expand.errors import ExpandError, UsageError
 
 MADE_BY = "expand data prepare"
+BYTES = "surrogateescape"  # file names are bytes; those that are not UTF-8 stay what they are
 COLUMNS = (
     "path", "label", "class", "group", "split", "frames", "fps", "width", "height", "bytes", "mtime_ns", "sha256",
 )  # fmt: skip
+
+
+def is_free(folder: Path) -> bool:
+    """Whether nothing lies in a folder but what a killed process of ours may have begun."""
+    begun = {_partial(folder / name).name for name in ("manifest.csv", "manifest.json")}
+    return not folder.exists() or all(path.name in begun for path in folder.iterdir())
 
 
 def is_prepared(folder: Path) -> bool:
@@ -73,13 +80,13 @@ def read_prepared(folder: Path, options: Options) -> Manifest:
 
 def _facts(folder: Path) -> tuple[dict[str, Any], str]:
     try:
-        facts = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        facts = json.loads((folder / "manifest.json").read_text(encoding="utf-8", errors=BYTES))
         text = (folder / "manifest.csv").read_bytes()
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder} was not prepared to the end ({error}): run `{MADE_BY}` again") from error
     if hashlib.sha256(text).hexdigest() != facts["csv_sha256"]:
         raise UsageError(f"{folder}/manifest.csv is not the one that was prepared: run `{MADE_BY}` again")
-    return facts, text.decode()
+    return facts, text.decode(errors=BYTES)
 
 
 def _require_unchanged(folder: Path, manifest: Manifest, times: Sequence[int]) -> None:
@@ -115,7 +122,7 @@ def write_prepared(
         "made_by": MADE_BY, "version": 1, "source": str(source), "root": _root(folder, manifest.root),
         "layout": manifest.layout, "why": manifest.why, "options": asdict(options), "fps": manifest.fps,
         "classes": list(manifest.classes), "videos": {split: len(manifest.split(split)) for split in SPLITS},
-        "fingerprint": manifest.fingerprint(), "csv_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "fingerprint": manifest.fingerprint(), "csv_sha256": hashlib.sha256(text.encode(errors=BYTES)).hexdigest(),
         "left_out": list(manifest.left_out), "listed": list(listed),
     }  # fmt: skip
     try:
@@ -143,11 +150,16 @@ def _root(folder: Path, root: Path) -> str:
     return os.path.relpath(root, folder) if root.is_relative_to(folder) else str(root)
 
 
+def _partial(path: Path) -> Path:
+    """One name for all writers: a killed one's is written over. Two at once may mix; the seal would not fit then."""
+    return path.with_name(f".{path.name}.partial")
+
+
 def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = _partial(path)
     try:
-        with open(partial, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with open(partial, "wb") as file:
+            file.write(text.encode(errors=BYTES))
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)

@@ -10,7 +10,7 @@ from expand.data.checking import LEFT_OUT, Report, check, told, without
 from expand.data.checking import Progress as Progress
 from expand.data.formats import read_source
 from expand.data.manifest import Manifest, stamp_of
-from expand.data.prepared import is_prepared, write_prepared
+from expand.data.prepared import is_free, is_prepared, write_prepared
 from expand.data.rows import Options
 from expand.errors import ExpandError, UsageError
 
@@ -60,7 +60,7 @@ def _require_free(folder: Path, source: Path) -> None:
     """A folder with other things in it is not written to, unless they are the source itself."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--to {folder} is a file: give a folder")
-    if folder.is_dir() and folder not in (source, source.parent) and any(folder.iterdir()) and not is_prepared(folder):
+    if folder not in (source, source.parent) and not is_free(folder) and not is_prepared(folder):
         raise UsageError(
             f"--to {folder} holds other things: give an empty folder, one that was prepared, or the source's own"
         )
