@@ -91,8 +91,9 @@ class Budget:
 class Data:
     """`source` is a folder or a list of videos; None is the rendered default. Frames are kept in the cache with a short
     side of at most `cache_side` pixels, and of a video with more than `cache_frames` frames those in the middle. With
-    `decode` "fly" frames are decoded each time from the files, the same ones to the last pixel. A source without its own validation or test list gives up these shares.
-    `published` is what the study was published on, for planning without it: training videos, validation videos, classes.
+    `decode` "fly" frames are decoded each time from the files, the same ones to the last pixel. A source without its own
+    validation or test list gives up these shares. `published` is what the study was published on, for planning without
+    it: training videos, validation videos, classes.
     """
 
     source: str | None = None
