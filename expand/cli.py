@@ -404,6 +404,21 @@ def data_check(
         raise typer.Exit(1)
 
 
+@data_app.command(
+    "reencode", epilog="Such as: expand data reencode kinetics --to kinetics_128 --side 128 --keyframes 12"
+)
+def data_reencode(
+    source: Annotated[str, typer.Argument(help="A folder or list of videos.")],
+    to: Annotated[Path, typer.Option(help="The folder to write; what is there from an earlier try stays.")],
+    side: Annotated[int, typer.Option(help="Pixels of the short side, at most.")] = 128,
+    keyframes: Annotated[int, typer.Option(help="A keyframe every so many frames.")] = 12,
+) -> None:
+    """Write smaller files that are fast to decode on the fly, with lists, for `--data DIR --set data.decode=fly`."""
+    from expand import listing
+
+    listing.reencode_data(source, to, side=side, keyframes=keyframes)
+
+
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Look whether this machine has what a search needs."""

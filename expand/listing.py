@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from expand.errors import UsageError
-from expand.progress import format_macs, format_seconds
+from expand.progress import format_bytes, format_macs, format_seconds
 from expand.settings import load_module, load_space, names_in
 
 
@@ -144,3 +145,23 @@ def render(to: Path | None, seed: int) -> None:
     if problems:
         raise UsageError(f"{folder}: {problems[0]} ({len(problems)} problems); delete the folder and render again")
     console.print(f"{folder}: all checksums right", highlight=False, soft_wrap=True)
+
+
+def reencode_data(source: str, to: Path, *, side: int, keyframes: int) -> None:
+    """Smaller files, fast to decode, and what came of it."""
+    from expand.data.formats import read_source
+    from expand.data.reencode import reencode
+
+    console = Console()
+    with console.status("re-encoding") as spinner:
+
+        def progress(done: int, total: int) -> None:
+            spinner.update(f"re-encoding {done} of {total}")
+
+        done = reencode(read_source(source), to, side=side, keyframes=keyframes, progress=progress)
+    for damaged in done.damaged:
+        console.print(f"left out: {damaged}", highlight=False, soft_wrap=True, markup=False)
+    sizes = f"{format_bytes(done.source_bytes)} became {format_bytes(done.bytes)}"
+    left = f", {len(done.damaged)} damaged ones left out" if done.damaged else ""
+    console.print(f"{done.made} videos written, {done.there} were there{left}; {sizes}", highlight=False)
+    console.print(f"use them: --data {shlex.quote(str(to))} --set data.decode=fly", highlight=False, soft_wrap=True)

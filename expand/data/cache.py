@@ -10,7 +10,6 @@ A folder made "on the fly" holds where each frame is in its file instead of the 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -23,11 +22,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from expand.data import shards
-from expand.data.decode import DamagedVideo, decode, probe
-from expand.data.manifest import Manifest, Video, cache_root, stamp_of
+from expand.data.clips import DamagedVideo
+from expand.data.decode import decode
+from expand.data.keeping import CACHE_VERSION, Plan, entry, stamp
+from expand.data.manifest import Manifest, cache_root
 from expand.data.parallel import in_order
 from expand.data.room import Budget, reference_fps, remedies, require_room
-from expand.data.seeking import locate, pick
+from expand.data.seeking import pick
 from expand.data.shards import Entry
 from expand.errors import ExpandError
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
     from expand.data.on_device import DeviceClips
 
-CACHE_VERSION = 2
 Progress = Callable[[int, int], None]
 
 
@@ -137,36 +137,9 @@ class ClipCache:
 
     def _file(self, index: int) -> Path:
         path = Path(self._index["root"]) / self.names[index]
-        if _stamp(path) != self._clips[index]["stamp"]:
+        if stamp(path) != self._clips[index]["stamp"]:
             raise DamagedVideo(path, "gone or changed since it was looked at: run again")
         return path
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What goes into one cache folder."""
-
-    manifest: Manifest
-    split: str
-    side: int
-    fps: float
-    frames: int | None
-    fly: bool
-
-    @cached_property
-    def folder(self) -> Path:
-        videos = self.manifest.split(self.split)
-        if not videos:
-            raise ExpandError(f"the {self.split} split of {self.manifest.root} has no video")
-        labelled = [(v.path, v.label, h) for v, h in zip(videos, self.manifest.hashes(videos), strict=True)]
-        place = str(self.manifest.root) if self.fly else None  # frames are looked for there later
-        kept = (CACHE_VERSION, self.side, self.fps, self.manifest.fps, self.frames, place)
-        facts = (*kept, self.split, self.manifest.classes, labelled)
-        return cache_root() / "clips" / f"{self.split}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:24]}"
-
-    @property
-    def unfinished(self) -> Path:
-        return self.folder.with_suffix(".building")
 
 
 def prepare(
@@ -224,9 +197,9 @@ def prepared(
     return folders if all(folder.exists() for folder in folders) else None
 
 
-def _plans(manifest: Manifest, side: int, frames: int | None, fly: bool, splits: tuple[str, ...]) -> list[_Plan]:
+def _plans(manifest: Manifest, side: int, frames: int | None, fly: bool, splits: tuple[str, ...]) -> list[Plan]:
     fps = reference_fps(manifest)
-    return [_Plan(manifest, split, side, fps, frames, fly) for split in splits]
+    return [Plan(manifest, split, side, fps, frames, fly) for split in splits]
 
 
 @contextmanager
@@ -245,7 +218,7 @@ def _bytes_in(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.iterdir()) if folder.is_dir() else 0
 
 
-def _build(plan: _Plan, count: Callable[..., None]) -> None:
+def _build(plan: Plan, count: Callable[..., None]) -> None:
     """Writes a split's shards and then its index; goes on from the shards that an earlier build finished. Damaged videos
     are only noted there: without them it can be used at once."""
     videos = plan.manifest.split(plan.split)
@@ -255,8 +228,8 @@ def _build(plan: _Plan, count: Callable[..., None]) -> None:
     count(before)
 
     def entries() -> Iterator[Entry]:
-        for _, entry in in_order(videos[before:], lambda video: _entry(plan, video), weigh=lambda entry: entry.nbytes):
-            yield entry
+        for _, kept in in_order(videos[before:], lambda video: entry(plan, video), weigh=lambda kept: kept.nbytes):
+            yield kept
             count()
 
     stream = entries()
@@ -267,7 +240,7 @@ def _build(plan: _Plan, count: Callable[..., None]) -> None:
     shards.sync(plan.folder.parent)
 
 
-def _index(plan: _Plan, tables: Sequence[shards.Table]) -> dict[str, Any]:
+def _index(plan: Plan, tables: Sequence[shards.Table]) -> dict[str, Any]:
     return {
         "version": CACHE_VERSION, "split": plan.split, "side": plan.side, "fps": plan.fps, "frames": plan.frames,
         "root": str(plan.manifest.root) if plan.fly else None, "rate": plan.manifest.fps, "classes": plan.manifest.classes,
@@ -275,56 +248,6 @@ def _index(plan: _Plan, tables: Sequence[shards.Table]) -> dict[str, Any]:
         "clips": [clip for table in tables for clip in table["clips"]],
         "skipped": [problem for table in tables for problem in table["skipped"]],
     }  # fmt: skip
-
-
-def _entry(plan: _Plan, video: Video) -> Entry:
-    """What is kept of a video, or why nothing is."""
-    path = plan.manifest.absolute(video)
-    facts: dict[str, Any] = {"path": video.path, "label": video.label}
-    try:
-        more, data = _places(plan, path) if plan.fly else _pictures(plan, path)
-    except DamagedVideo as error:
-        return Entry({"path": video.path, "reason": error.reason}, None)
-    return Entry(facts | more, data)
-
-
-def _places(plan: _Plan, path: Path) -> tuple[dict[str, Any], np.ndarray]:
-    stamp = _stamp(path)
-    found = locate(path, side=plan.side, fps=plan.fps, rate=plan.manifest.fps)
-    rows = found.rows[_middle(_moving(path, len(found.rows)), plan.frames)]
-    shape = (len(rows), found.height, found.width, 3)
-    cut = len(found.rows) - len(rows)
-    return {"shape": shape, "fps": found.fps, "cut": cut, "size": found.size, "stamp": stamp}, rows
-
-
-def _pictures(plan: _Plan, path: Path) -> tuple[dict[str, Any], np.ndarray]:
-    rate = plan.manifest.fps
-    info = probe(path, rate=rate)
-    if plan.frames and info.fps and info.frames * plan.fps / info.fps > 2 * plan.frames:
-        found = locate(path, side=plan.side, fps=plan.fps, rate=rate)  # a long video is never in memory as a whole
-        whole, data = len(found.rows), pick(path, found.rows[_middle(len(found.rows), plan.frames)], found.size)
-    else:
-        clip = decode(path, side=plan.side, fps=plan.fps, rate=rate)
-        whole, data = len(clip), clip[_middle(_moving(path, len(clip)), plan.frames)]
-    return {"shape": data.shape, "fps": info.fps, "cut": whole - len(data)}, data
-
-
-def _moving(path: Path, length: int) -> int:
-    if length == 1:
-        raise DamagedVideo(path, "a single frame: nothing moves in it")
-    return length
-
-
-def _middle(length: int, most: int | None) -> slice:
-    cut = max(0, length - (most or length))
-    return slice(cut // 2, cut // 2 + length - cut)
-
-
-def _stamp(path: Path) -> list[int] | None:
-    try:
-        return list(stamp_of(path)[1:])
-    except ExpandError:
-        return None
 
 
 def _require_clips(cache: ClipCache, split: str, skip_damaged: bool) -> None:

@@ -43,12 +43,14 @@ Size = tuple[int, int]
 class Places:
     """A video decoded to its end. `rows` (T, 3) int64, one for each frame shown: its number in the file, its time stamp,
     and the time stamp of the keyframe to start from (`FROM_START`: by number from the first). `size` is width and height
-    of the scaled picture before it is turned upright to (`height`, `width`); `fps` is the file's own."""
+    of the scaled picture before it is turned upright to (`height`, `width`), by a quarter if
+    `turned`; `fps` is the file's own."""
 
     rows: np.ndarray
     size: Size
     height: int
     width: int
+    turned: bool
     fps: float
 
 
@@ -78,7 +80,7 @@ def locate(path: str | Path, *, side: int | None = None, fps: float | None = Non
     width, height, turned = shapes[0]
     size = scaled(width, height, side)
     upright = size[::-1] if turned else size
-    return Places(_rows(stamps, keys, seekable)[shown], size, upright[1], upright[0], rate)
+    return Places(_rows(stamps, keys, seekable)[shown], size, upright[1], upright[0], bool(turned), rate)
 
 
 def _locate_stills(path: str | Path, side: int | None, fps: float | None, rate: float) -> Places:
@@ -86,7 +88,7 @@ def _locate_stills(path: str | Path, side: int | None, fps: float | None, rate: 
     if fps is not None and not (info.fps and abs(info.fps / fps - 1) <= 0.05):
         shown = _ticks(path, len(shown), info.fps, fps)
     size = scaled(info.width, info.height, side)
-    return Places(_rows([None] * (int(shown.max()) + 1), [], False)[shown], size, size[1], size[0], info.fps)
+    return Places(_rows([None] * (int(shown.max()) + 1), [], False)[shown], size, size[1], size[0], False, info.fps)
 
 
 def _exact(container: Any, stream: Any) -> bool:
@@ -158,6 +160,21 @@ def _counted(path: str | Path, wanted: set[int], size: Size) -> dict[int, np.nda
         except av.FFmpegError as error:
             raise DamagedVideo(path, f"frame {min(wanted - found.keys())} cannot be read ({_reason(error)})") from error
     return found
+
+
+def pictures(path: str | Path, size: Size) -> Iterator[tuple[np.ndarray, float | None]]:
+    """Every frame, one at a time, scaled to `size`, which is width and height before it is turned upright; with its time in
+    seconds. Raises `DamagedVideo` for what cannot be read; that all of it was, `locate` tells."""
+    if is_stills(path):
+        yield from ((frame, None) for frame in read_stills(path, side=min(size))[0])
+        return
+    reformatter = VideoReformatter()
+    with _opened(path) as (container, stream):
+        try:
+            for frame in _frames(container, stream):
+                yield _picture(frame, reformatter, size), frame.time
+        except av.FFmpegError as error:
+            raise DamagedVideo(path, f"cannot be read to its end ({_reason(error)})") from error
 
 
 def _frames(container: Any, stream: Any) -> Iterator[Any]:

@@ -13,8 +13,7 @@ import av
 import numpy as np
 import pytest
 
-import expand.data.cache as cache_module
-from expand.data import shards
+from expand.data import keeping, shards
 from expand.data.cache import ClipCache, prepare, reference_fps
 from expand.data.decode import DamagedVideo, decode
 from expand.data.formats import read_source
@@ -49,7 +48,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache_module, "decode", lambda path, **_: pytest.fail(f"{path} was decoded again"))
+    monkeypatch.setattr(keeping, "decode", lambda path, **_: pytest.fail(f"{path} was decoded again"))
 
 
 def damage(path: Path) -> None:
@@ -164,7 +163,7 @@ def test_a_build_killed_in_the_middle_goes_on(root: Path, monkeypatch: pytest.Mo
     left = folder.with_suffix(".building")
     assert not folder.exists() and {"00000.bin", "00000.json", "00001.bin.partial"} <= set(contents(left))
     decoded: list[str] = []
-    monkeypatch.setattr(cache_module, "decode", lambda path, **how: decoded.append(path.name) or decode(path, **how))
+    monkeypatch.setattr(keeping, "decode", lambda path, **how: decoded.append(path.name) or decode(path, **how))
     seen: list[tuple[int, int]] = []
     assert prepare(manifest, side=24, splits=("train",), progress=lambda *p: seen.append(p)) == (folder,)
     assert sorted(decoded) == ["0.mp4", "1.mp4", "2.mp4"]  # the second class: the first shard held the first one
@@ -182,7 +181,7 @@ def test_a_finished_shard_that_was_damaged_is_built_again(root: Path, monkeypatc
     (unfinished / "00001.bin").write_bytes(content)
     (unfinished / "index.json").unlink()
     decoded: list[int] = []
-    monkeypatch.setattr(cache_module, "decode", lambda path, **how: decoded.append(1) or decode(path, **how))
+    monkeypatch.setattr(keeping, "decode", lambda path, **how: decoded.append(1) or decode(path, **how))
     prepare(read_source(root), side=24, splits=("train",))
     assert len(decoded) == 3 and contents(folder) == undisturbed
 

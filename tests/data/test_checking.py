@@ -16,6 +16,7 @@ from conftest import ROOT, moving_square, write_video
 
 import expand.data.cache as cache_module
 import expand.data.manifest as manifest_module
+from expand.data import keeping, room
 from expand.data.cache import ClipCache
 from expand.data.checking import check, copies, without
 from expand.data.formats import BadInput, Options, read_source
@@ -130,9 +131,9 @@ def test_prepared_and_run_from_it(root: Path, tmp_path: Path, monkeypatch: pytes
     assert facts["fingerprint"] == made.fingerprint() and facts["videos"] == {"train": 5, "val": 2, "test": 0}
     assert facts["left_out"][0].startswith("1 of 8 videos (12.5%): damaged (train/left/1.avi: ")
     cache_module.prepare(made, side=24)
-    for module, name in ((cache_module, "decode"), (cache_module, "probe"), (manifest_module, "_hash_file")):
+    for module, name in ((keeping, "decode"), (keeping, "probe"), (room, "probe"), (manifest_module, "_hash_file")):
         monkeypatch.setattr(module, name, lambda path, **_: pytest.fail(f"{path} was read again"))
-    monkeypatch.setattr(cache_module, "expected_bytes", lambda *_: 0)
+    monkeypatch.setattr(cache_module, "require_room", lambda *_: None)
     again = open_data(Data(source=str(to)), print)
     assert again.videos == made.videos and again.fingerprint() == made.fingerprint() and again.root == root
     train, val = (ClipCache(folder) for folder in cache_module.prepare(again, side=24))
