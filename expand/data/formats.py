@@ -76,7 +76,10 @@ def _there(rows: Sequence[Row], root: Path, options: Options, problems: Problems
     if options.skip_missing and there:
         some = f"{len(missing)} of {len(rows)} listed videos that are missing" if missing else ""
         return there, [f"{some}, such as {shown(missing[0].path, root)}"] if some else []
-    problems.add(*(f"{row.where}: there is no file {row.path}" for row in missing if "\0" not in str(row.path)))
+    said = {
+        problem.partition(": ")[0] for problem in problems.found
+    }  # a path that is wrong in itself need not be there
+    problems.add(*(f"{row.where}: there is no file {row.path}" for row in missing if row.where not in said))
     if missing:
         problems.hint = (
             f"{len(missing)} of {len(rows)} listed are missing; paths are read relative to {root}: mend the list, or leave"

@@ -58,9 +58,7 @@ def read_prepared(folder: Path, options: Options) -> Manifest:
     for name, value in asdict(options).items():
         if value != getattr(Options(), name) and value != facts["options"].get(name):
             made = facts["options"].get(name)
-            raise UsageError(
-                f"{folder} was prepared with {name}={made}, not {value}: prepare the source again, with --{name}"
-            )
+            raise UsageError(f"{folder} was prepared with {name}={made}, not {value}: prepare the source again")
     root = Path(os.path.normpath(folder / facts["root"]))
     rows = list(csv.DictReader(io.StringIO(text)))
     videos = [
