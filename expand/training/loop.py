@@ -119,8 +119,8 @@ def training_step(
     recipe: Recipe,
     device: torch.device,
 ) -> float:
-    """One batch, (B, C, T, H, W) a stream: forward, loss, backward, SGD. The loss; where it is not finite nothing is
-    updated."""
+    """One batch, (B, C, T, H, W) a stream, with labels (B,), or (B, classes) where clips are mixed: forward, loss, backward,
+    SGD. The loss; where it is not finite nothing is updated."""
     with autocast(device, wanted=recipe.mixed_precision):
         logits = network(*(to_device(stream, device) for stream in streams))
         loss = functional.cross_entropy(logits.float(), labels.to(device), label_smoothing=recipe.label_smoothing)
@@ -153,8 +153,7 @@ def _train_one_epoch(
     network.train()
     total, seen, steps = 0.0, 0, -(-len(data) // recipe.batch_size)
     shuffled = batches(
-        data, recipe.batch_size, shuffle_seed=mix(seed, epoch, 1), workers=recipe.loader_workers,
-        pin=device.type == "cuda",
+        data, recipe.batch_size, shuffle_seed=mix(seed, epoch, 1), workers=recipe.loader_workers, device=device,
     )  # fmt: skip
     for step, (streams, labels) in enumerate(shuffled):
         for group in optimiser.param_groups:
