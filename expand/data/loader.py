@@ -105,7 +105,7 @@ def _length(cache: ClipCache, index: int) -> int:
 
 
 def _picked(cache: ClipCache, index: int, indices: Sequence[int]) -> torch.Tensor:
-    """These frames of a video, uint8 (T, H, W, 3)."""
+    """These frames of a video, uint8 (T, H, W, 3), on the device where the cache is."""
     return torch.as_tensor(cache.frames(index)[list(indices)])
 
 
@@ -121,7 +121,8 @@ def batches(
     single clip is left out, since batch norm can't train on it.
 
     For a CUDA device, batches are copied there from pinned memory, one ahead of the one in use, and training clips, copied
-    as bytes, are augmented there; otherwise the loader's processes do that, and batches stay on the CPU.
+    as bytes, are augmented there; otherwise the loader's processes do that, and batches stay on the CPU. Where the
+    cache itself is on a device (it has a `device`), clips are also cut there, without other processes.
     """
     total = len(data)  # type: ignore[arg-type]
     order = list(range(total))
@@ -131,10 +132,11 @@ def batches(
             order = order[:-1]
     groups = [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
     ends = getattr(data, "finish", _as_it_is)
-    there = device.type == "cuda"
+    there, held = device.type == "cuda", getattr(getattr(data, "cache", None), "device", None) is not None
+    workers = 0 if held else workers
     collate = default_collate if ends is _as_it_is else _as_it_is if there else ends
     loader = DataLoader(
-        data, batch_sampler=groups, num_workers=workers, collate_fn=collate, pin_memory=there,
+        data, batch_sampler=groups, num_workers=workers, collate_fn=collate, pin_memory=there and not held,
         timeout=120 if workers else 0,
     )  # fmt: skip
     yield from _sent_ahead(loader, device, ends) if there else loader

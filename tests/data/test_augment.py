@@ -204,6 +204,27 @@ def test_batches_sent_ahead_are_the_same_batches(cache):
     assert number == 2
 
 
+def test_frames_held_on_a_device_give_the_same_batches(cache):
+    class Held:
+        """Tensors in the memory of a device, here a CPU's; without a way into another process."""
+
+        device, classes, labels = torch.device("cpu"), cache.classes, cache.labels
+
+        def __len__(self):
+            return len(cache)
+
+        def frames(self, index):
+            return torch.from_numpy(np.array(cache.frames(index)))
+
+        def __reduce__(self):
+            raise AssertionError("held frames must not travel")
+
+    data = [TrainingClips(source, CLIPS, EVERYTHING, seed=3, epoch=1) for source in (cache, Held())]
+    plain, held = (list(batches(clips, 8, shuffle_seed=5, workers=2)) for clips in data)
+    for (streams, labels), (others, other_labels) in zip(plain, held, strict=True):
+        assert torch.equal(streams[0], others[0]) and torch.equal(labels, other_labels)
+
+
 def test_another_epoch_or_seed_is_another_clip_and_an_index_keeps_its_own(cache):
     def clips(**changes):
         data = TrainingClips(cache, CLIPS, Recipe(), **({"seed": 0, "epoch": 0} | changes))
