@@ -26,6 +26,7 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/cost.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/plan.py --paper
 
 papers: .venv/installed

@@ -27,6 +27,7 @@ from torch.utils.data import Dataset
 
 from expand.cost import random_clips
 from expand.data.loader import CentreClips, Sample, TrainingClips, batches
+from expand.data.sampling import validation_scale
 from expand.space import Architecture, Clip, SearchSpace
 from expand.study import Recipe
 from expand.training import checkpoint
@@ -326,7 +327,7 @@ def _timed(
 
 def _datasets(
     clips: Sequence[Clip], recipe: Recipe, caches: tuple[str, str] | None, batch: int, num_classes: int
-) -> tuple[Dataset[Sample], Dataset[Sample], int]:
+) -> tuple[Dataset[Any], Dataset[Sample], int]:
     """Training and validation clips, and how many classes they have."""
     if caches is None:
         return _Random(clips, 8 * batch), _Random(clips, 8 * batch), num_classes
@@ -335,17 +336,17 @@ def _datasets(
     training, validation = ClipCache(caches[0]), ClipCache(caches[1])
     return (
         TrainingClips(training, clips, recipe, seed=0, epoch=0),
-        CentreClips(validation, clips, 1, scale=recipe.scale_jitter[0]),
+        CentreClips(validation, clips, 1, scale=validation_scale(recipe)),
         len(training.classes),
     )
 
 
-def _endless(data: Dataset[Sample], batch: int, recipe: Recipe, device: torch.device) -> Batches:
+def _endless(data: Dataset[Any], batch: int, recipe: Recipe, device: torch.device) -> Batches:
     """Full batches again and again, in an order of chance."""
     size = min(batch, len(data))  # type: ignore[arg-type]
     for round_ in itertools.count():
         shuffled = batches(
-            data, size, shuffle_seed=round_, workers=recipe.loader_workers, pin=device.type == "cuda"
+            data, size, shuffle_seed=round_, workers=recipe.loader_workers, device=device
         )  # fmt: skip
         yield from (pair for pair in shuffled if len(pair[1]) == size)
 

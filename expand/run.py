@@ -37,7 +37,7 @@ from expand.report import (
 from expand.report.candidates import RunFacts, candidates
 from expand.settings import describe, differences, limited, load_study, override
 from expand.strategies.stepwise import ledger
-from expand.study import Data, Study
+from expand.study import CROPS, Data, Recipe, Study
 from expand.workers import Workers, drive
 
 
@@ -127,7 +127,20 @@ def check(study: Study) -> None:
         ("recipe.batch_size", r.batch_size, r.batch_size >= 2, "at least 2"),
         ("recipe.views", r.views, r.views >= 1, "at least 1"),
         ("recipe.loader_workers", r.loader_workers, r.loader_workers >= 0, "0 or more"),
+        ("recipe.crop", r.crop, r.crop in CROPS, " or ".join(CROPS)),
         ("recipe.scale_jitter", r.scale_jitter, 1 <= small <= large, "1 <= smaller <= larger"),
+        ("recipe.crop_area", r.crop_area, 0 < r.crop_area[0] <= r.crop_area[1] <= 1, "0 < smaller <= larger <= 1"),
+        ("recipe.crop_aspect", r.crop_aspect, 0 < r.crop_aspect[0] <= r.crop_aspect[1], "0 < narrower <= wider"),
+        ("recipe.squeeze", r.squeeze, min(r.squeeze) >= 1, "height and width, at least 1"),
+        (
+            "recipe.colour_jitter",
+            r.colour_jitter,
+            min(r.colour_jitter) >= 0 and max(r.colour_jitter[:3]) <= 1 and r.colour_jitter[3] <= 0.5,
+            "brightness, contrast, saturation 0 to 1, hue 0 to 0.5",
+        ),
+        ("recipe.randaugment_operations", r.randaugment_operations, r.randaugment_operations >= 0, "0 or more"),
+        ("recipe.randaugment_magnitude", r.randaugment_magnitude, 0 <= r.randaugment_magnitude <= 10, "0 to 10"),
+        ("recipe.mixup", r.mixup, r.mixup >= 0, "0 or more"),
         ("recipe.dropout", r.dropout, 0 <= r.dropout < 1, "0 to below 1"),
         ("recipe.label_smoothing", r.label_smoothing, 0 <= r.label_smoothing < 1, "0 to below 1"),
         ("recipe.learning_rate", r.learning_rate, r.learning_rate > 0, "above 0"),
@@ -239,7 +252,6 @@ def _keep_facts(record: Record, facts: dict[str, Any], manifest: Manifest) -> No
         records.write_json(listing, manifest.listing())
 
 
-_READ_AS_EVER = {
     "cache_frames": None,
     "official_split": 1,
     "skip_missing": False,
@@ -248,11 +260,18 @@ _READ_AS_EVER = {
 
 
 def _without_place(study: dict[str, Any]) -> dict[str, Any]:
-    """Where the videos lie and when they are decoded may change; what they are is compared by fingerprint. Runs from before
-    objectives could be limits only, or frames limited, are of the same experiment."""
+    """Where the videos lie and when they are decoded may change; what they are is compared by fingerprint."""
+    study = with_defaults(study)
     return study | {
-        "data": _READ_AS_EVER
-        | {key: value for key, value in study["data"].items() if key not in ("source", "skip_damaged", "decode")},
+        "data": {key: value for key, value in study["data"].items() if key not in ("source", "decode", "skip_damaged")},
+    }
+
+
+def with_defaults(study: dict[str, Any]) -> dict[str, Any]:
+    """A run from before a field was there is the same experiment as one with the field's default."""
+    return study | {
+        "recipe": describe(Recipe()) | study["recipe"],
+        "data": describe(Data()) | study["data"],
         "objectives": [{"on_front": True} | objective for objective in study["objectives"]],
     }
 
@@ -349,8 +368,8 @@ def study_of(record: Record) -> Study:
         facts["reference"], facts["scale"], tuple(facts["settings"]), facts["data_option"], facts["seed_option"]
     )
     study = request.study()
-    now = describe(study)
-    lines = [line for part in ("space", "recipe") for line in differences(facts["study"][part], now[part], part)]
+    stored, now = with_defaults(facts["study"]), describe(study)
+    lines = [line for part in ("space", "recipe") for line in differences(stored[part], now[part], part)]
     if lines:
         raise ExpandError(
             f"{facts['reference']} has changed since this run ({'; '.join(lines)}): put it back as it was"

@@ -13,6 +13,7 @@ from expand.space import Architecture, SearchSpace
 from expand.trial import Suggestion, Trial
 
 CountMacs = Callable[[Architecture], int]
+CROPS = ("scale_jitter", "resized", "fixed")
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,14 @@ class Recipe:
 
     SGD with momentum; the learning rate rises linearly over `warmup_epochs` from `warmup_learning_rate`, then falls
     along half a cosine (X3D, section 4) or, with `schedule` "step", to a tenth every `decay_every` epochs
-    (C3D, R(2+1)D). Clips are resized so that the short side is uniform in [scale_jitter[0], scale_jitter[1]] × the crop
-    side, then cropped at random.
+    (C3D, R(2+1)D).
+
+    How a training clip is cut out, at random, the same in all its frames (`crop`):
+    "scale_jitter" resizes the short side to a length uniform in `scale_jitter` × the crop's and crops (X3D, section 4);
+    "resized" takes a share of the picture uniform in `crop_area`, its width over height in `crop_aspect` (Inception);
+    "fixed" gives up the aspect, resizes to `squeeze` (height, width) × the crop's side and crops, as C3D and R(2+1)D do.
+    Then, if wanted: a flip; `randaugment_operations` of RandAugment at a magnitude from 0 to 10; `colour_jitter`, the spreads of
+    brightness, contrast, saturation (factors around 1) and hue (of a turn); `mixup` of pairs, weighted by Beta(mixup, mixup).
     """
 
     epochs: int = 12
@@ -38,8 +45,16 @@ class Recipe:
     label_smoothing: float = 0.0
     dropout: float = 0.5
     clip_gradient_norm: float | None = None
+    crop: Literal["scale_jitter", "resized", "fixed"] = "scale_jitter"
     scale_jitter: tuple[float, float] = (128 / 112, 160 / 112)
+    crop_area: tuple[float, float] = (0.08, 1.0)
+    crop_aspect: tuple[float, float] = (3 / 4, 4 / 3)
+    squeeze: tuple[float, float] = (128 / 112, 171 / 112)
     flip: bool = True
+    colour_jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    randaugment_operations: int = 0
+    randaugment_magnitude: float = 9.0
+    mixup: float = 0.0
     temporal_jitter: bool = True
     views: int = 2
     mixed_precision: bool = True

@@ -14,10 +14,11 @@ SEEDS = (0, 1, 2)
 UCF101 = (9_537, 3_783, 101)  # videos of the first split's training list, of its test list, classes
 
 # Section 3.1: batches of 30, a learning rate of 0.003 that falls to a tenth every 4 epochs, 16 epochs; weight decay from
-# the prototxt. Videos keep their shape (the authors squeeze them to 128 x 171) and are cropped to 112 of 128 pixels.
+# the prototxt. Frames are squeezed to 128 x 171 and cropped to 112; a clip is 16 consecutive frames. The paper cuts each
+# video into such clips without overlap; here an epoch takes one from each video, at random.
 PAPER_RECIPE = Recipe(
     epochs=16, batch_size=30, learning_rate=0.003, schedule="step", decay_every=4, warmup_epochs=0, momentum=0.9,
-    nesterov=False, weight_decay=0.005, dropout=0.5, scale_jitter=(128 / 112, 128 / 112), views=1, loader_workers=8,
+    nesterov=False, weight_decay=0.005, dropout=0.5, crop="fixed", views=1, loader_workers=8,
 )  # fmt: skip
 DEMO_SPACE = C3DSpace(width=0.125, frames=16, resolution=40, stride=2)
 DEMO_RECIPE = Recipe(

@@ -16,11 +16,13 @@ TWELVE = ("R2D", *NAMED)
 
 # Section 4: 45 epochs of a million clips, which are 188 passes over the 240 thousand training videos; a learning rate of
 # 0.01 that falls to a tenth every 10 of the 45 (42 of the 188), warmed up over the first 10. Batches of 32 a device,
-# weight decay from the published script. Crops of 112 of 128 pixels. Ten clips a video for video@1.
+# weight decay from the published script. Frames are squeezed to 128 x 171 and cropped to 112, from a random moment on
+# (temporal jitter). Ten clips a video for video@1. The released models were trained at 15 frames a second; here a stride of 1 is
+# the training videos' median rate.
 PAPER_RECIPE = Recipe(
     epochs=188, batch_size=32, learning_rate=0.01, schedule="step", decay_every=42, warmup_epochs=42,
     warmup_learning_rate=0.001, momentum=0.9, nesterov=False, weight_decay=1e-4, dropout=0.0,
-    scale_jitter=(128 / 112, 128 / 112), views=10, loader_workers=8,
+    crop="fixed", views=10, loader_workers=8,
 )  # fmt: skip
 DEMO_SPACE = MixedConvSpace(width=0.25, frames=8, resolution=28, stride=4)
 DEMO_RECIPE = Recipe(

@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from expand.errors import ExpandError, UsageError
-from expand.export import check, load
+from expand.export import check, load, takeaway
 from expand.export.folder import FILES, export_network
 from expand.space import Clip
+from expand.study import Recipe
 
 NETWORK = '''"""A toy network with two streams."""
 
@@ -159,11 +160,13 @@ def test_the_readme_tells_classes_clips_and_figures(answer):
         assert told in text
 
 
-def test_prepare_is_what_validation_does(tmp_path):
+@pytest.mark.parametrize("recipe", [Recipe(scale_jitter=(1.0, 1.0)), Recipe(), Recipe(crop="fixed")])
+def test_prepare_is_what_validation_does(tmp_path, recipe):
     augment = pytest.importorskip("expand.data.augment")
     sampling = pytest.importorskip("expand.data.sampling")
-    scale = {"mean": augment.MEAN, "std": augment.STD}
-    about = {"clip": [{"frames": 4, "stride": 3, "height": 32, "width": 32}], "normalisation": scale}
+    scale, resize = sampling.validation_scale(recipe), takeaway.resize_facts(recipe)
+    normal = {"mean": augment.MEAN, "std": augment.STD}
+    about = {"clip": [{"frames": 4, "stride": 3, "height": 32, "width": 32}], "normalisation": normal, "resize": resize}
     (tmp_path / "architecture.json").write_text(json.dumps(about))
     clip = Clip(4, 3, 32, 32)
     for length, height, width in ((30, 60, 80), (7, 24, 20), (12, 32, 32)):
@@ -171,7 +174,7 @@ def test_prepare_is_what_validation_does(tmp_path):
         for view in range(2):
             start = sampling.uniform_start(length, clip, view, 2)
             frames = video[sampling.frame_indices(length, clip, start)]
-            expected = augment.normalise(augment.centre_crop(frames, 32).clone())
+            expected = augment.normalise(augment.centre_crop(frames, 32, scale).clone())
             (got,) = load.prepare(video, tmp_path, view=view, views=2)
             assert torch.allclose(got[0], expected, atol=1e-5)
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import STUDIES
 
 from expand.errors import UsageError
-from expand.run import check
+from expand.run import check, with_defaults
 from expand.settings import describe, differences, load_space, load_study, names_in, override
 from expand.workers import plan_workers
 
@@ -70,7 +70,11 @@ def test_what_cannot_be_set_is_named(setting, words):
     [
         (["recipe.epochs=0"], "recipe.epochs=0: at least 1"), (["seeds=1,1"], "each once"), (["seeds="], "at least one"),
         (["budget.steps=-1"], "0 or more"), (["recipe.scale_jitter=0.8,1.2"], "smaller <= larger"),
-        (["recipe.dropout=2"], "recipe.dropout=2.0: 0 to below 1"),
+        (["recipe.dropout=2"], "recipe.dropout=2.0: 0 to below 1"), (["recipe.crop_area=0,1"], "0 < smaller"),
+        (["recipe.crop_aspect=2,1"], "narrower <= wider"), (["recipe.squeeze=0.9,1"], "height and width, at least 1"),
+        (["recipe.colour_jitter=0,0,0,0.6"], "hue 0 to 0.5"), (["recipe.colour_jitter=2,0,0,0"], "saturation 0 to 1"),
+        (["recipe.randaugment_operations=-1"], "0 or more"), (["recipe.randaugment_magnitude=11"], "0 to 10"),
+        (["recipe.mixup=-1"], "recipe.mixup=-1.0: 0 or more"),
         (["objectives.top1.known_before_training=true"], "top1 is not"), (["space.resolution=4"], "allowed are 16"),
     ],
 )  # fmt: skip
@@ -98,6 +102,16 @@ def test_a_study_file_that_does_not_even_import_is_one_line(tmp_path):
     (tmp_path / "lonely.py").write_text("import no_such_module_anywhere\n")
     with pytest.raises(UsageError, match=r"lonely.py.*no_such_module_anywhere"):
         load_study(str(tmp_path / "lonely.py"))
+
+
+def test_a_run_from_before_a_field_was_there_is_the_same_experiment():
+    now = describe(load_study("x3d_stepwise"))
+    old = now | {
+        part: {k: v for k, v in now[part].items() if k not in ("crop", "mixup")} for part in ("recipe", "data")
+    }
+    assert "crop" not in old["recipe"] and differences(with_defaults(old), with_defaults(now)) == []
+    other = describe(override(load_study("x3d_stepwise"), ["recipe.crop=fixed"]))
+    assert differences(with_defaults(old), with_defaults(other)) == ["recipe.crop: scale_jitter in the run, fixed now"]
 
 
 def test_differences_name_the_field_and_both_values():

@@ -1,48 +1,136 @@
-"""From cached uint8 frames (T, H, W, 3) to the float clip (3, T, side, side) a network reads."""
+"""From cached uint8 frames (T, H, W, 3) to the float batches (B, 3, T, height, width) a network reads.
+
+A training clip is cut out and resized alone, in uint8, since each has a rectangle of its own; everything after is done to the
+whole batch at once, on the device that trains. Its bytes lie channels last, as the network wants them.
+"""
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
 
 import torch
 from torch.nn import functional
 
+from expand.data import randaugment
+from expand.data.sampling import Draw, Rectangle, Scale, centre_rectangle
+from expand.space import Clip
+
 MEAN, STD = 0.45, 0.225  # of all three channels: the normalisation of SlowFast's and X3D's training
+LEAST, MOST = -MEAN / STD, (1 - MEAN) / STD  # black and white after it
 
 Frames = torch.Tensor
 
 
-def random_crop(frames: Frames, side: int, jitter: tuple[float, float], generator: torch.Generator) -> torch.Tensor:
-    """A square at a random place, of a size as if the short side had been resized to `side` times a factor uniform in
-    `jitter` before cropping (X3D, section 4: 128 to 160 for a crop of 112). The same square in every frame."""
-    height, width = frames.shape[1:3]
-    scale, down, right = torch.rand(3, generator=generator).tolist()
-    factor = jitter[0] + (jitter[1] - jitter[0]) * scale
-    square = max(1, min(height, width, round(min(height, width) / factor)))
-    top, left = round(down * (height - square)), round(right * (width - square))
-    return _resize(frames[:, top : top + square, left : left + square], side)
+def cut(frames: Frames, place: Rectangle, height: int, width: int) -> Frames:
+    """The same rectangle of every frame, resized, in uint8 (T, height, width, 3).
+
+    On a CPU torch resizes uint8 some ten times as fast as float, and rounds twice, once a direction; elsewhere it
+    knows float only, which is rounded once: values differ by 1 of 255 at most.
+    """
+    if (place.height, place.width) == (height, width):
+        return _within(frames, place)
+    if _resizes_bytes(frames.device):
+        return _resize(_within(frames, place), height, width)
+    return _resize(_within(frames, place).float(), height, width).round_().clamp_(0, 255).to(torch.uint8)
 
 
-def centre_crop(frames: Frames, side: int, scale: float = 1.0) -> torch.Tensor:
-    """The square in the middle, as if the short side had been resized to `side` x `scale` first. Validation takes the lower
-    end of the training jitter as its scale, so that things are about as large as in training."""
+def finish(
+    streams: Sequence[torch.Tensor], labels: torch.Tensor, draws: Sequence[Draw], classes: int
+) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
+    """What is left to do to a batch, on its own device: flips, RandAugment, colours, normalisation, mixup.
+
+    Streams come as uint8 (B, T, H, W, 3) and go as float (B, 3, T, H, W); labels (B,) become (B, classes), each clip's
+    two with their weights, where any clips are mixed (arXiv 1710.09412).
+    """
+    done = []
+    for stream in streams:
+        stream = _flipped(stream, draws)
+        if any(drawn.operations for drawn in draws):
+            stream = torch.stack([randaugment.apply(c, d.operations) for c, d in zip(stream, draws, strict=True)])
+        done.append(_coloured(stream, draws).permute(0, 4, 1, 2, 3))
+    if all(drawn.weight == 1 for drawn in draws):
+        return tuple(done), labels
+    weights = torch.tensor([drawn.weight for drawn in draws], device=labels.device)
+    targets = functional.one_hot(labels, classes).float()
+    return tuple(_mixed(stream, weights) for stream in done), _mixed(targets, weights)
+
+
+def centre_crop(frames: Frames, side: int, scale: Scale = 1.0) -> torch.Tensor:
+    """The square in the middle, as if the frame had been resized by `scale` first (see `sampling.Scale`): float
+    (3, T, side, side), 0..255. It is resized in float, so that an export can do the same on any device."""
     height, width = frames.shape[1:3]
-    square = max(1, min(height, width, round(min(height, width) / scale)))
-    top, left = (height - square) // 2, (width - square) // 2
-    return _resize(frames[:, top : top + square, left : left + square], side)
+    place = centre_rectangle(height, width, Clip(1, 1, side, side), scale)
+    return _resize(_within(frames, place).float(), side, side).permute(3, 0, 1, 2)
 
 
 def normalise(clip: torch.Tensor) -> torch.Tensor:
-    """From 0..255 to about ±2."""
-    return clip.div_(255.0).sub_(MEAN).div_(STD)
+    """From 0..255 to about ±2, in place."""
+    return clip.mul_(1 / (255 * STD)).sub_(MEAN / STD)
 
 
-def _resize(frames: Frames, side: int) -> torch.Tensor:  # (T, h, w, 3) uint8 -> (3, T, side, side) float
-    planes = frames.permute(0, 3, 1, 2).float()  # (T, 3, h, w)
-    if planes.shape[-1] != side:
-        smaller = side < planes.shape[-1]
-        planes = functional.interpolate(planes, (side, side), mode="bilinear", align_corners=False, antialias=smaller)
-    return planes.permute(1, 0, 2, 3)
+def _resizes_bytes(device: torch.device) -> bool:
+    return device.type == "cpu"
+
+
+def _within(frames: Frames, place: Rectangle) -> Frames:
+    return frames[:, place.top : place.top + place.height, place.left : place.left + place.width]
+
+
+def _resize(frames: Frames, height: int, width: int) -> Frames:  # (T, h, w, 3) -> (T, height, width, 3)
+    planes = frames.permute(0, 3, 1, 2)
+    if planes.shape[2:] != (height, width):
+        planes = functional.interpolate(
+            planes, (height, width), mode="bilinear", align_corners=False, antialias=True
+        )  # fmt: skip
+    return planes.permute(0, 2, 3, 1)
+
+
+def _flipped(stream: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
+    if not any(drawn.flip for drawn in draws):
+        return stream
+    return torch.stack([clip.flip(-2) if d.flip else clip for clip, d in zip(stream, draws, strict=True)])
+
+
+def _mixed(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Each entry with the one before it in the batch, which is any, since batches are shuffled."""
+    weights = weights.reshape(-1, *[1] * (values.ndim - 1))
+    return values.mul(weights).add_(values.roll(1, 0).mul_(1 - weights))
+
+
+# --- colour ----------------------------------------------------------------------------------------------------------
+
+
+def _coloured(stream: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:  # uint8 -> float (B, T, H, W, 3)
+    """Normalised, with the draws' brightness, contrast, saturation and hue. Together these are a 3 x 3 matrix and an offset a
+    clip, so that a batch is gone through once, and cut off at black and white only at the end. The hue turns about the grey
+    axis of YIQ, which is linear; in HSV it would not be."""
+    if all(drawn.colour == (1, 1, 1, 0) for drawn in draws):
+        return normalise(stream.float())
+    matrices = torch.stack([colour_matrix(*drawn.colour) for drawn in draws]).to(stream.device)
+    factors = torch.tensor([drawn.colour[:2] for drawn in draws], device=stream.device)
+    offset = (factors[:, 0] * (1 - factors[:, 1])).reshape(-1, 1, 1, 1) * randaugment.mean_grey(stream)[..., 0]
+    planes = stream.permute(0, 4, 1, 2, 3).contiguous().float()  # 5 times as fast as colours side by side
+    changed = torch.empty_like(planes)
+    for to in range(3):
+        red, green, blue = matrices[:, to].reshape(-1, 3, 1, 1, 1).unbind(1)
+        torch.mul(planes[:, 0], red, out=changed[:, to])
+        changed[:, to].add_(planes[:, 1] * green).add_(planes[:, 2] * blue).add_(offset)
+    return normalise(changed.permute(0, 2, 3, 4, 1).contiguous()).clamp_(LEAST, MOST)
+
+
+def colour_matrix(brightness: float, contrast: float, saturation: float, turn: float) -> torch.Tensor:
+    """What takes a colour (R, G, B) to its changed one, but for contrast's offset; `turn` is in whole turns of the hue."""
+    grey = torch.tensor(randaugment.GREY, dtype=torch.float64).repeat(3, 1)
+    less = saturation * torch.eye(3, dtype=torch.float64) + (1 - saturation) * grey
+    to_yiq = torch.tensor([randaugment.GREY, (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)], dtype=torch.float64)
+    cos, sin = math.cos(2 * math.pi * turn), math.sin(2 * math.pi * turn)
+    rotation = torch.tensor([(1, 0, 0), (0, cos, -sin), (0, sin, cos)], dtype=torch.float64)
+    return (brightness * contrast * torch.linalg.inv(to_yiq) @ rotation @ to_yiq @ less).float()
+
+
+# --- left and right --------------------------------------------------------------------------------------------------
 
 
 def mirrored_labels(classes: tuple[str, ...]) -> tuple[list[int] | None, list[str]]:

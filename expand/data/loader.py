@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
-from expand.data.augment import centre_crop, mirrored_labels, normalise, random_crop
-from expand.data.sampling import frame_indices, random_start, uniform_start
+from expand.data.augment import centre_crop, cut, finish, mirrored_labels, normalise
+from expand.data.sampling import (
+    Draw,
+    Scale,
+    draw,
+    frame_indices,
+    random_rectangle,
+    random_start,
+    uniform_start,
+)
 from expand.space import Clip
 from expand.study import Recipe
 
 if TYPE_CHECKING:
     from expand.data.cache import ClipCache
+    from expand.data.on_device import DeviceClips
 
 Sample = tuple[tuple[torch.Tensor, ...], int]
+Finished = tuple[tuple[torch.Tensor, ...], torch.Tensor]  # (B, C, T, H, W) a stream; labels (B,) or (B, classes)
+CPU = torch.device("cpu")
 
 
-class TrainingClips(Dataset[Sample]):
-    """One augmented clip a video. What item `index` looks like depends only on seed, epoch and index, so the number of
-    loader processes changes nothing and a resumed training sees what an unbroken one would have seen."""
+class Cut(NamedTuple):
+    """A batch cut out but not yet augmented: uint8 (B, T, H, W, 3) a stream, labels (B,), and what is left to do."""
 
-    def __init__(self, cache: ClipCache, clips: Sequence[Clip], recipe: Recipe, *, seed: int, epoch: int) -> None:
+    streams: tuple[torch.Tensor, ...]
+    labels: torch.Tensor
+    draws: tuple[Draw, ...]
+
+
+class TrainingClips(Dataset[Finished]):
+    """One augmented clip a video, a batch at a time. What clip `index` looks like depends only on seed, epoch and index, so the
+    number of loader processes changes nothing and a resumed training sees what an unbroken one would have seen. (With mixup,
+    on its neighbour in the batch, too.)"""
+
+    def __init__(
+        self, cache: ClipCache | DeviceClips, clips: Sequence[Clip], recipe: Recipe, *, seed: int, epoch: int
+    ) -> None:
         self.cache, self.clips, self.recipe = cache, tuple(clips), recipe
         self.seed, self.epoch = seed, epoch
         self.mirrored = mirrored_labels(cache.classes)[0] if recipe.flip else None
@@ -31,29 +54,39 @@ class TrainingClips(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.cache)
 
-    def __getitem__(self, index: int) -> Sample:
-        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch, index))
-        draw, coin = torch.rand(2, generator=generator).tolist()
-        frames = self.cache.frames(index)
-        label = int(self.cache.labels[index])
-        flipped = self.mirrored is not None and coin < 0.5
-        if flipped and self.mirrored is not None:
-            label = self.mirrored[label]
-        state = generator.get_state()
-        streams = []
-        for clip in self.clips:
-            generator.set_state(state)  # every stream is cropped alike
-            start = random_start(len(frames), clip, draw if self.recipe.temporal_jitter else 0.5)
-            chosen = torch.from_numpy(frames[frame_indices(len(frames), clip, start)])
-            stream = normalise(random_crop(chosen, clip.height, self.recipe.scale_jitter, generator))
-            streams.append(stream.flip(-1) if flipped else stream)
-        return tuple(streams), label
+    def __getitem__(self, index: int) -> Finished:
+        return self.finish(self.__getitems__([index]))
+
+    def __getitems__(self, indices: Sequence[int]) -> Cut:
+        """The DataLoader asks for whole batches where it finds this."""
+        draws = tuple(
+            draw(self.recipe, mix(self.seed, self.epoch, index), flip=self.mirrored is not None) for index in indices
+        )
+        labels = [int(self.cache.labels[index]) for index in indices]
+        if self.mirrored is not None:
+            labels = [self.mirrored[label] if d.flip else label for label, d in zip(labels, draws, strict=True)]
+        streams = tuple(
+            torch.stack([self._cut(index, clip, drawn) for index, drawn in zip(indices, draws, strict=True)])
+            for clip in self.clips
+        )
+        return Cut(streams, torch.tensor(labels), draws)
+
+    def finish(self, batch: Cut) -> Finished:
+        """On whatever device the batch is on."""
+        return finish(batch.streams, batch.labels, batch.draws, len(self.cache.classes))
+
+    def _cut(self, index: int, clip: Clip, drawn: Draw) -> torch.Tensor:
+        length = self.cache.length(index)
+        frames = _picked(self.cache, index, frame_indices(length, clip, random_start(length, clip, drawn.moment)))
+        height, width = frames.shape[1:3]
+        place = random_rectangle(height, width, clip, self.recipe, drawn)
+        return cut(frames, place, clip.height, clip.width)
 
 
 class CentreClips(Dataset[Sample]):
     """`views` clips a video, evenly spaced in time, centre crop; item i is view i % views of video i // views."""
 
-    def __init__(self, cache: ClipCache, clips: Sequence[Clip], views: int, *, scale: float) -> None:
+    def __init__(self, cache: ClipCache, clips: Sequence[Clip], views: int, *, scale: Scale) -> None:
         self.cache, self.clips, self.views, self.scale = cache, tuple(clips), views, scale
 
     def __len__(self) -> int:
@@ -70,11 +103,26 @@ class CentreClips(Dataset[Sample]):
         return tuple(streams), int(self.cache.labels[video])
 
 
+def _picked(cache: ClipCache | DeviceClips, index: int, indices: Sequence[int]) -> torch.Tensor:
+    """These frames of a video, uint8 (T, H, W, 3), on the device where the clips are."""
+    return torch.as_tensor(cache.picked(index, indices))
+
+
 def batches(
-    data: Dataset[Sample], batch_size: int, *, shuffle_seed: int | None = None, workers: int = 0, pin: bool = False
-) -> Iterator[tuple[tuple[torch.Tensor, ...], torch.Tensor]]:
-    """((B, C, T, H, W) a stream, labels (B,)). Shuffled from `shuffle_seed` where one is given; then a last batch of a
-    single clip is left out, since batch norm can't train on it."""
+    data: Dataset[Any],
+    batch_size: int,
+    *,
+    shuffle_seed: int | None = None,
+    workers: int = 0,
+    device: torch.device = CPU,
+) -> Iterator[Finished]:
+    """((B, C, T, H, W) a stream, labels). Shuffled from `shuffle_seed` where one is given; then a last batch of a
+    single clip is left out, since batch norm can't train on it.
+
+    For a CUDA device, batches are copied there from pinned memory, one ahead of the one in use, and training clips, copied
+    as bytes, are augmented there; otherwise the loader's processes do that, and batches stay on the CPU. Where the
+    cache itself is on a device (it has a `device`), clips are also cut there, without other processes.
+    """
     total = len(data)  # type: ignore[arg-type]
     order = list(range(total))
     if shuffle_seed is not None:
@@ -82,8 +130,50 @@ def batches(
         if total % batch_size == 1 and total > 1:
             order = order[:-1]
     groups = [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
-    loader = DataLoader(data, batch_sampler=groups, num_workers=workers, pin_memory=pin, timeout=120 if workers else 0)
-    yield from loader
+    ends = getattr(data, "finish", _as_it_is)
+    there, held = device.type == "cuda", getattr(getattr(data, "cache", None), "device", None) is not None
+    workers = 0 if held else workers
+    collate = default_collate if ends is _as_it_is else _as_it_is if there else ends
+    loader = DataLoader(
+        data, batch_sampler=groups, num_workers=workers, collate_fn=collate, pin_memory=there and not held,
+        timeout=120 if workers else 0,
+    )  # fmt: skip
+    yield from _sent_ahead(loader, device, ends) if there else loader
+
+
+def _sent_ahead(loaded: Iterable[Any], device: torch.device, finish: Callable[[Any], Finished]) -> Iterator[Finished]:
+    """Each batch on the device, while the next one is on its way. A CPU in a GPU's place gets the same batches."""
+    side = torch.cuda.Stream(device) if device.type == "cuda" else None
+    on_the_way: deque[tuple[Any, torch.cuda.Event | None]] = deque()
+    for batch in loaded:
+        on_the_way.append(_send(batch, device, side))
+        if len(on_the_way) == 2:
+            yield finish(_arrived(*on_the_way.popleft()))
+    for batch, copied in on_the_way:
+        yield finish(_arrived(batch, copied))
+
+
+def _send(batch: Any, device: torch.device, side: torch.cuda.Stream | None) -> tuple[Any, torch.cuda.Event | None]:
+    streams, labels, *draws = batch
+    with torch.cuda.stream(side):  # nothing where there is none
+        moved = tuple(stream.to(device, non_blocking=True) for stream in streams)
+        labels = labels.to(device, non_blocking=True)
+        copied = side.record_event() if side else None
+    return (Cut(moved, labels, *draws) if draws else (moved, labels)), copied
+
+
+def _arrived(batch: Any, copied: torch.cuda.Event | None) -> Any:
+    """The stream that computes waits for the copy, and the memory is not given away while it is used there."""
+    if copied is not None:
+        current = torch.cuda.current_stream()
+        current.wait_event(copied)
+        for tensor in (*batch[0], batch[1]):
+            tensor.record_stream(current)
+    return batch
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
 
 
 def mix(*numbers: int) -> int:

@@ -1,6 +1,6 @@
 """Work ahead in threads, with results in order and in bounded memory.
 
-Threads, not processes: PyAV gives Python's lock back while it decodes, scales and encodes (`benchmarks/data.py` compares
+Threads, not processes: PyAV gives Python's lock back while it decodes, scales and encodes (`benchmarks/preparing.py` compares
 both), and no frames travel between processes.
 """
 

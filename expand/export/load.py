@@ -53,29 +53,33 @@ def prepare(
     video: torch.Tensor, folder: str | Path = HERE, *, view: int = 0, views: int = 1
 ) -> tuple[torch.Tensor, ...]:  # uint8 (T, H, W, 3) -> one float (1, 3, frames, height, width) a stream
     """What the network reads of a video's RGB frames, as in its validation: every stride-th frame of view number `view`
-    of `views` spread evenly in time (the last frame is held where the video ends), the centre cut out as if the short side
-    had been resized to a little more than the training crop, normalised."""
+    of `views` spread evenly in time (the last frame is held where the video ends), the centre cut out as if the short side, or
+    height and width each, had been resized to a little more than the training crop, normalised."""
     about = describe(folder)
-    zoom = about.get("resize", {}).get("short_side_over_crop", 1.0)
     scale = {key: torch.tensor(value).reshape(-1, 1, 1, 1) for key, value in about.get("normalisation", {}).items()}
     streams = []
     for clip in about["clip"]:
         slack = max(0, len(video) - ((clip["frames"] - 1) * clip["stride"] + 1))
         start = int(slack * (view + 0.5) / views)
         frames = video[[min(start + n * clip["stride"], len(video) - 1) for n in range(clip["frames"])]]
-        stream = _centre(frames.permute(0, 3, 1, 2).float(), clip["height"], clip["width"], zoom).transpose(0, 1) / 255
+        stream = _centre(frames.permute(0, 3, 1, 2).float(), clip, about.get("resize", {})).transpose(0, 1) / 255
         streams.append(((stream - scale["mean"]) / scale["std"] if scale else stream)[None])
     return tuple(streams)
 
 
-def _centre(planes: torch.Tensor, height: int, width: int, zoom: float) -> torch.Tensor:  # (T, 3, H, W)
-    factor = min(planes.shape[2] / height, planes.shape[3] / width) / zoom
-    rows, columns = round(height * factor), round(width * factor)
+def _centre(planes: torch.Tensor, clip: dict[str, int], resize: dict[str, float]) -> torch.Tensor:  # (T, 3, H, W)
+    height, width = clip["height"], clip["width"]
+    if "height_over_crop" in resize:
+        rows = round(planes.shape[2] / resize["height_over_crop"])
+        columns = round(planes.shape[3] / resize["width_over_crop"])
+    else:
+        factor = min(planes.shape[2] / height, planes.shape[3] / width) / resize.get("short_side_over_crop", 1.0)
+        rows, columns = round(height * factor), round(width * factor)
     top, left = (planes.shape[2] - rows) // 2, (planes.shape[3] - columns) // 2
     planes = planes[:, :, top : top + rows, left : left + columns]
     if (rows, columns) == (height, width):
         return planes
-    return functional.interpolate(planes, (height, width), mode="bilinear", align_corners=False, antialias=factor > 1)
+    return functional.interpolate(planes, (height, width), mode="bilinear", align_corners=False, antialias=True)
 
 
 def network_class(folder: str | Path = HERE) -> type[nn.Module]:

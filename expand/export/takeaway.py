@@ -13,13 +13,14 @@ from rich.console import Console
 from expand import record as records
 from expand.data.augment import MEAN, STD
 from expand.data.cache import ClipCache, prepare
+from expand.data.sampling import validation_scale
 from expand.errors import ExpandError, UsageError, unknown
 from expand.export.folder import export_network
 from expand.progress import format_macs
 from expand.record import Record
 from expand.report.candidates import Candidate, candidates, front
 from expand.run import open_data, study_of
-from expand.study import COSTS, Study
+from expand.study import COSTS, Recipe, Study
 from expand.training.checkpoint import write_atomically
 from expand.training.device import pick_device
 from expand.training.views import validate
@@ -180,5 +181,13 @@ def describe(record: Record, study: Study, trial: Trial, tested: dict[str, Any] 
         "accuracy": accuracy,
         "classes": record.facts["data"]["classes"],
         "normalisation": {"mean": MEAN, "std": STD},
-        "resize": {"short_side_over_crop": study.recipe.scale_jitter[0]},
+        "resize": resize_facts(study.recipe),
     }  # fmt: skip
+
+
+def resize_facts(recipe: Recipe) -> dict[str, float]:
+    """What validation's frames were resized to, for `load.py`."""
+    scale = validation_scale(recipe)
+    if isinstance(scale, tuple):
+        return {"height_over_crop": scale[0], "width_over_crop": scale[1]}
+    return {"short_side_over_crop": scale}

@@ -72,9 +72,11 @@ def train(
         scaler.load_state_dict(saved["scaler"])
         curve, metrics = saved["curve"], Metrics(**saved["metrics"])
 
+    # A quarter of what is free: several trials may share a GPU, and networks need room.
+    source = (training.on_device(device, share=0.25) if device.type == "cuda" else None) or training
     for epoch in range(len(curve), epochs):
         began = time.perf_counter()
-        data = TrainingClips(training, clips, recipe, seed=seed, epoch=epoch)
+        data = TrainingClips(source, clips, recipe, seed=seed, epoch=epoch)
         loss = _train_one_epoch(network, optimiser, scaler, data, recipe, epoch=epoch, seed=seed, device=device)
         views = recipe.views if epoch + 1 == epochs else 1  # the curve needs no more than one
         with autocast(device, wanted=recipe.mixed_precision):
@@ -119,8 +121,8 @@ def training_step(
     recipe: Recipe,
     device: torch.device,
 ) -> float:
-    """One batch, (B, C, T, H, W) a stream: forward, loss, backward, SGD. The loss; where it is not finite nothing is
-    updated."""
+    """One batch, (B, C, T, H, W) a stream, with labels (B,), or (B, classes) where clips are mixed: forward, loss, backward,
+    SGD. The loss; where it is not finite nothing is updated."""
     with autocast(device, wanted=recipe.mixed_precision):
         logits = network(*(to_device(stream, device) for stream in streams))
         loss = functional.cross_entropy(logits.float(), labels.to(device), label_smoothing=recipe.label_smoothing)
@@ -153,8 +155,7 @@ def _train_one_epoch(
     network.train()
     total, seen, steps = 0.0, 0, -(-len(data) // recipe.batch_size)
     shuffled = batches(
-        data, recipe.batch_size, shuffle_seed=mix(seed, epoch, 1), workers=recipe.loader_workers,
-        pin=device.type == "cuda",
+        data, recipe.batch_size, shuffle_seed=mix(seed, epoch, 1), workers=recipe.loader_workers, device=device,
     )  # fmt: skip
     for step, (streams, labels) in enumerate(shuffled):
         for group in optimiser.param_groups:

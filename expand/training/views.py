@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from expand.data.loader import CentreClips, batches
+from expand.data.sampling import validation_scale
 from expand.space import Clip
 from expand.study import Recipe
 from expand.trial import Metrics
@@ -23,7 +24,7 @@ def validate(
 ) -> Metrics:
     """Accuracy and loss over all videos of a cache. The network is left in training mode or not as it was."""
     training = network.training
-    data = CentreClips(cache, clips, views, scale=recipe.scale_jitter[0])
+    data = CentreClips(cache, clips, views, scale=validation_scale(recipe))
     network.eval()
     scores = torch.zeros(len(cache), len(cache.classes))  # (videos, classes): sums of softmax over views
     seen = 0
