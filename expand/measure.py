@@ -26,7 +26,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from expand.cost import random_clips
-from expand.data.loader import CentreClips, Sample, TrainingClips, batches
+from expand.data.loader import Sample, TrainingClips, ViewClips, batches
 from expand.space import Architecture, Clip, SearchSpace
 from expand.study import Recipe
 from expand.training import checkpoint
@@ -332,7 +332,7 @@ def _datasets(
     training, validation = ClipCache(caches[0]), ClipCache(caches[1])
     return (
         TrainingClips(training, clips, recipe, seed=0, epoch=0),
-        CentreClips(validation, clips, 1, scale=recipe.scale_jitter[0]),
+        ViewClips(validation, clips, 1, scale=recipe.scale_jitter[0]),
         len(training.classes),
     )
 
