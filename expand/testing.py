@@ -142,7 +142,7 @@ def test_trial(
         raise ExpandError(f"trial {trial.number} answers what is no number: its weights are of no use")
     test = facts | _results(scores, videos.cache.classes) | {
         "device": device.type, "precision": _precision(study, device), "seconds": round(time.perf_counter() - began, 1),
-        "tested": datetime.now(UTC).isoformat(timespec="seconds"),
+        "tested": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "looks": kept["looks"] + 1 if kept is not None and same else 1,
     }  # fmt: skip
     write_test(path, test, scores, videos.cache.names)

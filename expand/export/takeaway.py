@@ -36,7 +36,7 @@ def take_away(run: Path, to: Path, *, under: str | None, trial: int | None, best
     weights = read_weights(record, chosen)
     classes = record.facts["data"]["classes"]
     network, arguments = study.space.constructor(chosen.architecture, len(classes))
-    tested = tested_as(record, chosen)
+    tested = kept_test(record, chosen)
     about = describe(record, study, chosen, tested)
     written = export_network(
         to, network=network, arguments=arguments, state_dict=weights, about=about,
@@ -137,7 +137,7 @@ def read_weights(record: Record, trial: Trial) -> dict[str, torch.Tensor]:
         ) from None
 
 
-def tested_as(record: Record, trial: Trial) -> Test | None:
+def kept_test(record: Record, trial: Trial) -> Test | None:
     """The newest test of exactly these weights on the test split of the run's own videos."""
     test = official(all_tests(record.folder), record.facts["data"]["fingerprint"]).get(trial.number)
     sha256 = hashlib.sha256(record.weights(trial.number).read_bytes()).hexdigest()
@@ -151,7 +151,7 @@ def describe(record: Record, study: Study, trial: Trial, tested: Test | None) ->
         "validation_top1": trial.metrics.top1,
         "validation_standard_error": round(trial.metrics.standard_error, 6),
         "validation_clips": trial.metrics.clips,
-        "validation_views": f"{trial.metrics.views}x1",
+        "views": trial.metrics.views,
         "seed": trial.suggestion.seed,
         "epochs": trial.suggestion.epochs,
         "convention": "mean softmax of a video's views, clips evenly spaced in time by crops in space; chosen on validation",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 COUNTED = 20  # classes up to which every cell says its number
 NAMED = 60  # classes up to which both sides bear names; of more, the commonest confusions are listed instead
-LISTED = 24
+LISTED = 36
 Matrix = Sequence[Sequence[int]]  # rows are the truth, columns the answers
 
 
@@ -30,7 +30,7 @@ def draw_confusion(counts: Matrix, names: Sequence[str], title: str) -> Figure:
     labels = [textwrap.shorten(name.replace("_", " "), 28, placeholder="…") or name[:27] + "…" for name in names]
     beside = 0.085 * max(map(len, labels)) if number <= NAMED else 0.6  # inches for the names of a side
     listed = 0.0 if number <= NAMED else 5.0
-    width, height = beside + side + 1.3 + listed, side + beside + 1.2
+    width, height = beside + side + 1.45 + listed, side + beside + 1.2
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height), dpi=100)
         FigureCanvasAgg(figure)
@@ -95,7 +95,7 @@ def _list_confusions(figure: Figure, counts: Matrix, names: Sequence[str], left:
         for count, truth, answer in found[:LISTED]
     ]
     text = "commonest confusions (videos, truth, answer)\n\n" + "\n".join(lines)
-    figure.text(left, top, text, fontsize=8.5, color=INK, va="top", linespacing=1.25)
+    figure.text(left, top, text, fontsize=10, color=INK, va="top", linespacing=1.2)
 
 
 def _numbered(name: str, numbers: dict[str, int]) -> str:

@@ -34,7 +34,7 @@ def notes(shown: Sequence[Test], kept: Sequence[Test]) -> list[str]:
     old = [test for test in shown if test.get("from_file")]
     if old:
         which = ", ".join(str(test["trial"]) for test in old)
-        when = max(test["tested"] for test in old)
+        when = max(test["tested"] for test in old)[:19]
         lines.append(
             f"scored before, with the same weights and videos, and not again: trial {which} ({when}; --again does)"
         )
