@@ -317,6 +317,38 @@ def report(
     console.print("\nwrote " + ", ".join(str(path) for path in paths), highlight=False, soft_wrap=True)
 
 
+@app.command(
+    epilog="Such as: expand test runs/x3d_stepwise-demo --best top1, or: expand test RUN --trial 5 --views 10x3 --crop 128"
+)
+def test(
+    run: Run,
+    trial: Annotated[int | None, typer.Option(help="This trial.")] = None,
+    best: Annotated[str | None, typer.Option(help="The best by an objective, such as top1.")] = None,
+    under: Annotated[
+        str | None, typer.Option(metavar="COST=X", help="The best within a cost, such as gmacs=0.01.")
+    ] = None,
+    all_front: Annotated[bool, typer.Option("--all-front", help="Every network on the front.")] = False,
+    views: Annotated[
+        str, typer.Option(metavar="CLIPSxCROPS", help="Clips in time by crops in space: 1 (centre) or 3.")
+    ] = "10x3",
+    crop: Annotated[int | None, typer.Option(help="Side of the crops in pixels; that of training without it.")] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Short side over crop; things as large as in training without it.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="test or val.")] = "test",
+    data: Annotated[str | None, typer.Option(help="Other videos of the same classes.")] = None,
+    skip_damaged: Annotated[bool, typer.Option("--skip-damaged", help="Leave out what cannot be decoded.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Score again what has been scored already.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Score trained networks on the test split, a video by all its views; the only command that looks at it."""
+    from expand.testing import Question, show_tests
+    from expand.training.views import Views
+
+    question = Question(Views.parse(views), split, crop, scale, data, skip_damaged, again)
+    show_tests(run, question, trial=trial, best=best, under=under, all_front=all_front, as_json=as_json)
+
+
 @app.command()
 def export(
     run: Run,
@@ -326,12 +358,11 @@ def export(
     ] = None,
     trial: Annotated[int | None, typer.Option(help="This trial.")] = None,
     best: Annotated[str | None, typer.Option(help="The best by an objective, such as top1.")] = None,
-    test: Annotated[bool, typer.Option(help="Score the test split, once, and write it down.")] = True,
 ) -> None:
     """Take a network away: a folder with source, weights and facts that needs only torch."""
     from expand.export.takeaway import take_away
 
-    take_away(run, to, under=under, trial=trial, best=best, test=test)
+    take_away(run, to, under=under, trial=trial, best=best)
 
 
 @data_app.command("render")

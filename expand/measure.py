@@ -26,7 +26,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from expand.cost import random_clips
-from expand.data.loader import CentreClips, Sample, TrainingClips, batches
+from expand.data.loader import Sample, TrainingClips, ViewClips, batches
 from expand.data.sampling import validation_scale
 from expand.space import Architecture, Clip, SearchSpace
 from expand.study import Recipe
@@ -336,7 +336,7 @@ def _datasets(
     training, validation = ClipCache(caches[0]), ClipCache(caches[1])
     return (
         TrainingClips(training, clips, recipe, seed=0, epoch=0),
-        CentreClips(validation, clips, 1, scale=validation_scale(recipe)),
+        ViewClips(validation, clips, 1, scale=validation_scale(recipe)),
         len(training.classes),
     )
 

@@ -35,6 +35,7 @@ from expand.report import (
     write_report,
 )
 from expand.report.candidates import RunFacts, candidates
+from expand.report.tested import Test, all_tests, official
 from expand.settings import describe, differences, limited, load_study, override
 from expand.strategies.stepwise import ledger
 from expand.study import CROPS, Data, Recipe, Study
@@ -252,13 +253,6 @@ def _keep_facts(record: Record, facts: dict[str, Any], manifest: Manifest) -> No
         records.write_json(listing, manifest.listing())
 
 
-    "cache_frames": None,
-    "official_split": 1,
-    "skip_missing": False,
-    "strict": False,
-}  # of runs from before there was a choice
-
-
 def _without_place(study: dict[str, Any]) -> dict[str, Any]:
     """Where the videos lie and when they are decoded may change; what they are is compared by fingerprint."""
     study = with_defaults(study)
@@ -335,8 +329,13 @@ def report(record: Record, folder: Path | None = None) -> list[Path]:
     trials = record.trials()
     return write_report(
         folder or record.folder / "report", run_facts(record), trials, record.objectives, ledger(trials),
-        plan=records.read_plan(record.folder),
+        plan=records.read_plan(record.folder), tests=_tests(record),
     )  # fmt: skip
+
+
+def _tests(record: Record) -> dict[int, Test]:
+    """What `expand test` found on the run's own test split, by trial."""
+    return official(all_tests(record.folder), record.facts["data"]["fingerprint"])
 
 
 def summary(record: Record, console: Console) -> bool:
@@ -350,7 +349,7 @@ def summary(record: Record, console: Console) -> bool:
     elif comparison := compare(found, trials, facts.seeds):
         print_comparison(console, facts, comparison)
         console.print()
-    print_front(console, facts, found, record.objectives)
+    print_front(console, facts, found, record.objectives, _tests(record))
     if planned := compare_plan(records.read_plan(record.folder), trials):
         console.print()
         print_planned(console, planned)

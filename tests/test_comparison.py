@@ -267,7 +267,11 @@ def test_the_ledger_holds_no_networks_of_a_grid_or_a_sample():
 
 def record_of(trials, seeds=SEEDS):
     study = {"name": "depths", "recipe": {"epochs": 14, "views": 2}}
-    facts = {"study": study, "scale": "demo", "data": {"name": "rendered clips", "videos": {"val": 160}}}
+    facts = {
+        "study": study,
+        "scale": "demo",
+        "data": {"name": "rendered clips", "fingerprint": "f", "videos": {"val": 160}},
+    }
     return SimpleNamespace(
         facts=facts, trials=lambda: trials, seeds=seeds, finished=True, objectives=OBJECTIVES, folder=Path("no such run")
     )  # fmt: skip

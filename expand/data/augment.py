@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from expand.data import randaugment
-from expand.data.sampling import Draw, Rectangle, Scale, centre_rectangle
+from expand.data.sampling import Draw, Rectangle, Scale, view_rectangle
 from expand.space import Clip
 
 MEAN, STD = 0.45, 0.225  # of all three channels: the normalisation of SlowFast's and X3D's training
@@ -58,10 +58,14 @@ def finish(
 
 
 def centre_crop(frames: Frames, side: int, scale: Scale = 1.0) -> torch.Tensor:
-    """The square in the middle, as if the frame had been resized by `scale` first (see `sampling.Scale`): float
-    (3, T, side, side), 0..255. It is resized in float, so that an export can do the same on any device."""
+    """The square in the middle, as if the frame had been resized by `scale` first (see `sampling.Scale`)."""
     height, width = frames.shape[1:3]
-    place = centre_rectangle(height, width, Clip(1, 1, side, side), scale)
+    return crop_at(frames, view_rectangle(height, width, Clip(1, 1, side, side), scale), side)
+
+
+def crop_at(frames: Frames, place: Rectangle, side: int) -> torch.Tensor:
+    """A rectangle of uint8 frames (T, H, W, 3) as float (3, T, side, side), 0..255. It is resized in float, so that an export
+    can do the same on any device."""
     return _resize(_within(frames, place).float(), side, side).permute(3, 0, 1, 2)
 
 

@@ -1,4 +1,4 @@
-"""Batches of clips from a cache: augmented and shuffled for training, uniform centre clips for validation."""
+"""Batches of clips from a cache: augmented and shuffled for training, evenly spaced views for validation and testing."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from expand.data.augment import centre_crop, cut, finish, mirrored_labels, normalise
+from expand.data.augment import crop_at, cut, finish, mirrored_labels, normalise
 from expand.data.sampling import (
     Draw,
     Scale,
@@ -18,6 +19,7 @@ from expand.data.sampling import (
     random_rectangle,
     random_start,
     uniform_start,
+    view_rectangle,
 )
 from expand.space import Clip
 from expand.study import Recipe
@@ -83,24 +85,37 @@ class TrainingClips(Dataset[Finished]):
         return cut(frames, place, clip.height, clip.width)
 
 
-class CentreClips(Dataset[Sample]):
-    """`views` clips a video, evenly spaced in time, centre crop; item i is view i % views of video i // views."""
+class ViewClips(Dataset[Sample]):
+    """All views of every video: `views` clips evenly spaced in time by `crops` squares of each. Item i is view
+    i % (views * crops) of its video; the crops of one clip follow each other."""
 
-    def __init__(self, cache: ClipCache, clips: Sequence[Clip], views: int, *, scale: Scale) -> None:
-        self.cache, self.clips, self.views, self.scale = cache, tuple(clips), views, scale
+    def __init__(
+        self, cache: ClipCache, clips: Sequence[Clip], views: int, *, crops: int = 1, scale: Scale = 1.0
+    ) -> None:
+        self.cache, self.clips, self.views, self.crops, self.scale = cache, tuple(clips), views, crops, scale
+        self._read: tuple[int, list[np.ndarray]] = (-1, [])
 
     def __len__(self) -> int:
-        return len(self.cache) * self.views
+        return len(self.cache) * self.views * self.crops
 
     def __getitem__(self, index: int) -> Sample:
-        video, view = divmod(index, self.views)
-        frames = self.cache.frames(video)
+        number, crop = divmod(index, self.crops)
+        if self._read[0] != number:  # what the crops of a clip share is read once
+            self._read = (number, self._frames(*divmod(number, self.views)))
         streams = []
-        for clip in self.clips:
-            start = uniform_start(len(frames), clip, view, self.views)
-            chosen = torch.from_numpy(frames[frame_indices(len(frames), clip, start)])
-            streams.append(normalise(centre_crop(chosen, clip.height, self.scale)))
-        return tuple(streams), int(self.cache.labels[video])
+        for clip, frames in zip(self.clips, self._read[1], strict=True):
+            place = view_rectangle(frames.shape[1], frames.shape[2], clip, self.scale, crop, self.crops)
+            streams.append(normalise(crop_at(torch.from_numpy(frames), place, clip.height)))
+        return tuple(streams), int(self.cache.labels[number // self.views])
+
+    def _frames(self, video: int, view: int) -> list[np.ndarray]:
+        """What each stream reads of a video in one view: uint8 (frames, H, W, 3)."""
+        length = self.cache.length(video)
+        starts = [uniform_start(length, clip, view, self.views) for clip in self.clips]
+        return [
+            self.cache.picked(video, frame_indices(length, clip, start))
+            for clip, start in zip(self.clips, starts, strict=True)
+        ]
 
 
 def _picked(cache: ClipCache | DeviceClips, index: int, indices: Sequence[int]) -> torch.Tensor:

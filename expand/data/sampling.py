@@ -111,10 +111,19 @@ def random_rectangle(height: int, width: int, clip: Clip, recipe: Recipe, drawn:
     return Rectangle(round(drawn.down * (height - rows)), round(drawn.right * (width - columns)), rows, columns)
 
 
-def centre_rectangle(height: int, width: int, clip: Clip, scale: Scale) -> Rectangle:
-    """The crop in the middle of a frame that was resized by `scale`."""
+def view_rectangle(height: int, width: int, clip: Clip, scale: Scale, crop: int = 0, crops: int = 1) -> Rectangle:
+    """What crop number `crop` (from 0) of `crops` reads of a frame that was resized by `scale`. One crop is the centre; several
+    lie evenly along the longer side from edge to edge, centred across it: three are left, centre and right of a wide frame,
+    top, centre and bottom of a tall one (SlowFast, section 4, inference; X3D's "LeftCenterRight")."""
     rows, columns = _size(height, width, clip, scale)
-    return Rectangle((height - rows) // 2, (width - columns) // 2, rows, columns)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    if crops > 1:
+        tall = scale[0] > scale[1] if isinstance(scale, tuple) else height > width
+        if tall:
+            top = (height - rows) * crop // (crops - 1)
+        else:
+            left = (width - columns) * crop // (crops - 1)
+    return Rectangle(top, left, rows, columns)
 
 
 def validation_scale(recipe: Recipe) -> Scale:

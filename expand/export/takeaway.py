@@ -1,8 +1,8 @@
-"""`expand export`: chooses a trained network of a run, scores it once on the test split, and writes its folder."""
+"""`expand export`: chooses a trained network of a run, and writes its folder with what is known of it."""
 
 from __future__ import annotations
 
-import json
+import hashlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,24 +12,19 @@ from rich.console import Console
 
 from expand import record as records
 from expand.data.augment import MEAN, STD
-from expand.data.cache import ClipCache, prepare
 from expand.data.sampling import validation_scale
 from expand.errors import ExpandError, UsageError, unknown
 from expand.export.folder import export_network
 from expand.progress import format_macs
 from expand.record import Record
 from expand.report.candidates import Candidate, candidates, front
-from expand.run import open_data, study_of
+from expand.report.tested import Test, all_tests, official
+from expand.run import study_of
 from expand.study import COSTS, Recipe, Study
-from expand.training.checkpoint import write_atomically
-from expand.training.device import pick_device
-from expand.training.views import validate
 from expand.trial import CONVENTION, PARAMS_CONVENTION, Trial, TrialState
 
 
-def take_away(
-    run: Path, to: Path, *, under: str | None, trial: int | None, best: str | None, test: bool = True
-) -> dict[str, Any]:
+def take_away(run: Path, to: Path, *, under: str | None, trial: int | None, best: str | None) -> dict[str, Any]:
     """Exports one trial of a run and prints what was written.
 
     Raises:
@@ -42,7 +37,7 @@ def take_away(
     weights = read_weights(record, chosen)
     classes = record.facts["data"]["classes"]
     network, arguments = study.space.constructor(chosen.architecture, len(classes))
-    tested = _test_once(record, study, chosen, weights, console) if test else None
+    tested = kept_test(record, chosen)
     about = describe(record, study, chosen, tested)
     written = export_network(
         to, network=network, arguments=arguments, state_dict=weights, about=about,
@@ -51,16 +46,26 @@ def take_away(
     assert chosen.metrics is not None
     console.print(
         f"trial {chosen.number} ({chosen.label}): {format_macs(chosen.cost.macs)}MACs, validation top-1 "
-        f"{chosen.metrics.top1:.3f} ± {chosen.metrics.standard_error:.3f}"
-        + (f", test top-1 {tested['top1']:.3f} on {tested['clips']} clips" if tested else ""),
-        highlight=False,
-    )
+        f"{chosen.metrics.top1:.3f} ± {chosen.metrics.standard_error:.3f}, " + _told(tested, run, chosen),
+        highlight=False, markup=False, soft_wrap=True,
+    )  # fmt: skip
     console.print(
         f"{to}: network.py, load.py, model.safetensors, architecture.json, README.md; a fresh process without expand gives "
         f"the same logits (largest difference {written['max_difference']:.1e})",
         highlight=False, soft_wrap=True,
     )  # fmt: skip
     return written
+
+
+def _told(tested: Test | None, run: Path | str, trial: Trial) -> str:
+    """What is known of the test split, in a few words."""
+    if tested is None:
+        return f"not tested; `expand test {run} --trial {trial.number}` does it"
+    rate = tested["video_top1"]
+    return (
+        f"test top-1 {rate['value']:.3f} ± {rate['standard_error']:.3f} on {tested['videos']} videos, {tested['views']} views of "
+        f"{tested['crop']} pixels"
+    )
 
 
 def choose(record: Record, *, under: str | None, trial: int | None, best: str | None) -> Trial:
@@ -74,8 +79,7 @@ def choose(record: Record, *, under: str | None, trial: int | None, best: str | 
                 f"trial {trial} is {found.state.value}{f' ({found.error})' if found.error else ''}: no weights to take"
             )
         return found
-    trials = record.trials()
-    on_offer = [c for c in candidates(trials, record.seeds) if c.top1 is not None]
+    trials, on_offer = _on_offer(record)
     if under is not None:
         name, _, text = under.partition("=")
         limit = _limit(name, text, under)
@@ -84,10 +88,23 @@ def choose(record: Record, *, under: str | None, trial: int | None, best: str | 
             raise UsageError(f"--under {under}: no complete trial costs that little; `expand report` prints the front")
     elif best not in ("top1",):
         raise unknown("objective in --best", best, ["top1"])
-    if not on_offer:
-        raise UsageError("no trial of this run is complete yet")
     winner = max(front(on_offer, record.objectives), key=lambda candidate: candidate.top1 or 0.0)
     return _best_seed(winner, trials)
+
+
+def choose_front(record: Record) -> list[Trial]:
+    """The best seed of every network on the front, cheapest first."""
+    trials, on_offer = _on_offer(record)
+    return [_best_seed(candidate, trials) for candidate in front(on_offer, record.objectives)]
+
+
+def _on_offer(record: Record) -> tuple[tuple[Trial, ...], list[Candidate]]:
+    """All trials, and the candidates with an accuracy."""
+    trials = record.trials()
+    found = [candidate for candidate in candidates(trials, record.seeds) if candidate.top1 is not None]
+    if not found:
+        raise UsageError("no trial of this run is complete yet: `expand status RUN` shows how far it is")
+    return trials, found
 
 
 def _limit(name: str, text: str, option: str) -> float:
@@ -112,51 +129,23 @@ def read_weights(record: Record, trial: Trial) -> dict[str, torch.Tensor]:
     try:
         return load(path.read_bytes())
     except FileNotFoundError:
-        raise ExpandError(f"{path} is gone: the weights of trial {trial.number} cannot be exported") from None
+        raise ExpandError(
+            f"{path} is gone: trial {trial.number} has no weights to take; train it again in a new run"
+        ) from None
     except SafetensorError as error:
         raise ExpandError(
-            f"{path} is damaged ({error}): the weights of trial {trial.number} cannot be exported"
+            f"{path} is damaged ({error}): trial {trial.number} has no weights to take; train it again in a new run"
         ) from None
 
 
-def _test_once(
-    record: Record, study: Study, trial: Trial, weights: dict[str, torch.Tensor], console: Console
-) -> dict[str, Any] | None:
-    """Top-1 on the test split. Kept beside the weights: whatever was chosen on validation is scored here only once."""
-    kept = record.weights(trial.number).with_name("test.json")
-    if kept.exists():
-        return json.loads(kept.read_text())
-    try:
-        manifest = open_data(study.data, lambda text: None)
-    except ExpandError as error:
-        console.print(f"test split not scored: {error}", highlight=False, soft_wrap=True)
-        return None
-    if manifest.fingerprint() != record.facts["data"]["fingerprint"]:
-        console.print("test split not scored: the videos are not those of the run any more", highlight=False)
-        return None
-    if not manifest.split("test"):
-        console.print("test split not scored: the data have none", highlight=False)
-        return None
-    try:
-        (folder,) = prepare(
-            manifest, side=study.data.cache_side, frames=study.data.cache_frames, fly=study.data.decode == "fly",
-            splits=("test",), skip_damaged=not study.data.strict,
-        )  # fmt: skip
-    except ExpandError as error:
-        console.print(f"test split not scored: {error}", highlight=False, markup=False, soft_wrap=True)
-        return None
-    cache, device = ClipCache(folder), pick_device()
-    network = study.space.build(trial.architecture, len(cache.classes))
-    network.load_state_dict(weights)
-    network.to(device)
-    clips, recipe = study.space.inputs(trial.architecture), study.recipe
-    metrics = validate(network, cache, clips, recipe, views=recipe.views, device=device)
-    content = asdict(metrics) | {"standard_error": round(metrics.standard_error, 6), "split": "test"}
-    write_atomically(kept, json.dumps(content).encode())
-    return content
+def kept_test(record: Record, trial: Trial) -> Test | None:
+    """The newest test of exactly these weights on the test split of the run's own videos."""
+    test = official(all_tests(record.folder), record.facts["data"]["fingerprint"]).get(trial.number)
+    sha256 = hashlib.sha256(record.weights(trial.number).read_bytes()).hexdigest()
+    return test if test is not None and test["weights_sha256"] == sha256 else None
 
 
-def describe(record: Record, study: Study, trial: Trial, tested: dict[str, Any] | None) -> dict[str, Any]:
+def describe(record: Record, study: Study, trial: Trial, tested: Test | None) -> dict[str, Any]:
     """What architecture.json says besides how to build and feed the network."""
     assert trial.metrics is not None
     accuracy: dict[str, Any] = {
@@ -166,10 +155,16 @@ def describe(record: Record, study: Study, trial: Trial, tested: dict[str, Any] 
         "views": trial.metrics.views,
         "seed": trial.suggestion.seed,
         "epochs": trial.suggestion.epochs,
-        "convention": "mean softmax of uniformly spaced centre clips; selected on validation, test scored once",
+        "convention": "mean softmax of a video's views, clips evenly spaced in time by crops in space; chosen on validation",
     }
-    if tested:
-        accuracy |= {"test_top1": tested["top1"], "test_clips": tested["clips"]}
+    if tested is None:
+        accuracy["test"] = _told(None, "RUN", trial)
+    else:
+        accuracy |= {
+            "test_top1": tested["video_top1"]["value"], "test_standard_error": tested["video_top1"]["standard_error"],
+            "test_top5": tested["video_top5"]["value"], "test_videos": tested["videos"], "test_views": tested["views"],
+            "test_crop": tested["crop"], "test_short_side": tested["short_side"], "tested": tested["tested"],
+        }  # fmt: skip
     return {
         "study": record.facts["study"]["name"], "scale": record.facts["scale"], "data": record.facts["data"]["name"],
         "data_fingerprint": record.facts["data"]["fingerprint"], "trial": trial.number,

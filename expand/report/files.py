@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from expand.report.comparison import FAMILY_ERROR, Comparison, compare
 from expand.report.comparison_tables import comparison_markdown
 from expand.report.planned import compare_plan, planned_markdown, planned_rows
 from expand.report.tables import ledger_markdown
+from expand.report.tested import Test, Tested, summary
 from expand.strategies.stepwise import UNSTEPPED
 from expand.study import Objective
 from expand.trial import Cost, Trial
@@ -30,11 +31,12 @@ def write_report(
     objectives: Sequence[Objective],
     steps: Sequence[LedgerStep],
     plan: dict[str, Any] | None = None,
+    tests: Mapping[int, Test] | None = None,
 ) -> list[Path]:
     """Writes front.csv, trials.csv, front.png and front.svg; ledger.md and .json of a search in steps; comparison.md,
     .csv and .json where networks can be compared over seeds; planned.md and .csv where the run was planned; each whole or
     not at all. In the csv files accuracies are
-    fractions, costs whole numbers (gmacs aside), times seconds.
+    fractions, costs whole numbers (gmacs aside), times seconds. `tests` are those on the run's own test split, by trial.
 
     Raises:
         OSError: the folder cannot be written.
@@ -46,11 +48,11 @@ def write_report(
     found = candidates(trials, facts.seeds)
     names = list(dict.fromkeys(name for trial in trials for name, _ in trial.architecture.values))
     front_table = pandas.DataFrame(
-        [_front_row(candidate, facts) for candidate in front(found, objectives)],
+        [_front_row(candidate, facts, tests or {}) for candidate in front(found, objectives)],
         columns=[*_FRONT, *map(_value_column, names), *_COST, *_FRONT_ACCURACY],
     )
     trial_table = pandas.DataFrame(
-        [_trial_row(trial) for trial in sorted(trials, key=lambda trial: trial.number)],
+        [_trial_row(trial, tests or {}) for trial in sorted(trials, key=lambda trial: trial.number)],
         columns=[*_TRIAL, *map(_value_column, names), *_COST, *_TRIAL_ACCURACY],
     )
     figure = draw(facts, found, objectives, steps)
@@ -90,10 +92,11 @@ SOMETIMES = (
 _FRONT = ["name", "step", "kind", "axes", "trials"]
 _TRIAL = ["number", "state", "name", "step", "kind", "axes", "parent"]
 _COST = ["macs", "gmacs", "params", "params_published", "activations"]
-_FRONT_ACCURACY = ["top1", "spread", "standard_error", "val_clips", "views", "epochs", "seeds"]
+_TEST = ["test_top1", "test_standard_error", "test_videos", "test_views", "test_crop"]
+_FRONT_ACCURACY = ["top1", "spread", "standard_error", "val_clips", "views", "epochs", "seeds", *_TEST]
 _TRIAL_ACCURACY = [
     *("top1", "top5", "loss", "standard_error", "val_clips", "views", "seed", "epochs", "epochs_trained"),
-    *("train_seconds", "attempts", "error", "started", "ended"),
+    *("train_seconds", "attempts", "error", "started", "ended", *_TEST),
 ]
 
 
@@ -102,7 +105,7 @@ def _value_column(name: str) -> str:
     return f"architecture_{name}" if name in {*_FRONT, *_TRIAL, *_COST, *_FRONT_ACCURACY, *_TRIAL_ACCURACY} else name
 
 
-def _front_row(candidate: Candidate, facts: RunFacts) -> dict[str, Any]:
+def _front_row(candidate: Candidate, facts: RunFacts, tests: Mapping[int, Test]) -> dict[str, Any]:
     return {
         "name": candidate.name,
         "step": candidate.step,
@@ -118,10 +121,11 @@ def _front_row(candidate: Candidate, facts: RunFacts) -> dict[str, Any]:
         "views": facts.views,
         "epochs": facts.epochs,
         "seeds": " ".join(map(str, facts.seeds)),
+        **_test_cells(summary(tests, candidate.numbers)),
     }
 
 
-def _trial_row(trial: Trial) -> dict[str, Any]:
+def _trial_row(trial: Trial, tests: Mapping[int, Test]) -> dict[str, Any]:
     wish, metrics = trial.suggestion, trial.metrics
     row = {
         "number": trial.number,
@@ -141,11 +145,20 @@ def _trial_row(trial: Trial) -> dict[str, Any]:
         "error": trial.error,
         "started": trial.started,
         "ended": trial.ended,
+        **_test_cells(summary(tests, [trial.number])),
     }
     if metrics is not None:
         row |= {"top1": metrics.top1, "top5": metrics.top5, "loss": metrics.loss, "views": metrics.views}
         row |= {"standard_error": metrics.standard_error, "val_clips": metrics.clips}
     return row
+
+
+def _test_cells(tested: Tested | None) -> dict[str, Any]:
+    """Empty where nobody has tested it."""
+    if tested is None:
+        return {}
+    values = (tested.top1, tested.standard_error, tested.videos, tested.views, tested.crop)
+    return dict(zip(_TEST, values, strict=True))
 
 
 def _cost_cells(cost: Cost) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from expand.report.candidates import CONVENTION, Candidate, CostName, RunFacts, cost_name, front
+from expand.report.tested import Test, Tested, summary
 from expand.study import Objective
 from expand.trial import TrialState
 
@@ -45,6 +46,13 @@ def show_top1(top1: float | None, noise: float | None, state: TrialState) -> str
     return f"{100 * top1:.1f}" + (f" ± {100 * noise:.1f}" if noise is not None else "")
 
 
+def _show_test(tested: Tested | None, *, several: bool) -> str:
+    """With its views where they are not those of all networks."""
+    if tested is None:
+        return ""
+    return f"{100 * tested.top1:.1f} ± {100 * tested.standard_error:.1f}" + (f" ({tested.views})" if several else "")
+
+
 def caption(facts: RunFacts) -> str:
     return f"{facts.convention}; {facts.accuracy}; {facts.training}; {facts.noise}"
 
@@ -59,9 +67,14 @@ _STATE = {state: state.value for state in TrialState} | {TrialState.PRUNED: "sto
 
 
 def print_front(
-    console: Console, facts: RunFacts, candidates: Sequence[Candidate], objectives: Sequence[Objective]
+    console: Console,
+    facts: RunFacts,
+    candidates: Sequence[Candidate],
+    objectives: Sequence[Objective],
+    tests: Mapping[int, Test] | None = None,
 ) -> None:
-    """The front as a table, cheapest first, with its convention beneath. Accuracies are in percent."""
+    """The front as a table, cheapest first, with its convention beneath. Accuracies are in percent; where networks have been
+    tested (`tests` by trial) a column says so, with the views."""
     from rich.table import Table
     from rich.text import Text
 
@@ -72,12 +85,16 @@ def print_front(
     table = Table(title=Text(title), caption=Text(caption(facts)), title_justify="left", caption_justify="left")
     named = any(candidate.name for candidate in chosen)  # then nothing was grown, and there are no steps
     label = "network" if named else "grown along"
-    for heading in (unit, "top-1 %", "M params", *(() if named else ("step",)), label, "trial"):
+    tested = [summary(tests or {}, candidate.numbers) for candidate in chosen]
+    views = {each.views for each in tested if each}
+    test = (f"test {min(views)} %" if len(views) == 1 else "test % (views)",) if views else ()
+    for heading in (unit, "top-1 %", *test, "M params", *(() if named else ("step",)), label, "trial"):
         table.add_column(heading, justify="left" if heading == label else "right", no_wrap=True)
-    for candidate in chosen:
+    for candidate, scored in zip(chosen, tested, strict=True):
         cells = (
             show_cost(candidate.amount(name), size),
             show_top1(candidate.top1, candidate.noise, candidate.state),
+            *((_show_test(scored, several=len(views) > 1),) if test else ()),
             show_cost(candidate.cost.params, 1e6),
             *(() if named else (str(candidate.step),)),
             candidate.label,

@@ -14,6 +14,7 @@ from expand.data.augment import LEAST, MOST, centre_crop, colour_matrix, cut, fi
 from expand.data.cache import ClipCache, prepare
 from expand.data.formats import read_source
 from expand.data.loader import TrainingClips, batches
+from expand.data.on_device import DeviceClips
 from expand.data.sampling import Draw, Rectangle
 from expand.space import Clip
 from expand.study import Recipe
@@ -205,21 +206,14 @@ def test_batches_sent_ahead_are_the_same_batches(cache):
 
 
 def test_frames_held_on_a_device_give_the_same_batches(cache):
-    class Held:
-        """Tensors in the memory of a device, here a CPU's; without a way into another process."""
-
-        device, classes, labels = torch.device("cpu"), cache.classes, cache.labels
-
-        def __len__(self):
-            return len(cache)
-
-        def frames(self, index):
-            return torch.from_numpy(np.array(cache.frames(index)))
-
+    class Held(DeviceClips):
         def __reduce__(self):
             raise AssertionError("held frames must not travel")
 
-    data = [TrainingClips(source, CLIPS, EVERYTHING, seed=3, epoch=1) for source in (cache, Held())]
+    data = [
+        TrainingClips(source, CLIPS, EVERYTHING, seed=3, epoch=1)
+        for source in (cache, Held(cache, torch.device("cpu")))
+    ]
     plain, held = (list(batches(clips, 8, shuffle_seed=5, workers=2)) for clips in data)
     for (streams, labels), (others, other_labels) in zip(plain, held, strict=True):
         assert torch.equal(streams[0], others[0]) and torch.equal(labels, other_labels)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from expand.data.sampling import OPERATIONS, Draw, Rectangle, centre_rectangle, draw, random_rectangle, validation_scale
+from expand.data.sampling import OPERATIONS, Draw, Rectangle, draw, random_rectangle, validation_scale, view_rectangle
 from expand.space import Clip
 from expand.study import Recipe
 
@@ -61,10 +61,10 @@ def test_drawn_areas_and_aspects_stay_in_their_ranges():
 
 
 def test_validation_looks_at_the_same_geometry():
-    assert centre_rectangle(128, 171, CLIP, validation_scale(FIXED)) == (8, 29, 112, 112)
-    assert centre_rectangle(240, 320, CLIP, validation_scale(FIXED)) == (15, 55, 210, 210)
-    assert centre_rectangle(128, 171, CLIP, validation_scale(Recipe())) == (8, 29, 112, 112)
-    assert centre_rectangle(256, 340, CLIP, validation_scale(RESIZED)) == (16, 58, 224, 224)
+    assert view_rectangle(128, 171, CLIP, validation_scale(FIXED)) == (8, 29, 112, 112)
+    assert view_rectangle(240, 320, CLIP, validation_scale(FIXED)) == (15, 55, 210, 210)
+    assert view_rectangle(128, 171, CLIP, validation_scale(Recipe())) == (8, 29, 112, 112)
+    assert view_rectangle(256, 340, CLIP, validation_scale(RESIZED)) == (16, 58, 224, 224)
 
 
 def test_one_seed_is_one_draw_and_options_are_off_by_default():
