@@ -57,7 +57,7 @@ def main() -> None:
         os.environ["EXPAND_CACHE"] = folder
         source = options.source or str(write_videos(Path(folder) / "videos"))
         print(json.dumps(training_clips(source, options.clips)))
-    preparing(argparse.Namespace(source=options.source or ROOM_ACTIONS, copies=4))
+    preparing(argparse.Namespace(source=options.source or ROOM_ACTIONS, copies=4, rounds=3))
 
 
 def write_videos(root: Path, count: int = 12) -> Path:
