@@ -149,6 +149,19 @@ class SpaceContract:
                 f"build({architecture}) makes another network than {network.__name__}(**constructor's arguments)"
             )
 
+    def test_weight_layouts_name_every_tensor_once(self) -> None:
+        """Or weights that others published would be left out without anybody seeing it."""
+        for architecture in (*self._runnable(), *self._points()):
+            wanted = {name.rpartition(".")[0] for name in self._on_shapes(architecture).state_dict()}
+            with _works(f"weight_layouts({architecture})"):
+                layouts = list(self.space.weight_layouts(architecture))
+            for layout in layouts:
+                named = [ours for ours in layout.modules.values() if ours in wanted]
+                missing = sorted(wanted - set(named))
+                assert not missing, f"{layout.name}'s layout of {architecture} has no name for {', '.join(missing[:3])}"
+                twice = sorted({ours for ours in named if named.count(ours) > 1})
+                assert not twice, f"{layout.name}'s layout of {architecture} has two names for {', '.join(twice[:3])}"
+
     def test_equal_networks_are_equal_architectures(self) -> None:
         """Or something would be trained twice."""
         seen: dict[str, Architecture] = {}
