@@ -74,11 +74,14 @@ def points_that_fit(tensors: Mapping[str, Tensor], space: SearchSpace) -> list[t
     fits: dict[str, str] = {}  # one network with other clips is looked at once
     found = []
     for name, architecture in space.points.items():
-        network, arguments = space.constructor(architecture, space.num_classes)
-        key = f"{network.__qualname__} {json.dumps(arguments, default=repr)}"
+        cls, arguments = space.constructor(architecture, space.num_classes)
+        key = f"{cls.__qualname__} {json.dumps(arguments, default=repr)}"
         if key not in fits:
-            fit = _best(tensors, space, architecture, _on_shapes(space, architecture, space.num_classes))
-            fits[key] = fit.matched.layout if fit.complete else ""
+            network = _on_shapes(space, architecture, space.num_classes)
+            names = set(_weights(_sizes(network.state_dict())))
+            known = [set(_renamed(tensors, layout).values()) for layout in _layouts(space, architecture, network)]
+            fit = _best(tensors, space, architecture, network) if any(names <= each for each in known) else None
+            fits[key] = fit.matched.layout if fit is not None and fit.complete else ""
         if fits[key]:
             found.append((name, fits[key]))
     return found
@@ -137,9 +140,7 @@ def fit_file(file: WeightFile, space: SearchSpace, architecture: Architecture, n
 
 def _best(tensors: Mapping[str, Tensor], space: SearchSpace, architecture: Architecture, network: nn.Module) -> Fit:
     """The file's fit in the layout that knows most of its names."""
-    shapes = _sizes(network.state_dict())
-    own = {module: module for module, _, _ in (name.rpartition(".") for name in shapes)}
-    layouts = [WeightLayout(OURS, own), *space.weight_layouts(architecture)]
+    shapes, layouts = _sizes(network.state_dict()), _layouts(space, architecture, network)
     layout = max(layouts, key=lambda layout: sum(name in shapes for name in _renamed(tensors, layout).values()))
     theirs = {ours: name for name, ours in _renamed(tensors, layout).items()}
     found = {ours: tensors[name] for ours, name in theirs.items()}
@@ -158,14 +159,23 @@ def _best(tensors: Mapping[str, Tensor], space: SearchSpace, architecture: Archi
     matched = Matched(
         layout.name,
         tuple(taken),
-        # Batches counted so far are no weights: norms with a fixed momentum never read them, and old files lack them.
-        tuple(name for name in shapes if name not in found and not name.endswith(".num_batches_tracked")),
+        tuple(name for name in _weights(shapes) if name not in found),
         tuple(name for name in tensors if name not in known),
         tuple(replaced),
         tuple(notes),
     )
     wrong = {theirs[name]: (found[name].shape, shapes[name]) for name in others if name not in head}
     return Fit(layout, taken, matched, wrong)
+
+
+def _layouts(space: SearchSpace, architecture: Architecture, network: nn.Module) -> list[WeightLayout]:
+    own = {module: module for module, _, _ in (name.rpartition(".") for name in network.state_dict())}
+    return [WeightLayout(OURS, own), *space.weight_layouts(architecture)]
+
+
+def _weights(names: Iterable[str]) -> list[str]:
+    """Without the batches that norms counted: with a fixed momentum they are never read, and old files lack them."""
+    return [name for name in names if not name.endswith(".num_batches_tracked")]
 
 
 def _renamed(names: Iterable[str], layout: WeightLayout) -> dict[str, str]:
