@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
 
 from expand.errors import UsageError
 from expand.space import Architecture, SearchSpace, WeightLayout
@@ -88,8 +89,18 @@ def points_that_fit(tensors: Mapping[str, Tensor], space: SearchSpace) -> list[t
 
 
 def _on_shapes(space: SearchSpace, architecture: Architecture, num_classes: int) -> nn.Module:
-    with torch.device("meta"):
+    """The network without values. Drawing weights costs most of building it on shapes, and seconds the first time."""
+    with torch.device("meta"), _NothingDrawn():
         return space.build(architecture, num_classes)
+
+
+class _NothingDrawn(TorchFunctionMode):
+    names = frozenset({"normal_", "uniform_", "kaiming_normal_", "kaiming_uniform_"})
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if getattr(func, "__name__", "") in self.names:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 # --- matching --------------------------------------------------------------------------------------------------------
