@@ -131,12 +131,6 @@ def test_what_is_missing_keeps_its_values_and_what_is_left_over_is_named(trained
     assert torch.equal(network.conv5.weight, before.conv5.weight)
 
 
-@dataclass(frozen=True)
-class NoNamesSpace(X3DSpace):
-    def weight_layouts(self, architecture):
-        return ()
-
-
 def test_the_named_points_that_fit_are_found():
     tensors = SPACE.build(SPACE.points["X2D"], 7).state_dict()
     assert points_that_fit(tensors, SPACE) == [("X2D", "expand")]
