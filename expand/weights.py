@@ -67,7 +67,7 @@ def inspect_weights(path: str | Path, *, space: SearchSpace, architecture: Archi
     Raises:
         UsageError: as `load_weights`.
     """
-    return fit_file(read(Path(path)), space, architecture, _on_shapes(space, architecture, num_classes)).matched
+    return fit_file(read(Path(path)), space, architecture, on_shapes(space, architecture, num_classes)).matched
 
 
 def points_that_fit(tensors: Mapping[str, Tensor], space: SearchSpace) -> list[tuple[str, str]]:
@@ -78,7 +78,7 @@ def points_that_fit(tensors: Mapping[str, Tensor], space: SearchSpace) -> list[t
         cls, arguments = space.constructor(architecture, space.num_classes)
         key = f"{cls.__qualname__} {json.dumps(arguments, default=repr)}"
         if key not in fits:
-            network = _on_shapes(space, architecture, space.num_classes)
+            network = on_shapes(space, architecture, space.num_classes)
             names = set(_weights(_sizes(network.state_dict())))
             known = [set(_renamed(tensors, layout).values()) for layout in _layouts(space, architecture, network)]
             fit = _best(tensors, space, architecture, network) if any(names <= each for each in known) else None
@@ -88,7 +88,7 @@ def points_that_fit(tensors: Mapping[str, Tensor], space: SearchSpace) -> list[t
     return found
 
 
-def _on_shapes(space: SearchSpace, architecture: Architecture, num_classes: int) -> nn.Module:
+def on_shapes(space: SearchSpace, architecture: Architecture, num_classes: int) -> nn.Module:
     """The network without values. Drawing weights costs most of building it on shapes, and seconds the first time."""
     with torch.device("meta"), _NothingDrawn():
         return space.build(architecture, num_classes)
@@ -201,7 +201,7 @@ def _renamed(names: Iterable[str], layout: WeightLayout) -> dict[str, str]:
 
 def _head(space: SearchSpace, architecture: Architecture) -> set[str]:
     """The tensors whose size depends on the number of classes."""
-    few, more = (_sizes(_on_shapes(space, architecture, num_classes).state_dict()) for num_classes in (3, 4))
+    few, more = (_sizes(on_shapes(space, architecture, num_classes).state_dict()) for num_classes in (3, 4))
     return {name for name in few if few[name] != more[name]}
 
 

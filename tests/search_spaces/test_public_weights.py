@@ -55,6 +55,9 @@ def same_logits(theirs: nn.Module, ours: nn.Module, *clip: int) -> None:
     with torch.no_grad():
         expected, got = theirs(video), ours.eval()(video)
     assert 0.2 < expected.std() < 5, "random weights whose logits say nothing"
+    print(
+        f"logits of {expected.std():.2f}, largest difference {(expected - got).abs().max():.1e}"
+    )  # pytest -rP shows it
     assert (expected - got).abs().max() <= 1e-5
 
 
@@ -104,9 +107,8 @@ def compare_x3d(layout: str, point: str, size: str, frames: int, side: int, path
 
 
 @pytest.mark.parametrize("layout", X3D_LAYOUTS)
-@pytest.mark.parametrize(("point", "frames", "side"), [("XS", 4, 160), ("M", 16, 64)])
-def test_x3d_gives_the_logits_of_the_public_definition(layout, point, frames, side, tmp_path):
-    compare_x3d(layout, point, "m", frames, side, tmp_path / "weights.pyth")
+def test_x3d_gives_the_logits_of_the_public_definition(layout, tmp_path):
+    compare_x3d(layout, "XS", "m", 4, 160, tmp_path / "weights.pyth")
 
 
 @pytest.mark.heavy
