@@ -365,6 +365,34 @@ def export(
     take_away(run, to, under=under, trial=trial, best=best)
 
 
+@app.command()
+def weights(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="An export's folder, or a file of weights of any layout.")
+    ],
+    space: Annotated[
+        str | None, typer.Argument(metavar="SPACE", help="A search space; all of ours are looked through without it.")
+    ] = None,
+    values: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Such as depth=2.2 width=1.")
+    ] = None,
+    point: Annotated[str | None, typer.Option(help="A published network by name, such as XL.")] = None,
+    classes: Annotated[
+        int | None, typer.Option(min=1, help="Classes of the last layer; the family's published number without it.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """What a file of weights holds, which networks it fits, and what one of them would take of it."""
+    from expand import listing
+    from expand.errors import UsageError
+
+    if space is None:
+        if point is not None or classes is not None:
+            raise UsageError("--point and --classes go with a search space, such as: expand weights FILE x3d --point M")
+        return listing.show_weight_file(file, as_json=as_json)
+    listing.show_matched(file, space, values or [], point, classes, as_json=as_json)
+
+
 @data_app.command("render")
 def data_render(
     to: Annotated[Path | None, typer.Option(help="Where to; the cache without it.")] = None,

@@ -31,6 +31,7 @@ from expand.errors import UsageError
 from expand.export.source import ENGINE, standalone_source
 from expand.settings import describe
 from expand.space import Architecture, Axis, SearchSpace
+from expand.weights import on_shapes
 
 TOLERANCE = 1e-5  # of a logit
 MOST_POINTS = 12  # named points that are built and grown; of more, evenly spread ones
@@ -148,6 +149,22 @@ class SpaceContract:
             assert type(built) is network and _same(built.state_dict(), again.state_dict()), (
                 f"build({architecture}) makes another network than {network.__name__}(**constructor's arguments)"
             )
+
+    def test_weight_layouts_name_every_tensor_once(self) -> None:
+        """Or weights that others published would be left out without anybody seeing it."""
+        for architecture in (*self._runnable(), *self._points()):
+            with _works(f"weight_layouts({architecture})"):
+                layouts = list(self.space.weight_layouts(architecture))
+            if not layouts:
+                continue
+            network = on_shapes(self.space, architecture, self.num_classes)
+            wanted = {name.rpartition(".")[0] for name in network.state_dict()}
+            for layout in layouts:
+                named = [ours for ours in layout.modules.values() if ours in wanted]
+                missing = sorted(wanted - set(named))
+                assert not missing, f"{layout.name}'s layout of {architecture} has no name for {', '.join(missing[:3])}"
+                twice = sorted({ours for ours in named if named.count(ours) > 1})
+                assert not twice, f"{layout.name}'s layout of {architecture} has two names for {', '.join(twice[:3])}"
 
     def test_equal_networks_are_equal_architectures(self) -> None:
         """Or something would be trained twice."""

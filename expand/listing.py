@@ -125,6 +125,66 @@ def show_status(folder: Path, *, as_json: bool) -> None:
         console.print(f"{counts}; no driver is running{rest}", highlight=False)
 
 
+# --- weights ---------------------------------------------------------------------------------------------------------
+
+
+def show_weight_file(file: Path, *, as_json: bool) -> None:
+    """What a file of weights holds, and which named points of our spaces would take all of it."""
+    from expand.weight_files import read
+    from expand.weights import points_that_fit
+
+    found = read(file)
+    spaces = [load_space(name) for name in names_in("search_spaces")]
+    fits = [
+        {"space": space.name, "point": point, "layout": layout}
+        for space in spaces
+        for point, layout in points_that_fit(found.tensors, space)
+    ]
+    count = sum(tensor.numel() for tensor in found.tensors.values())
+    shapes = {name: list(tensor.shape) for name, tensor in found.tensors.items()}
+    if as_json:
+        says = found.architecture and {"family": found.architecture.family, "values": found.architecture.as_dict()}
+        return print_json(
+            {"file": str(found.path), "numbers": count, "architecture": says, "fits": fits, "tensors": shapes}
+        )
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console.print(f"{found.path}: {len(shapes)} tensors, {count:,} numbers")
+    if found.architecture:
+        console.print(f"its architecture: {found.architecture.family} {found.architecture}")
+    for name, shape in list(shapes.items())[:5]:
+        console.print(f"  {name} {'x'.join(map(str, shape))}")
+    for fit in fits:
+        console.print(f"fits {fit['space']} --point {fit['point']} ({fit['layout']}'s layout)")
+    if not fits:
+        console.print("fits no named network of our spaces as it is; name a space and values for what differs")
+
+
+def show_matched(
+    file: Path, reference: str, values: Sequence[str], point: str | None, classes: int | None, *, as_json: bool
+) -> None:
+    """What a network of a space would take of a file of weights, by names."""
+    from dataclasses import asdict
+
+    from expand.weights import inspect_weights
+
+    space = load_space(reference)
+    chosen = parse_values(values)
+    architecture = space.architecture(**chosen) if point is None else space.point(point, **chosen)
+    matched = inspect_weights(file, space=space, architecture=architecture, num_classes=classes or space.num_classes)
+    if as_json:
+        return print_json(asdict(matched))
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console.print(f"{file} in {matched.layout}'s layout, into {space.name} {architecture}")
+    for what, says in (("matched", ""), ("missing", "keep their values"), ("unexpected", "are not used"),
+                       ("replaced", "are of another number of classes and start anew")):  # fmt: skip
+        names = getattr(matched, what)
+        console.print(f"{len(names):5} {what}" + (f" ({says})" if names and says else ""))
+        for name in names if what != "matched" else ():
+            console.print(f"      {name}")
+    for note in matched.notes:
+        console.print(note)
+
+
 # --- data ------------------------------------------------------------------------------------------------------------
 
 

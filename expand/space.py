@@ -10,13 +10,13 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from expand.errors import UsageError, unknown
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from expand.layers import LayerPlan
 
@@ -197,6 +197,24 @@ class Claim:
     verdict: Literal["holds", "does not hold", "open"] = "holds"
 
 
+@dataclass(frozen=True)
+class WeightLayout:
+    """How another code base names the weights of one of a family's networks, so that its checkpoints can be read.
+
+    `modules` are its modules' names and ours; the tensors of a module (`weight`, `running_mean`) keep their names. Where its
+    norms add another `norm_eps` than ours do, gains are scaled so that evaluation gives the same numbers; None leaves them.
+    `unlike` are modules that make it another network, with what they are: a file that has one of them is refused.
+    `convert` gets the file's tensors under our names, changes them in place where the two definitions differ, and says
+    in a sentence each what it did.
+    """
+
+    name: str
+    modules: Mapping[str, str]
+    norm_eps: float | None = None
+    unlike: Mapping[str, str] = field(default_factory=dict)
+    convert: Callable[[dict[str, Tensor]], Sequence[str]] | None = None
+
+
 class SearchSpace(ABC):
     """A family of networks: its axes, its start, and a network for each of its points.
 
@@ -239,6 +257,10 @@ class SearchSpace(ABC):
         """The network as a list of its layers, from which its costs follow by arithmetic; None where the family has none, and
         its costs come from running the network on shapes."""
         return None
+
+    def weight_layouts(self, architecture: Architecture) -> Sequence[WeightLayout]:
+        """The layouts in which others publish weights of this network; our own needs none."""
+        return ()
 
     def larger(self, architecture: Architecture, axis: Axis) -> Sequence[Architecture]:
         """Points reachable by growing this axis alone, in order: on an axis of numbers the cost never falls, which strategies

@@ -29,6 +29,7 @@ from expand.space import (
     Published,
     SearchSpace,
     Value,
+    WeightLayout,
     plain_width,
     printed_column,
     scaled,
@@ -303,6 +304,16 @@ class MixedConvSpace(SearchSpace):
     def layer_plan(self, architecture: Architecture, num_classes: int) -> LayerPlan:
         return plan_mixed(self.inputs(architecture)[0], **self.constructor(architecture, num_classes)[1])
 
+    def weight_layouts(self, architecture: Architecture) -> Sequence[WeightLayout]:
+        """torchvision's: r3d_18 is the point R3D, mc3_18 is MC3, and r2plus1d_18 has inner widths of its own."""
+        kinds = [architecture[group] for group in GROUPS]
+        modules = torchvision_modules(kinds, BLOCKS[architecture["layers"]])
+        # torchvision's norms add 1e-5. (2+1)D networks of the paper's inner widths come in these names only from VMZ
+        # (ig65m-pytorch), whose norms add 1e-3 as ours do.
+        if "(2+1)D" in kinds[2:] and architecture["middle_rule"] == "paper":
+            return (WeightLayout("VMZ in torchvision's names", modules, 1e-3, BOTTLENECKS),)
+        return (WeightLayout("torchvision", modules, 1e-5, BOTTLENECKS),)
+
     def canonical(self, values: dict[str, Any]) -> dict[str, Any]:
         if "split" in values and "reversed_split" in values:
             raise UsageError(
@@ -343,6 +354,25 @@ class MixedConvSpace(SearchSpace):
                 return whole_steps(axis, architecture["resolution"], 4)
             case _:
                 return axis.choices
+
+
+# --- weights that others published ------------------------------------------------------------------------------------
+
+BOTTLENECKS = {"layer1.0.conv3": "blocks of three convolutions; this family's have two"}
+
+
+def torchvision_modules(kinds: Sequence[str], depths: Sequence[int]) -> dict[str, str]:
+    """torchvision's names (models/video/resnet.py) and ours: its stem is named as ours is, its (2+1)D layers are nested."""
+    modules = {f"stem.{index}": f"stem.{index}" for index in range(5)} | {"fc": "fc"}
+    at = [(group, index) for group, depth in enumerate(depths, start=1) for index in range(depth)]
+    for number, (group, index) in enumerate(at):
+        theirs, ours = f"layer{group}.{index}", f"blocks.{number}"
+        for conv in (1, 2):
+            parts = {f"0.{part}": part for part in (0, 1, 3)} if kinds[group] == "(2+1)D" else {"0": 0}
+            modules |= {f"{theirs}.conv{conv}.{name}": f"{ours}.conv{conv}.{part}" for name, part in parts.items()}
+            modules[f"{theirs}.conv{conv}.1"] = f"{ours}.norm{conv}"
+        modules |= {f"{theirs}.downsample.{part}": f"{ours}.shortcut.{part}" for part in (0, 1)}
+    return modules
 
 
 # --- what is printed about these networks -----------------------------------------------------------------------------

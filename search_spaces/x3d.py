@@ -28,10 +28,12 @@ from expand.space import (
     CostOf,
     Published,
     SearchSpace,
+    WeightLayout,
     plainest,
     printed_column,
     whole_steps,
 )
+from search_spaces._x3d_weights import weight_layouts
 
 # --- the network -----------------------------------------------------------------------------------------------------
 
@@ -294,6 +296,10 @@ class X3DSpace(SearchSpace):
 
     def layer_plan(self, architecture: Architecture, num_classes: int) -> LayerPlan:
         return plan_x3d(self.inputs(architecture)[0], **self.constructor(architecture, num_classes)[1])
+
+    def weight_layouts(self, architecture: Architecture) -> Sequence[WeightLayout]:
+        """Both public ones, for any widths and depths; all clips of a network share its weights (XS, S and M)."""
+        return weight_layouts(stage_depths(architecture["depth"]))
 
     def canonical(self, values: dict[str, Any]) -> dict[str, Any]:
         widths = stage_widths(values["width"])

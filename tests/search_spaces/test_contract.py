@@ -15,7 +15,7 @@ from torch import nn
 
 from expand.contract import SpaceContract
 from expand.layers import LayerPlan
-from expand.space import Architecture, Axis, Clip, Published, SearchSpace, plain_width, scaled
+from expand.space import Architecture, Axis, Clip, Published, SearchSpace, WeightLayout, plain_width, scaled
 from search_spaces.c3d import C3DSpace
 from search_spaces.mixed_conv import MixedConvSpace
 from search_spaces.x3d import X3DSpace
@@ -197,6 +197,11 @@ def depth_that_does_nothing(self, architecture, num_classes):
     return network, arguments | {"depth": 1, "extra": arguments["depth"]}
 
 
+def named(*modules: str) -> Callable[..., Any]:
+    """One layout that numbers these modules."""
+    return lambda self, architecture: [WeightLayout("theirs", {str(n): name for n, name in enumerate(modules)})]
+
+
 def layers_of(**wrong: Any) -> Callable[..., LayerPlan]:
     """The layers of `Toy`, with something wrong."""
 
@@ -248,6 +253,7 @@ POINTS, VALUES = (
     "test_every_value_of_an_axis_is_canonical_or_refused",
 )
 FALL, PUBLISHED = "test_costs_do_not_fall_along_axes_of_numbers", "test_published_costs_are_of_legal_points"
+LAYOUTS = "test_weight_layouts_name_every_tensor_once"
 
 BROKEN = {
     # the network
@@ -318,6 +324,11 @@ BROKEN = {
     "published growth that stays": (with_methods(published_growth=lambda self, a, axis: a), STAYS, "stays where it is"),
     "published growth that raises": (with_methods(published_growth=lambda self, a, axis: 1 / 0), STAYS, "ZeroDivisionError"),
     "growth that saves": (with_methods(larger=narrowing, smaller=widening), FALL, "multiply-adds fall along width"),
+    # how others name its weights
+    "a tensor that a layout has no name for": (
+        with_methods(weight_layouts=named("conv", "norm")), LAYOUTS, "has no name for fc"),
+    "a tensor that a layout has two names for": (
+        with_methods(weight_layouts=named("conv", "norm", "fc", "fc")), LAYOUTS, "has two names for fc"),
 }  # fmt: skip
 
 

@@ -1,0 +1,188 @@
+"""Weights that others published: each layout, by names and shapes, and by the logits of a network of its own definition."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+import pytest
+import torch
+from public_networks import (
+    X3D_DEPTHS,
+    PyTorchVideoX3D,
+    SlowFastX3D,
+    TorchvisionResNet,
+    randomised,
+    table,
+)
+from torch import nn
+
+from expand.errors import UsageError
+from expand.space import SearchSpace
+from expand.weights import Matched, inspect_weights, load_weights
+from search_spaces.mixed_conv import MixedConvSpace
+from search_spaces.x3d import X3DSpace
+
+X3D, MIXED = X3DSpace(), MixedConvSpace()
+X3D_LAYOUTS = {"slowfast": ("SlowFast", SlowFastX3D), "pytorchvideo": ("PyTorchVideo", PyTorchVideoX3D)}
+KINDS = {"r3d_18": ("3D",) * 5, "mc3_18": ("3D", "3D", "2D", "2D", "2D"), "r2plus1d_18": ("(2+1)D",) * 5}
+
+
+def save(network: nn.Module, path) -> str:
+    torch.save({"epoch": 3, "model_state": network.state_dict(), "cfg": "MODEL:"}, path)
+    return str(path)
+
+
+def written(shapes: dict[str, tuple[int, ...]], path) -> str:
+    """A file of these names and shapes, of zeros that take no room."""
+    torch.save({name: torch.zeros(()).expand(shape) for name, shape in shapes.items()}, path)
+    return str(path)
+
+
+def blank(space: SearchSpace, point: str, num_classes: int = 400) -> nn.Module:
+    """The network as it is before any weights were drawn, so that all of them must come from the file."""
+    with torch.device("meta"), mock.patch.object(nn.init, "kaiming_normal_"), mock.patch.object(nn.init, "normal_"):
+        network = space.build(space.points[point], num_classes)
+    return network.to_empty(device="cpu")
+
+
+def all_of(matched: Matched, network: nn.Module) -> None:
+    assert not (matched.missing or matched.unexpected or matched.replaced), str(matched)
+    assert set(matched.matched) == set(network.state_dict())
+
+
+def same_logits(theirs: nn.Module, ours: nn.Module, *clip: int) -> None:
+    video = torch.randn(2, 3, *clip, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected, got = theirs(video), ours.eval()(video)
+    assert 0.2 < expected.std() < 5, "random weights whose logits say nothing"
+    print(
+        f"logits of {expected.std():.2f}, largest difference {(expected - got).abs().max():.1e}"
+    )  # pytest -rP shows it
+    assert (expected - got).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("size", ["m", "l"])
+@pytest.mark.parametrize("layout", X3D_LAYOUTS)
+def test_the_x3d_here_and_the_layouts_files_name_the_same(layout, size):
+    with torch.device("meta"):
+        network = X3D_LAYOUTS[layout][1](X3D_DEPTHS[size], 4, 160, 400)
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    assert shapes == table(f"{layout}_x3d_{size}")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_resnets_here_and_the_layouts_files_name_the_same(name):
+    with torch.device("meta"):
+        network = TorchvisionResNet(KINDS[name], 400)
+    assert {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()} == table(f"torchvision_{name}")
+
+
+@pytest.mark.parametrize(
+    ("file", "layout", "space", "point"),
+    [
+        ("slowfast_x3d_m", "SlowFast", X3D, "M"), ("slowfast_x3d_l", "SlowFast", X3D, "L"),
+        ("pytorchvideo_x3d_m", "PyTorchVideo", X3D, "M"), ("pytorchvideo_x3d_l", "PyTorchVideo", X3D, "L"),
+        ("torchvision_r3d_18", "torchvision", MIXED, "r3d_18"), ("torchvision_mc3_18", "torchvision", MIXED, "mc3_18"),
+        ("torchvision_r2plus1d_18", "torchvision", MIXED, "r2plus1d_18"),
+    ],
+)  # fmt: skip
+def test_each_layout_fits_its_point_whole(file, layout, space, point, tmp_path):
+    path, architecture = written(table(file), tmp_path / "weights.pth"), space.points[point]
+    matched = inspect_weights(path, space=space, architecture=architecture, num_classes=400)
+    all_of(matched, blank(space, point))
+    assert matched.layout == layout
+
+
+def test_xs_s_and_m_share_their_weights():
+    assert len({repr(X3D.constructor(X3D.points[name], 400)) for name in ("XS", "S", "M")}) == 1
+
+
+def compare_x3d(layout: str, point: str, size: str, frames: int, side: int, path) -> None:
+    theirs = randomised(X3D_LAYOUTS[layout][1](X3D_DEPTHS[size], frames, side, 400))
+    ours = blank(X3D, point)
+    matched = load_weights(ours, save(theirs, path), space=X3D, architecture=X3D.points[point])
+    all_of(matched, ours)
+    assert bool(matched.notes) == (layout == "slowfast")  # the norm that was folded
+    same_logits(theirs, ours, frames, side, side)
+
+
+@pytest.mark.parametrize("layout", X3D_LAYOUTS)
+def test_x3d_gives_the_logits_of_the_public_definition(layout, tmp_path):
+    compare_x3d(layout, "XS", "m", 4, 160, tmp_path / "weights.pyth")
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("layout", X3D_LAYOUTS)
+@pytest.mark.parametrize(
+    ("point", "size", "frames", "side"), [("S", "m", 13, 160), ("M", "m", 16, 224), ("L", "l", 16, 312)]
+)
+def test_x3d_gives_the_same_logits_on_its_own_clip(layout, point, size, frames, side, tmp_path):
+    compare_x3d(layout, point, size, frames, side, tmp_path / "weights.pyth")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_resnets_give_the_logits_of_torchvisions_definition(name, tmp_path):
+    theirs = randomised(TorchvisionResNet(KINDS[name], 400))
+    torch.save(theirs.state_dict(), tmp_path / "weights.pth")
+    ours = blank(MIXED, name)
+    matched = load_weights(ours, tmp_path / "weights.pth", space=MIXED, architecture=MIXED.points[name])
+    all_of(matched, ours)
+    assert "1e-05" in matched.notes[0]
+    same_logits(theirs, ours, 4, 32, 32)
+    ours.load_state_dict(theirs.state_dict(), strict=False)  # the stem and fc have the same names: gains as they were
+    with pytest.raises(AssertionError, match="max"):
+        same_logits(theirs, ours, 4, 32, 32)
+
+
+@pytest.mark.heavy
+def test_vmzs_conversion_has_norms_as_ours(tmp_path):
+    definition = TorchvisionResNet(KINDS["r2plus1d_18"], 359, depths=(3, 4, 6, 3), eps=1e-3, papers_widths=True)
+    theirs, point = randomised(definition), MIXED.points["R(2+1)D-34"]
+    torch.save(theirs.state_dict(), tmp_path / "weights.pth")
+    ours = MIXED.build(point, 359)
+    matched = load_weights(ours, tmp_path / "weights.pth", space=MIXED, architecture=point)
+    all_of(matched, ours)
+    assert not matched.notes
+    same_logits(theirs, ours, 4, 32, 32)
+
+
+def test_the_norm_that_slowfast_has_more_matters(tmp_path):
+    """Folded it is there; without it the logits are others."""
+    theirs, architecture = SlowFastX3D(X3D_DEPTHS["m"], 4, 64, 10), X3D.points["XS"]
+    state = randomised(theirs).state_dict()
+    state = {name: tensor for name, tensor in state.items() if "branch1_bn" not in name or "s2." not in name}
+    torch.save(state, tmp_path / "weights.pyth")
+    ours = blank(X3D, "XS", 10)
+    all_of(load_weights(ours, tmp_path / "weights.pyth", space=X3D, architecture=architecture), ours)
+    with pytest.raises(AssertionError, match="max"):
+        same_logits(theirs, ours, 4, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("file", "space", "point", "extra", "words"),
+    [
+        ("slowfast_x3d_m", X3D, "M", "head.lin_5_bn.weight", "a norm behind the head's first linear layer"),
+        ("slowfast_x3d_m", X3D, "M", "s1.pathway1_stem.conv.weight", "SlowFast network, not an X3D"),
+        ("pytorchvideo_x3d_m", X3D, "M", "blocks.5.pool.post_norm.weight", "a norm behind"),
+        ("torchvision_r3d_18", MIXED, "r3d_18", "layer1.0.conv3.0.weight", "blocks of three convolutions"),
+        ("torchvision_r2plus1d_18", MIXED, "R(2+1)D", None,
+         "layer2.0.conv1.0.3.weight|layer2.0.conv2.0.0.weight is 230x128x1x3x3 in the file and 288x128x1x3x3 here.*r2plus1d_18"),
+        ("torchvision_mc3_18", MIXED, "r3d_18", None, "layer2.0.conv1.0.weight is 128x64x1x3x3 in the file and .*points that"),
+        ("slowfast_x3d_m", MIXED, "r3d_18", None, "no tensor of it belongs to this mixed_conv network"),
+        ("torchvision_r3d_18", X3D, "M", None, "no tensor of it belongs to this x3d network"),
+    ],
+)  # fmt: skip
+def test_a_network_that_cannot_be_expressed_is_an_error_with_the_difference(file, space, point, extra, words, tmp_path):
+    shapes = table(file) | ({extra: (8,)} if extra else {})
+    path = written(shapes, tmp_path / "weights.pth")
+    with pytest.raises(UsageError, match=words):
+        inspect_weights(path, space=space, architecture=space.points[point], num_classes=400)
+
+
+def test_a_deeper_files_blocks_are_unexpected_and_a_shallower_ones_missing(tmp_path):
+    for size in X3D_DEPTHS:
+        written(table(f"slowfast_x3d_{size}"), tmp_path / size)
+    deep = inspect_weights(tmp_path / "l", space=X3D, architecture=X3D.points["M"], num_classes=400)
+    assert not deep.missing and "s2.pathway0_res3.branch2.a.weight" in deep.unexpected
+    shallow = inspect_weights(tmp_path / "m", space=X3D, architecture=X3D.points["L"], num_classes=400)
+    assert not shallow.unexpected and "blocks.3.widen.weight" in shallow.missing
