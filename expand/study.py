@@ -23,6 +23,9 @@ class Recipe:
     along half a cosine (X3D, section 4) or, with `schedule` "step", to a tenth every `decay_every` epochs
     (C3D, R(2+1)D). Clips are resized so that the short side is uniform in [scale_jitter[0], scale_jitter[1]] × the crop
     side, then cropped at random.
+
+    `ema` is the decay a step of an average of the weights, which is then what is validated and kept; 0 is none. `weights` is
+    a file to start from instead of random numbers; with `freeze` only the head learns.
     """
 
     epochs: int = 12
@@ -44,6 +47,9 @@ class Recipe:
     views: int = 2
     mixed_precision: bool = True
     loader_workers: int = 0
+    ema: float = 0.0
+    weights: str | None = None
+    freeze: bool = False
 
 
 COSTS = ("gmacs", "params_m", "latency_ms")

@@ -71,10 +71,16 @@ class CentreClips(Dataset[Sample]):
 
 
 def batches(
-    data: Dataset[Sample], batch_size: int, *, shuffle_seed: int | None = None, workers: int = 0, pin: bool = False
+    data: Dataset[Sample],
+    batch_size: int,
+    *,
+    shuffle_seed: int | None = None,
+    workers: int = 0,
+    pin: bool = False,
+    skip: int = 0,
 ) -> Iterator[tuple[tuple[torch.Tensor, ...], torch.Tensor]]:
     """((B, C, T, H, W) a stream, labels (B,)). Shuffled from `shuffle_seed` where one is given; then a last batch of a
-    single clip is left out, since batch norm can't train on it."""
+    single clip is left out, since batch norm can't train on it. The first `skip` batches are left out, too."""
     total = len(data)  # type: ignore[arg-type]
     order = list(range(total))
     if shuffle_seed is not None:
@@ -82,7 +88,9 @@ def batches(
         if total % batch_size == 1 and total > 1:
             order = order[:-1]
     groups = [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
-    loader = DataLoader(data, batch_sampler=groups, num_workers=workers, pin_memory=pin, timeout=120 if workers else 0)
+    loader = DataLoader(
+        data, batch_sampler=groups[skip:], num_workers=workers, pin_memory=pin, timeout=120 if workers else 0
+    )
     yield from loader
 
 
