@@ -151,21 +151,10 @@ def run(
     force: Annotated[bool, typer.Option(help="Resume although the study or the data have changed.")] = False,
 ) -> None:
     """Run a study, or go on with it: the same command again resumes. Ends with the front, and the ledger or comparison."""
-    import shlex
-    import signal
-
-    from expand.errors import ExpandError
-
-    def stop_early(number: int, frame: object) -> None:
-        raise SystemExit(143)
-
-    signal.signal(signal.SIGTERM, stop_early)
+    _sigterm_exits()
     from rich.console import Console
 
-    from expand.progress import watcher
-    from expand.record import storage_url
-    from expand.run import Request, Terminated, summary
-    from expand.run import run as run_study
+    from expand.run import Request
     from expand.workers import plan_workers
 
     request = Request(study, scale, tuple(set_ or ()), data, seed, tuple(limit or ()))
@@ -173,17 +162,42 @@ def run(
     folder = out or request.default_folder(chosen)
     plan = plan_workers(workers, gpus_per_trial, address)
     console = Console()
-    console.print(f"{chosen.name} ({scale}) in {folder}, {plan.described()}", highlight=False, markup=False)
-    again = f"run the same command again to go on ({folder})"
+    title = f"{chosen.name} ({scale})"
+    console.print(f"{title} in {folder}, {plan.described()}", highlight=False, markup=False)
     if budget_hours is not None:
         from expand.planning import within_budget
 
         within_budget(
             request, folder, plan, budget_hours, lambda text: console.print(text, highlight=False, markup=False)
         )
+    _to_the_end(console, title, request, folder, plan, storage=storage, force=force)
+
+
+def _sigterm_exits() -> None:
+    """Before there is anything to be marked as interrupted, SIGTERM only ends the process."""
+    import signal
+
+    def stop_early(number: int, frame: object) -> None:
+        raise SystemExit(143)
+
+    signal.signal(signal.SIGTERM, stop_early)
+
+
+def _to_the_end(
+    console: Any, title: str, request: Any, folder: Path, plan: Any, *, storage: str | None = None, force: bool = False
+) -> None:
+    """Runs a request, prints what came of it and where it is."""
+    import shlex
+
+    from expand.errors import ExpandError
+    from expand.progress import watcher
+    from expand.record import storage_url
+    from expand.run import Terminated, run, summary
+
+    again = f"run the same command again to go on ({folder})"
     try:
-        with watcher(console, f"{chosen.name} ({scale})") as watch:
-            record = run_study(request, folder, plan, watch, storage=storage, force=force)
+        with watcher(console, title) as watch:
+            record = run(request, folder, plan, watch, storage=storage, force=force)
     except KeyboardInterrupt:
         print(f"expand: interrupted; {again}", file=sys.stderr)
         sys.exit(130)
@@ -203,6 +217,61 @@ def run(
         f"take away  expand export {place} --best top1 --to my_network",
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command(
+    epilog="Such as: expand train runs/x3d_stepwise-demo --trial 12 --epochs 100 --set recipe.ema=0.999, or: "
+    "expand train x3d --point S --data kinetics, or: expand train runs/x3d_stepwise-demo --trial 12 --data mine --weights same"
+)
+def train(
+    source: Annotated[str, typer.Argument(metavar="RUN|SPACE", help="A run directory, or a search space.")],
+    values: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="With a space: such as frames=6 width=1.3.")
+    ] = None,
+    trial: Annotated[int | None, typer.Option(min=0, help="With a run: which of its networks.")] = None,
+    point: Annotated[str | None, typer.Option(help="With a space: a published network by name, such as S.")] = None,
+    recipe_of: Annotated[
+        str | None, typer.Option(metavar="STUDY", help="With a space: the study whose recipe trains it.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Stretch the whole schedule to so many.")] = None,
+    scale: Annotated[
+        str | None, typer.Option(help="The study's recipe at this scale (demo, paper); a run's own without it.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="A folder or list of videos; a run's own without it.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="FILE|same", help="Start from these weights, or from the trial's own.")
+    ] = None,
+    freeze: Annotated[bool, typer.Option("--freeze", help="With --weights: only the head learns.")] = False,
+    seeds: Annotated[str | None, typer.Option(metavar="0,1,2", help="One training each.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A field of recipe or data.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run directory; runs/train-... without it.")] = None,
+    workers: Annotated[int, typer.Option(help="Seeds at once on Ray; 0 trains in this process, one by one.")] = 0,
+    gpus_per_trial: Annotated[float | None, typer.Option(help="Such as 0.5: two seeds share a GPU.")] = None,
+    calibrate: Annotated[bool, typer.Option(help="Time real training steps first, to say how long it takes.")] = True,
+) -> None:
+    """Train one network fully: of a run, or a published one. The same command again resumes; `expand export` takes it away."""
+    _sigterm_exits()
+    from rich.console import Console
+
+    from expand import full_training
+    from expand.workers import plan_workers
+
+    wishes = full_training.Wishes(
+        epochs, scale, data, tuple(set_ or ()), full_training.parse_seeds(seeds), weights, freeze
+    )
+    request = full_training.request(source, trial, point, values or [], recipe_of, wishes)
+    chosen = request.study()
+    folder = out or request.default_folder(chosen)
+    plan, console = plan_workers(workers, gpus_per_trial), Console()
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    say(f"{chosen.name} in {folder}, {plan.described()}")
+    full_training.announce(request, folder, plan, say, calibrated=calibrate)
+    _to_the_end(console, chosen.name, request, folder, plan)
 
 
 @app.command(

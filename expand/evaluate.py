@@ -9,7 +9,8 @@ import socket
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from expand.training import checkpoint
 from expand.training.device import pick_device, seed_everything
 from expand.training.loop import train
 from expand.training.memory import PeakMemory
+from expand.weights import load_weights
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 EpochReport = Callable[[dict[str, Any]], None]
+StepReport = Callable[[int, int, int, int, float], None]  # trial, epoch, batches done, batches in all, mean loss
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Job:
     speed: dict[str, Any] | None = None
 
 
-def evaluate(job: Job, on_epoch: EpochReport) -> dict[str, Any]:
+def evaluate(job: Job, on_epoch: EpochReport, on_step: StepReport | None = None) -> dict[str, Any]:
     """Trains and validates. The answer is JSON: status "complete" with metrics and curve, "failed" with an error and
     traceback, "infeasible" where the network is slower than its study allows and was not trained, or "halt" where no
     candidate could be trained (a full disk).
@@ -72,10 +75,13 @@ def evaluate(job: Job, on_epoch: EpochReport) -> dict[str, Any]:
         cpu = time.process_time()
         with PeakMemory(device) as peak:
             network = job.space.build(job.architecture, len(training.classes))
+            if job.recipe.weights is not None:
+                about["initial_weights"] = _start_from(job.recipe.weights, network, job)
             metrics, curve = train(
                 network, job.space.inputs(job.architecture), training, validation, job.recipe,
                 epochs=job.epochs, seed=job.seed, device=device, checkpoint_path=Path(job.checkpoint), identity=_identity(job),
                 on_epoch=lambda entry: on_epoch(entry | {"attempts": about["attempts"]}), note=notes.append,
+                on_step=partial(on_step, job.number) if on_step else lambda *_: None,
             )  # fmt: skip
         about["peak_bytes"] = peak.bytes
         if about["attempts"] == 1:  # else an earlier process has its share
@@ -97,6 +103,13 @@ def evaluate(job: Job, on_epoch: EpochReport) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _start_from(weights: str, network: torch.nn.Module, job: Job) -> dict[str, Any]:
+    """Puts weights of a file into the network; what fitted and what did not, for the record."""
+    found = load_weights(network, Path(weights), space=job.space, architecture=job.architecture)
+    counted = {name: list(getattr(found, name)) for name in ("missing", "unexpected", "replaced")}
+    return {"file": weights, "layout": found.layout, "matched": len(found.matched), **counted}
+
+
 LATENCY_THREADS = 1  # whatever the number of workers, so that studies can be compared
 
 
@@ -110,8 +123,9 @@ def _latency(job: Job, num_classes: int) -> dict[str, Any]:
 
 
 def _identity(job: Job) -> str:
-    """What a checkpoint must be of to be gone on from."""
-    return repr((job.architecture.to_json(), job.seed, job.epochs, job.recipe, job.train_cache, job.val_cache))
+    """What a checkpoint must be of to be gone on from. A run refuses other initial weights; the same may lie elsewhere now."""
+    recipe = replace(job.recipe, weights=None)
+    return repr((job.architecture.to_json(), job.seed, job.epochs, recipe, job.train_cache, job.val_cache))
 
 
 def _reason(error: Exception) -> str:

@@ -16,6 +16,9 @@ from expand.trial import Trial, TrialState
 class Watcher(Protocol):
     def started(self, trial: Trial, *, resumed: bool = False) -> None: ...
     def epoch(self, trial: Trial, entry: dict[str, Any]) -> None: ...
+    def step(
+        self, number: int, epoch: int, done: int, steps: int, loss: float
+    ) -> None: ...  # a batch of trial `number`
     def ended(self, trial: Trial) -> None: ...
     def note(self, text: str) -> None: ...  # stays to be read
     def progress(self, text: str) -> None: ...  # what is being waited for
@@ -45,12 +48,15 @@ def format_seconds(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
+SECONDS_BETWEEN_LINES = 60.0  # about batches, where lines stay
+
+
 class PlainLines:
     """One line an event: for logs and pipes."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.began = time.perf_counter()
+        self.began = self.spoke = time.perf_counter()
 
     def __enter__(self) -> PlainLines:
         return self
@@ -76,13 +82,17 @@ class PlainLines:
             f"top-1 {entry['top1']:.3f} eta {format_seconds(left)}"
         )
 
+    def step(self, number: int, epoch: int, done: int, steps: int, loss: float) -> None:
+        if time.perf_counter() - self.spoke >= SECONDS_BETWEEN_LINES:
+            self._line(f"trial {number} {_batches(epoch, done, steps, loss)}")
+
     def ended(self, trial: Trial) -> None:
         result = f"top-1 {trial.metrics.top1:.3f}" if trial.metrics else trial.error
         self._line(f"trial {trial.number} {trial.state.value}: {result} ({format_seconds(trial.train_seconds)})")
 
     def _line(self, text: str) -> None:
-        elapsed = time.perf_counter() - self.began
-        self.console.print(f"[{elapsed:7.1f} s] {text}", highlight=False, markup=False, soft_wrap=True)
+        self.spoke = time.perf_counter()
+        self.console.print(f"[{self.spoke - self.began:7.1f} s] {text}", highlight=False, markup=False, soft_wrap=True)
         self.console.file.flush()  # a pipe would keep lines back for minutes
 
 
@@ -122,6 +132,9 @@ class LiveTable:
         self.trials[trial.number] = trial
         self.epochs[trial.number] = entry
 
+    def step(self, number: int, epoch: int, done: int, steps: int, loss: float) -> None:
+        self.message = f"trial {number} {_batches(epoch, done, steps, loss)}"
+
     def ended(self, trial: Trial) -> None:
         self.trials[trial.number] = trial
         if trial.metrics:
@@ -152,6 +165,10 @@ class LiveTable:
         if best is not None and best.metrics is not None:
             head += f"   best top-1 {best.metrics.top1:.3f} at {format_macs(best.cost.macs)}MACs (trial {best.number})"
         return Group(Text(head, style="bold"), table, Text(self.message, style="dim"))
+
+
+def _batches(epoch: int, done: int, steps: int, loss: float) -> str:
+    return f"epoch {epoch}: {done} of {steps} batches, loss {loss:.3f}"
 
 
 def watcher(console: Console, title: str) -> PlainLines | LiveTable:

@@ -181,7 +181,15 @@ def known_cost(objective: Objective, cost: Cost) -> float | None:
     return {"gmacs": cost.gmacs, "params_m": cost.params / 1e6}.get(objective.name)
 
 
-EXTRA = ("device", "notes", "traceback", "peak_bytes", "cpu_seconds", "speed")  # of a result, kept beside a trial
+EXTRA = (
+    "device",
+    "notes",
+    "traceback",
+    "peak_bytes",
+    "cpu_seconds",
+    "speed",
+    "initial_weights",
+)  # of a result, kept beside a trial
 
 
 def _of_result(result: dict[str, Any]) -> dict[str, Any]:

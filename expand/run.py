@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import types
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from expand import record as records
+from expand.alone import Alone
 from expand.data.augment import mirrored_labels
 from expand.data.cache import ClipCache, prepare
 from expand.data.checking import copies, without
@@ -39,6 +41,7 @@ from expand.report.tested import Test, all_tests, official
 from expand.settings import describe, differences, limited, load_study, override
 from expand.strategies.stepwise import ledger
 from expand.study import CROPS, Data, Recipe, Study
+from expand.weight_files import weights_file
 from expand.workers import Workers, drive
 
 
@@ -56,6 +59,17 @@ class Request:
     data: str | None = None
     seed: int | None = None
     limits: tuple[str, ...] = ()
+    alone: Alone | None = None
+
+    @staticmethod
+    def of(facts: dict[str, Any]) -> Request:
+        """What was typed for a run, from its study.json."""
+        alone = facts.get("alone")
+        return Request(
+            facts["reference"], facts["scale"], tuple(facts["settings"]), facts["data_option"], facts["seed_option"],
+            tuple(facts.get("limits", ())),
+            Alone(**alone | {"seeds": tuple(alone["seeds"]), "settings": tuple(alone["settings"])}) if alone else None,
+        )  # fmt: skip
 
     def study(self) -> Study:
         study = load_study(self.reference, self.scale)
@@ -63,10 +77,19 @@ class Request:
             study = replace(study, data=replace(study.data, source=str(Path(self.data).resolve())))
         if self.seed is not None:
             study = replace(study, seeds=(self.seed,))
-        return limited(override(study, self.settings), self.limits)
+        study = limited(override(study, self.settings), self.limits)
+        if self.alone is not None:
+            study = self.alone.study(study, self.reference)
+        if study.recipe.weights is not None:  # workers have a working directory of their own
+            study = replace(study, recipe=replace(study.recipe, weights=str(Path(study.recipe.weights).resolve())))
+        return study
 
     def default_folder(self, study: Study) -> Path:
-        parts = [study.name, self.scale] + ([Path(study.data.source).name] if study.data.source else [])
+        parts = (
+            [study.name]
+            + ([self.scale] if self.alone is None else [])
+            + ([Path(study.data.source).name] if study.data.source else [])
+        )
         return Path("runs") / "-".join(parts + ([f"seed{self.seed}"] if self.seed is not None else []))
 
 
@@ -154,6 +177,8 @@ def check(study: Study) -> None:
         ),
         ("recipe.weight_decay", r.weight_decay, r.weight_decay >= 0, "0 or more"),
         ("recipe.momentum", r.momentum, 0 <= r.momentum < 1, "0 to below 1"),
+        ("recipe.ema", r.ema, 0 <= r.ema < 1, "0 to below 1"),
+        ("recipe.freeze", r.freeze, r.weights is not None or not r.freeze, "true needs recipe.weights to start from"),
         ("recipe.nesterov", r.nesterov, r.momentum > 0 or not r.nesterov, "true needs a recipe.momentum above 0"),
         ("budget.attempts", study.budget.attempts, study.budget.attempts >= 1, "at least 1"),
         ("budget.steps", study.budget.steps, (study.budget.steps or 0) >= 0, "0 or more"),
@@ -205,8 +230,10 @@ def _facts(request: Request, study: Study, manifest: Manifest) -> dict[str, Any]
     plain = describe(study)
     plain["data"]["source"] = "rendered" if study.data.source is None else study.data.source
     return {
-        "reference": _lasting(request.reference), "scale": request.scale, "settings": list(request.settings),
-        "limits": list(request.limits), "data_option": request.data, "seed_option": request.seed, "study": plain,
+        "reference": lasting(request.reference), "scale": request.scale, "settings": list(request.settings),
+        "limits": list(request.limits), "data_option": request.data, "seed_option": request.seed,
+        "alone": asdict(request.alone) if request.alone else None, "weights_sha256": _weights_sha256(study),
+        "study": plain,
         "data": {
             "name": "rendered clips" if study.data.source is None else Path(study.data.source).name,
             "fingerprint": manifest.fingerprint(), "classes": list(manifest.classes), "videos": counts,
@@ -214,7 +241,22 @@ def _facts(request: Request, study: Study, manifest: Manifest) -> dict[str, Any]
     }  # fmt: skip
 
 
-def _lasting(reference: str) -> str:
+def _weights_sha256(study: Study) -> str | None:
+    """What the networks start from, by content.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    if study.recipe.weights is None:
+        return None
+    try:
+        with weights_file(Path(study.recipe.weights)).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(f"recipe.weights={study.recipe.weights}: {error.strerror}; give another file") from None
+
+
+def lasting(reference: str) -> str:
     """A study file's name holds from any working directory."""
     return str(Path(reference).resolve()) if reference.endswith(".py") else reference
 
@@ -227,6 +269,9 @@ def _refuse_changes(
 ) -> None:
     """A record holds one experiment: trials of another recipe or of other videos must not stand beside these."""
     lines = differences(_without_place(stored["study"]), _without_place(facts["study"]))
+    before, now = stored.get("weights_sha256"), facts["weights_sha256"]
+    if before != now:
+        lines.append(f"recipe.weights: another file (SHA-256 {str(before)[:12]} in the run, {str(now)[:12]} now)")
     fixed = [line for line in lines if line.split(".")[0].split(":")[0] not in FORCIBLE]
     old, new = stored["data"]["fingerprint"], facts["data"]["fingerprint"]
     if old != new:
@@ -254,18 +299,12 @@ def _keep_facts(record: Record, facts: dict[str, Any], manifest: Manifest) -> No
 
 
 def _without_place(study: dict[str, Any]) -> dict[str, Any]:
-    """Where the videos lie and when they are decoded may change; what they are is compared by fingerprint."""
-    study = with_defaults(study)
+    """Where videos and weights lie, and when videos are decoded, may change; what they are is compared by content. A field that
+    is younger than a run had its default there."""
+    recipe, data = describe(Recipe()) | study["recipe"], describe(Data()) | study["data"]
     return study | {
-        "data": {key: value for key, value in study["data"].items() if key not in ("source", "decode", "skip_damaged")},
-    }
-
-
-def with_defaults(study: dict[str, Any]) -> dict[str, Any]:
-    """A run from before a field was there is the same experiment as one with the field's default."""
-    return study | {
-        "recipe": describe(Recipe()) | study["recipe"],
-        "data": describe(Data()) | study["data"],
+        "recipe": {key: value for key, value in recipe.items() if key != "weights"},
+        "data": {key: value for key, value in data.items() if key not in ("source", "decode", "skip_damaged")},
         "objectives": [{"on_front": True} | objective for objective in study["objectives"]],
     }
 
@@ -363,12 +402,9 @@ def study_of(record: Record) -> Study:
         ExpandError: the study file has changed in what matters for that.
     """
     facts = record.facts
-    request = Request(
-        facts["reference"], facts["scale"], tuple(facts["settings"]), facts["data_option"], facts["seed_option"]
-    )
-    study = request.study()
-    stored, now = with_defaults(facts["study"]), describe(study)
-    lines = [line for part in ("space", "recipe") for line in differences(stored[part], now[part], part)]
+    study = Request.of(facts).study()
+    old, now = _without_place(facts["study"]), _without_place(describe(study))
+    lines = [line for part in ("space", "recipe") for line in differences(old[part], now[part], part)]
     if lines:
         raise ExpandError(
             f"{facts['reference']} has changed since this run ({'; '.join(lines)}): put it back as it was"

@@ -30,6 +30,9 @@ class Recipe:
     "fixed" gives up the aspect, resizes to `squeeze` (height, width) × the crop's side and crops, as C3D and R(2+1)D do.
     Then, if wanted: a flip; `randaugment_operations` of RandAugment at a magnitude from 0 to 10; `colour_jitter`, the spreads of
     brightness, contrast, saturation (factors around 1) and hue (of a turn); `mixup` of pairs, weighted by Beta(mixup, mixup).
+
+    `ema` is the decay a step of an average of the weights, which is then what is validated and kept; 0 is none. `weights` is
+    a file to start from instead of random numbers; with `freeze` only the head learns.
     """
 
     epochs: int = 12
@@ -59,6 +62,9 @@ class Recipe:
     views: int = 2
     mixed_precision: bool = True
     loader_workers: int = 0
+    ema: float = 0.0
+    weights: str | None = None
+    freeze: bool = False
 
 
 COSTS = ("gmacs", "params_m", "latency_ms")

@@ -41,7 +41,7 @@ class Suggestion:
     step: int = 0
     axes: tuple[str, ...] = ()
     parent: int | None = None
-    kind: str = "expand"  # "start", "expand", "contract", "grid" or "sample"
+    kind: str = "expand"  # "start", "expand", "contract", "grid", "sample" or "fixed"
     reason: str = ""
     name: str = ""
 

@@ -37,7 +37,7 @@ def read(path: Path) -> WeightFile:
     Raises:
         UsageError: there is none, it is damaged, holds no weights, or would have to run code to be read.
     """
-    path = _file_of(path)
+    path = weights_file(path)
     try:
         with path.open("rb") as stream:
             head = stream.read(40)
@@ -53,7 +53,7 @@ def read(path: Path) -> WeightFile:
     return WeightFile(path, tensors, _architecture(about))
 
 
-def _file_of(path: Path) -> Path:
+def weights_file(path: Path) -> Path:
     if not path.exists():
         raise UsageError(
             f"{path}: no such file; name an export's folder, model.safetensors or a .pt, .pth or .pyth file"

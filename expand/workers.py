@@ -96,7 +96,7 @@ def drive_here(search: Search) -> None:
                 raise _RecordFailed from error
 
         try:
-            result = evaluate(job, on_epoch)
+            result = evaluate(job, on_epoch, search.watch.step)
         except _RecordFailed as failure:
             assert failure.__cause__ is not None
             raise failure.__cause__ from None

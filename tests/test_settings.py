@@ -9,7 +9,7 @@ import pytest
 from conftest import STUDIES
 
 from expand.errors import UsageError
-from expand.run import check, with_defaults
+from expand.run import _without_place, check
 from expand.settings import describe, differences, load_space, load_study, names_in, override
 from expand.workers import plan_workers
 
@@ -109,9 +109,11 @@ def test_a_run_from_before_a_field_was_there_is_the_same_experiment():
     old = now | {
         part: {k: v for k, v in now[part].items() if k not in ("crop", "mixup")} for part in ("recipe", "data")
     }
-    assert "crop" not in old["recipe"] and differences(with_defaults(old), with_defaults(now)) == []
+    assert "crop" not in old["recipe"] and differences(_without_place(old), _without_place(now)) == []
     other = describe(override(load_study("x3d_stepwise"), ["recipe.crop=fixed"]))
-    assert differences(with_defaults(old), with_defaults(other)) == ["recipe.crop: scale_jitter in the run, fixed now"]
+    assert differences(_without_place(old), _without_place(other)) == [
+        "recipe.crop: scale_jitter in the run, fixed now"
+    ]
 
 
 def test_differences_name_the_field_and_both_values():

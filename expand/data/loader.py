@@ -130,9 +130,10 @@ def batches(
     shuffle_seed: int | None = None,
     workers: int = 0,
     device: torch.device = CPU,
+    skip: int = 0,
 ) -> Iterator[Finished]:
     """((B, C, T, H, W) a stream, labels). Shuffled from `shuffle_seed` where one is given; then a last batch of a
-    single clip is left out, since batch norm can't train on it.
+    single clip is left out, since batch norm can't train on it. The first `skip` batches are left out, too.
 
     For a CUDA device, batches are copied there from pinned memory, one ahead of the one in use, and training clips, copied
     as bytes, are augmented there; otherwise the loader's processes do that, and batches stay on the CPU. Where the
@@ -150,7 +151,7 @@ def batches(
     workers = 0 if held else workers
     collate = default_collate if ends is _as_it_is else _as_it_is if there else ends
     loader = DataLoader(
-        data, batch_sampler=groups, num_workers=workers, collate_fn=collate, pin_memory=there and not held,
+        data, batch_sampler=groups[skip:], num_workers=workers, collate_fn=collate, pin_memory=there and not held,
         timeout=120 if workers else 0,
     )  # fmt: skip
     yield from _sent_ahead(loader, device, ends) if there else loader

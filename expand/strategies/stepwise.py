@@ -180,7 +180,7 @@ def _number(trials: Sequence[Trial], architecture: Architecture) -> int:
 
 # --- the ledger ------------------------------------------------------------------------------------------------------
 
-UNSTEPPED = ("grid", "sample")  # kinds of trials that belong to no step
+UNSTEPPED = ("grid", "sample", "fixed")  # kinds of trials that belong to no step
 
 
 @dataclass(frozen=True)

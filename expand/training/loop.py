@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,17 +15,19 @@ from expand.data.loader import TrainingClips, batches, mix
 from expand.errors import ExpandError
 from expand.space import Clip
 from expand.study import Recipe
-from expand.training import checkpoint
+from expand.training.average import AveragedWeights
 from expand.training.depthwise import speed_up
 from expand.training.device import amp_dtype, autocast
+from expand.training.freeze import freeze_trunk, training_mode
 from expand.training.optim import learning_rate, sgd
+from expand.training.state import Curve, State
 from expand.training.views import to_device, validate
 from expand.trial import Metrics
 
 if TYPE_CHECKING:
     from expand.data.cache import ClipCache
 
-Curve = list[dict[str, Any]]
+OnStep = Callable[[int, int, int, float], None]
 
 
 class NonFiniteLoss(ExpandError):
@@ -48,53 +48,45 @@ def train(
     identity: str,
     on_epoch: Callable[[dict[str, Any]], None],
     note: Callable[[str], None],
+    on_step: OnStep = lambda epoch, done, steps, loss: None,
 ) -> tuple[Metrics, Curve]:
     """Trains to `epochs` and validates after each, going on from `checkpoint_path` where there is one of this `identity`
-    (whatever tells this training from others). `note` hears about checkpoints that were not used.
+    (whatever tells this training from others). `note` hears about checkpoints that were not used. Where the recipe wants an
+    average of the weights, that is what is validated, and what `network` holds in the end.
 
     `on_epoch` gets one plain dict an epoch: epoch (from 1), loss, top1, val_loss, views, learning_rate, seconds. Epochs
-    before the last are validated with a single centre clip; what is returned has all of the recipe's views.
+    before the last are validated with a single centre clip; what is returned has all of the recipe's views. `on_step` hears
+    of every batch: the epoch, batches done, batches in all, the mean loss so far.
 
     Raises:
         NonFiniteLoss: the loss is not a number any more.
     """
     optimiser, scaler = set_up(network, recipe, device)
-    curve: Curve = []
-    metrics: Metrics | None = None
-    saved, damage = checkpoint.load_latest(checkpoint_path)
-    if damage:
-        note(damage)
-    if saved is not None and saved["identity"] != identity:
-        note(f"{checkpoint_path} is of another training and was not used")
-    elif saved is not None:
-        network.load_state_dict(saved["network"])
-        optimiser.load_state_dict(saved["optimiser"])
-        scaler.load_state_dict(saved["scaler"])
-        curve, metrics = saved["curve"], Metrics(**saved["metrics"])
-
+    average = AveragedWeights(network, recipe.ema) if recipe.ema else None
+    state = State(network, optimiser, scaler, average, checkpoint_path, identity)
+    state.restore(note)
     # A quarter of what is free: several trials may share a GPU, and networks need room.
     source = (training.on_device(device, share=0.25) if device.type == "cuda" else None) or training
-    for epoch in range(len(curve), epochs):
-        began = time.perf_counter()
+    for epoch in range(len(state.curve), epochs):
+        state.start_clock()
         data = TrainingClips(source, clips, recipe, seed=seed, epoch=epoch)
-        loss = _train_one_epoch(network, optimiser, scaler, data, recipe, epoch=epoch, seed=seed, device=device)
+        _train_one_epoch(state, data, recipe, epoch=epoch, seed=seed, device=device, on_step=on_step)
         views = recipe.views if epoch + 1 == epochs else 1  # the curve needs no more than one
         with autocast(device, wanted=recipe.mixed_precision):
-            metrics = validate(network, validation, clips, recipe, views=views, device=device)
+            metrics = validate(state.validated, validation, clips, recipe, views=views, device=device)
         # The last step's update can ruin a network whose training losses were finite.
         if not math.isfinite(metrics.loss):
             raise NonFiniteLoss(f"non-finite validation loss after epoch {epoch + 1}")
-        curve.append({
-            "epoch": epoch + 1, "loss": round(loss, 6), "top1": metrics.top1, "val_loss": metrics.loss, "views": views,
-            "learning_rate": optimiser.param_groups[0]["lr"], "seconds": round(time.perf_counter() - began, 3),
-        })  # fmt: skip
-        checkpoint.save(checkpoint_path, {
-            "network": network.state_dict(), "optimiser": optimiser.state_dict(), "scaler": scaler.state_dict(),
-            "curve": curve, "metrics": asdict(metrics), "identity": identity,
-        })  # fmt: skip
-        on_epoch(curve[-1])
-    assert metrics is not None, "a recipe trains at least one epoch"
-    return metrics, curve
+        entry = {
+            "epoch": epoch + 1, "loss": round(state.loss, 6), "top1": metrics.top1, "val_loss": metrics.loss, "views": views,
+            "learning_rate": optimiser.param_groups[0]["lr"], "seconds": round(state.elapsed(), 3),
+        }  # fmt: skip
+        state.end_epoch(entry, metrics)
+        on_epoch(entry)
+    if state.average is not None:
+        network.load_state_dict(state.average.network.state_dict())
+    assert state.metrics is not None, "a recipe trains at least one epoch"
+    return state.metrics, state.curve
 
 
 def set_up(
@@ -108,6 +100,8 @@ def set_up(
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.p = recipe.dropout
+    if recipe.freeze:
+        freeze_trunk(network)
     scaled = recipe.mixed_precision and device.type == "cuda" and amp_dtype() is torch.float16
     return sgd(network, recipe, device), torch.amp.GradScaler(device.type, enabled=scaled)
 
@@ -140,28 +134,29 @@ def training_step(
 
 
 def _train_one_epoch(
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
+    state: State,
     data: TrainingClips,
     recipe: Recipe,
     *,
     epoch: int,
     seed: int,
     device: torch.device,
-) -> float:
-    """Every training video once; the mean loss."""
-    torch.manual_seed(mix(seed, epoch))  # dropout, the same whether or not training was interrupted before
-    network.train()
-    total, seen, steps = 0.0, 0, -(-len(data) // recipe.batch_size)
+    on_step: OnStep,
+) -> None:
+    """Every training video once, less the batches that `state` has behind it."""
+    training_mode(state.network, frozen=recipe.freeze)
+    steps = -(-len(data) // recipe.batch_size)
     shuffled = batches(
         data, recipe.batch_size, shuffle_seed=mix(seed, epoch, 1), workers=recipe.loader_workers, device=device,
+        skip=state.steps,
     )  # fmt: skip
-    for step, (streams, labels) in enumerate(shuffled):
-        for group in optimiser.param_groups:
+    for streams, labels in shuffled:
+        step = state.steps
+        torch.manual_seed(mix(seed, epoch, step, 2))  # dropout, the same whether or not training was interrupted before
+        for group in state.optimiser.param_groups:
             group["lr"] = learning_rate(recipe, epoch + step / steps)
-        value = training_step(network, optimiser, scaler, streams, labels, recipe, device)
+        value = training_step(state.network, state.optimiser, state.scaler, streams, labels, recipe, device)
         if not math.isfinite(value):
             raise NonFiniteLoss(f"non-finite loss ({value}) at step {step + 1} of epoch {epoch + 1}")
-        total, seen = total + value * len(labels), seen + len(labels)
-    return total / max(seen, 1)
+        state.took_step(value, len(labels))
+        on_step(epoch + 1, state.steps, steps, state.loss)

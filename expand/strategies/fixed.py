@@ -1,0 +1,32 @@
+"""No search: one given network, once for each seed. Standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from expand.errors import UsageError
+from expand.space import Architecture
+from expand.strategies.grid import next_network
+from expand.study import CountMacs, Study
+from expand.trial import Suggestion, Trial
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """The strategy. `network` is an architecture as JSON, `label` what people call it."""
+
+    network: str
+    label: str
+
+    def ask(self, study: Study, trials: Sequence[Trial], macs: CountMacs) -> list[Suggestion]:
+        """All seeds that are missing.
+
+        Raises:
+            UsageError: the study's space does not have this network.
+        """
+        architecture = Architecture.from_json(self.network)
+        if study.space.architecture(**architecture.as_dict()) != architecture:
+            raise UsageError(f"{study.space.name} has changed: {architecture} is none of its networks any more")
+        wish = Suggestion(architecture, study.recipe.epochs, 0, kind="fixed", reason="trained alone", name=self.label)
+        return next_network(study, trials, [wish])

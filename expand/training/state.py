@@ -1,0 +1,97 @@
+"""A training under way: all that a checkpoint holds, so that going on from one is the same as never having stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from expand.training import checkpoint
+from expand.training.average import AveragedWeights
+from expand.trial import Metrics
+
+Curve = list[dict[str, Any]]
+SECONDS_BETWEEN_CHECKPOINTS = 600.0  # within an epoch: what a kill can cost, at most
+
+
+@dataclass
+class State:
+    """`steps`, `total`, `seen` and `seconds` are of the epoch under way: batches done, the sum of their clips' losses, their
+    clips, and the time they took, in whatever processes."""
+
+    network: nn.Module
+    optimiser: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    average: AveragedWeights | None
+    path: Path
+    identity: str
+    curve: Curve = field(default_factory=list)
+    metrics: Metrics | None = None
+    steps: int = 0
+    total: float = 0.0
+    seen: int = 0
+    seconds: float = 0.0
+    _since: float = 0.0
+    _saved: float = 0.0
+
+    @property
+    def validated(self) -> nn.Module:
+        """The network whose accuracy counts: the average where there is one."""
+        return self.network if self.average is None else self.average.network
+
+    @property
+    def loss(self) -> float:
+        return self.total / max(self.seen, 1)
+
+    def start_clock(self) -> None:
+        self._since = self._saved = time.perf_counter()
+
+    def elapsed(self) -> float:
+        """Seconds spent on the epoch under way."""
+        return self.seconds + time.perf_counter() - self._since
+
+    def took_step(self, loss: float, clips: int) -> None:
+        """One batch is through; a checkpoint where the last one is old."""
+        if self.average is not None:
+            self.average.update(self.network)
+        self.steps, self.total, self.seen = self.steps + 1, self.total + loss * clips, self.seen + clips
+        if time.perf_counter() - self._saved >= SECONDS_BETWEEN_CHECKPOINTS:
+            self.save()
+
+    def end_epoch(self, entry: dict[str, Any], metrics: Metrics) -> None:
+        self.curve.append(entry)
+        self.metrics = metrics
+        self.steps, self.total, self.seen, self.seconds = 0, 0.0, 0, 0.0
+        self.start_clock()
+        self.save()
+
+    def save(self) -> None:
+        checkpoint.save(self.path, {
+            "network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(), "average": None if self.average is None else self.average.state_dict(),
+            "curve": self.curve, "metrics": None if self.metrics is None else asdict(self.metrics),
+            "steps": self.steps, "total": self.total, "seen": self.seen, "seconds": self.elapsed(), "identity": self.identity,
+        })  # fmt: skip
+        self._saved = time.perf_counter()
+
+    def restore(self, note: Callable[[str], None]) -> None:
+        """Goes on from the newest whole checkpoint of this training; `note` hears about those that were not used."""
+        saved, damage = checkpoint.load_latest(self.path)
+        if damage:
+            note(damage)
+        if saved is None:
+            return
+        if saved["identity"] != self.identity:
+            return note(f"{self.path} is of another training and was not used")
+        self.network.load_state_dict(saved["network"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        self.scaler.load_state_dict(saved["scaler"])
+        if self.average is not None:
+            self.average.load_state_dict(saved["average"])
+        self.curve, self.metrics = saved["curve"], Metrics(**saved["metrics"]) if saved["metrics"] else None
+        self.steps, self.total, self.seen, self.seconds = (saved[k] for k in ("steps", "total", "seen", "seconds"))
