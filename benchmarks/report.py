@@ -22,7 +22,7 @@ from pathlib import Path
 from expand import record as records
 from expand.cost import cost_of
 from expand.record import Record
-from expand.run import report
+from expand.reporting import report
 from expand.settings import describe, load_study
 from expand.study import Objective, Study
 from expand.trial import Metrics, Suggestion

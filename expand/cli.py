@@ -164,7 +164,8 @@ def run(
 
     from expand.progress import watcher
     from expand.record import storage_url
-    from expand.run import Request, Terminated, summary
+    from expand.reporting import summary
+    from expand.run import Request, Terminated
     from expand.run import run as run_study
     from expand.workers import plan_workers
 
@@ -306,7 +307,7 @@ def report(
     """Write a page, front, trials, figures, ledger or comparison of seeds, and print them; also in the middle of a run."""
     from rich.console import Console
 
-    from expand.run import show_report
+    from expand.reporting import show_report
 
     show_report(runs, to, Console(), tables=not html)
 

@@ -19,7 +19,7 @@ from expand.report import RunFacts, candidates, compare, print_comparison, print
 from expand.report.comparison import honest_difference
 from expand.report.comparison_tables import comparison_markdown
 from expand.report.figure import draw
-from expand.run import summary
+from expand.reporting import summary
 from expand.space import Architecture
 from expand.strategies.stepwise import ledger
 from expand.study import Objective

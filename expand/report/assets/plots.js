@@ -17,6 +17,7 @@ function told(run, index) {
 
 function nameOf(c) {
   if (c.name) return c.name;
+  if (!c.axes.length && c.kind !== "start") return `trial ${c.trials[0]}`; // drawn by a sampler: it has no other name
   return c.kind === "start" ? "start" : `${c.step ? `step ${c.step} ` : ""}${c.kind === "contract" ? "contract " : ""}${c.axes.join(" = ") || c.kind}`;
 }
 
@@ -130,29 +131,31 @@ function expansionPlot(run, pick) {
 // --- hypervolume against what training cost ---------------------------------------------------------------------------
 
 function volumePlot(runs, state) {
-  const key = () => (state.spent === "macs" ? 2 : 1);
+  const macs = () => state.spent === "macs";
+  const most = () => Math.max(...runs.flatMap((run) => run.volume.moments.map((m) => m[macs() ? 2 : 1])), 1e-9);
+  const unit = () => {
+    if (macs()) { const [size, prefix] = PREFIXES.find(([size]) => most() >= size) || [1, ""]; return [size, `${prefix}MACs`]; }
+    return most() > 7200 ? [3600, "hours"] : most() > 120 ? [60, "minutes"] : [1, "seconds"];
+  };
   return plot({
     label: "Hypervolume against training spent so far.",
     height: 340,
     axes: () => {
-      const all = runs.flatMap((run) => run.volume.moments);
-      const most = Math.max(...all.map((m) => m[key()]), 1e-9);
-      const size = key() === 1 ? (most > 7200 ? 3600 : most > 120 ? 60 : 1) : PREFIXES.find(([size]) => most >= size)[0];
-      const unit = key() === 1 ? { 3600: "hours", 60: "minutes", 1: "seconds" }[size] : `${PREFIXES.find(([s]) => s === size)[1]}MACs`;
-      const high = Math.max(...all.map((m) => m[3])) * 1.12 || 1;
+      const high = Math.max(...runs.flatMap((run) => run.volume.moments.map((m) => m[3]))) * 1.12 || 1;
       return {
-        x: { low: 0, high: most * 1.02, show: (v) => digits(v / size), title: `training spent, all workers together (${unit})` },
+        x: { low: 0, high: (most() * 1.02) / unit()[0], show: (v) => digits(v), title: `training spent, all workers together (${unit()[1]})` },
         y: { low: 0, high, show: (v) => (100 * v).toFixed(high < 0.1 ? 1 : 0), title: "best top-1, mean over the costs (%)" },
       };
     },
     draw: (area) => runs.flatMap((run, place) => {
       const color = runs.length === 1 ? "var(--front)" : COLORS[place % COLORS.length];
-      const spots = run.volume.moments.map((m) => [area.sx(m[key()]), area.sy(m[3])]);
+      const spots = run.volume.moments.map((m) => [area.sx(m[macs() ? 2 : 1] / unit()[0]), area.sy(m[3])]);
       area.root.append(line(stairs([[area.sx(0), area.sy(0)], ...spots], spots.length ? spots[spots.length - 1][0] : area.box.left), color, 2.2));
+      const states = new Map(run.trials.map((t) => [t.number, t.state]));
       return spots.map(([x, y], i) => {
-        const [number, seconds, macs, volume] = run.volume.moments[i];
+        const [number, seconds, spent, volume] = run.volume.moments[i];
         if (spots.length <= 60) area.root.append(dot(x, y, 3.4, color));
-        return { x, y, text: `${runs.length > 1 ? `${run.name}: ` : ""}after trial ${number} (${run.trials.find((t) => t.number === number).state})\n${percent(volume)} %\n${duration(seconds)}, ${amount(macs, "MACs")} of training` };
+        return { x, y, text: `${runs.length > 1 ? `${run.name}: ` : ""}after trial ${number} (${states.get(number)})\n${percent(volume)} %\n${duration(seconds)}, ${amount(spent, "MACs")} of training` };
       });
     }),
   });
@@ -190,7 +193,7 @@ function curvesPlot(run, state) {
         const color = few ? COLORS[next++ % COLORS.length] : on ? "var(--front)" : "var(--dot)";
         const spots = t.curve.epoch.map((epoch, i) => [epoch, t.curve[state.curve][i]]).filter((p) => p[1] !== null).map(([epoch, v]) => [area.sx(epoch), area.sy(v)]);
         if (!spots.length) continue;
-        area.root.append(line(spots, color, on ? 2.2 : 1.2, { "stroke-opacity": on || few ? 1 : Math.max(0.25, 1 - found.length / 300) }));
+        area.root.append(line(spots, color, on ? (found.length > 100 ? 1.4 : 2.2) : 1.2, { "stroke-opacity": on || few ? 1 : Math.max(0.25, 1 - found.length / 300) }));
         if (spots.length === 1) area.root.append(dot(...spots[0], 3.5, color));
         const [x, y] = spots[spots.length - 1];
         const c = run.candidates[t.candidate];

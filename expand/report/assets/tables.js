@@ -87,7 +87,7 @@ function trialsTable(run, trials) {
   const of = (t) => run.candidates[t.candidate];
   return table([
     { title: "trial", number: true, cell: (t) => t.number, key: (t) => t.number },
-    { title: "state", cell: (t) => stateCell(t.state), key: (t) => t.state },
+    { title: "state", cell: (t) => [stateCell(t.state), t.interrupted && t.state === "running" ? " (interrupted)" : ""], key: (t) => t.state },
     { title: "network", cell: (t) => nameOf(of(t)), key: (t) => nameOf(of(t)) },
     { title: "seed", number: true, cell: (t) => t.seed, key: (t) => t.seed },
     { title: "top-1 %", number: true, cell: (t) => percent(t.top1), key: (t) => t.top1 },
