@@ -28,7 +28,10 @@ from expand.trial import Cost, Metrics, Suggestion, Trial, TrialState
 OBJECTIVES = (Objective("top1", "maximize"), Objective("gmacs", "minimize", known_before_training=True))
 SEEDS = (0, 1, 2)
 FACTS = RunFacts("depths", "demo", "rendered clips", epochs=14, views=2, clips=160, seeds=SEEDS)
-ALWAYS = ["front.csv", "trials.csv", "front.png", "front.svg"]
+ALWAYS = [
+    *("front.csv", "trials.csv", "front.png", "front.svg", "index.html", "front.json"),
+    *("hypervolume.png", "hypervolume.svg"),
+]
 COMPARED = ["comparison.md", "comparison.csv", "comparison.json"]
 
 # By hand: means 82, 72, 62; seeds' means 70, 72, 74; residuals in points 0 0 0, 0 2 -2, 0 -2 2; 4 degrees of freedom, so

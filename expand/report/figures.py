@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+from expand.report.candidates import CostName
 from expand.report.figure import BLUE, GREY, INK, RUST, STYLE, VERMILION, log_ticks, place_labels
-from expand.report.tables import cost_unit
+from expand.report.tables import cost_unit, show_cost
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +24,7 @@ Plain = dict[str, Any]  # a part of page_data
 SIZE = (7.0, 4.3)  # inches: the width of a page's text
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (7, 2, 1.5, 2)))
 INKS = (BLUE, VERMILION, "#009E73", "#B0568A", "#7A6A00")
-COST_NOUNS = {"macs": "gmacs", "params": "params_m", "latency_ms": "latency_ms"}
+COST_NOUNS: dict[str, CostName] = {"macs": "gmacs", "params": "params_m", "latency_ms": "latency_ms"}
 
 
 def figures_of(data: Plain) -> dict[str, Figure]:
@@ -88,22 +89,15 @@ def draw_expansion(run: Plain) -> Figure:
     names = {}
     for step in steps:
         for number, entry in enumerate(step["entries"]):
-            if not (_scored(run, step["base"]) and _scored(run, entry["candidate"])):
-                continue
-            chosen = number == step["chosen"]
-            ends = _columns([spot(step["base"]), spot(entry["candidate"])])
-            dash = (0, (4, 2)) if step["kind"] == "contract" else "-"
-            axes.plot(
-                *ends,
-                linestyle=dash,
-                color=RUST if chosen else GREY,
-                linewidth=1.8 if chosen else 0.7,
-                zorder=3 if chosen else 1,
-            )
-            if chosen:
-                names[entry["candidate"]] = (
-                    f"{'contract ' if step['kind'] == 'contract' else ''}{' = '.join(entry['axes'])}"
+            chosen, dashed = number == step["chosen"], step["kind"] == "contract"
+            if chosen and _scored(run, entry["candidate"]):
+                names[entry["candidate"]] = f"{'contract ' if dashed else ''}{' = '.join(entry['axes'])}"
+            if _scored(run, step["base"]) and _scored(run, entry["candidate"]):
+                ends = _columns([spot(step["base"]), spot(entry["candidate"])])
+                look: Plain = (
+                    {"color": RUST, "linewidth": 1.8, "zorder": 3} if chosen else {"color": GREY, "linewidth": 0.7}
                 )
+                axes.plot(*ends, linestyle=(0, (4, 2)) if dashed else "-", **look)
     axes.plot(
         *_columns([spot(i) for i in names]),
         "D",
@@ -122,7 +116,7 @@ def draw_expansion(run: Plain) -> Figure:
 def draw_volume(runs: Sequence[Plain]) -> Figure:
     """The share of the box below the front against hours of training."""
     title = "Hypervolume" if len(runs) == 1 else "Hypervolume of several runs"
-    figure, axes = _axes(title, "training spent, all workers together (hours)", runs[0] if len(runs) == 1 else None)
+    figure, axes = _axes(title, "", runs[0] if len(runs) == 1 else None)
     for place, run in enumerate(runs):
         moments = run["volume"]["moments"]
         hours, shares = [0.0, *(m[1] / 3600 for m in moments)], [0.0, *(100 * m[3] for m in moments)]
@@ -130,7 +124,9 @@ def draw_volume(runs: Sequence[Plain]) -> Figure:
         axes.plot(hours, shares, drawstyle="steps-post", color=color, linestyle=dash, linewidth=1.6, label=run["name"])
     low, high = runs[0]["volume"]["low"], runs[0]["volume"]["high"]
     size, unit = cost_unit((low, high), COST_NOUNS[runs[0]["volume"]["cost"]])
-    axes.set_ylabel(f"best top-1 (%), mean over\n{low / size:.3g} to {high / size:.3g} {unit} (log axis)")
+    axes.set_ylabel("best top-1 (%), mean over the costs")
+    costs = f"costs: {show_cost(low, size)} to {show_cost(high, size)} {unit}, averaged on a log axis"
+    axes.set_xlabel(f"training spent, all workers together (hours)\n{costs}", fontsize=9)
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     if len(runs) > 1:
@@ -141,6 +137,7 @@ def draw_volume(runs: Sequence[Plain]) -> Figure:
 def draw_curves(run: Plain) -> Figure:
     """Top-1 on validation after each epoch, the front's thick."""
     from matplotlib.collections import LineCollection
+    from matplotlib.ticker import MaxNLocator
 
     figure, axes = _axes("Learning curves", "epoch", run)
     front = set(run["front"])
@@ -153,7 +150,7 @@ def draw_curves(run: Plain) -> Figure:
             ends = _columns(curve[-1] for curve in curves)
             axes.plot(*ends, "o", markersize=3 if best else 1.5, color=style["color"], zorder=3 if best else 2)
     axes.autoscale_view()
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="lower right", frameon=False, fontsize=8)
     return figure
 

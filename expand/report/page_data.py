@@ -17,7 +17,7 @@ from expand.report.candidates import Candidate, RunFacts, candidates, cost_name,
 from expand.report.comparison import Comparison, compare
 from expand.report.comparison_tables import beaten_text, comparison_note
 from expand.report.figure import path
-from expand.report.history import COST_AND_ACCURACY, Box, box_of, payoffs, training_macs, volume_over_time
+from expand.report.history import COST_AND_ACCURACY, Box, Payoff, box_of, payoffs, training_macs, volume_over_time
 from expand.report.planned import PlannedActual, compare_plan, planned_lines, planned_rows
 from expand.study import Objective
 from expand.trial import CONVENTION, Trial, TrialState
@@ -98,7 +98,7 @@ def run_data(run: RunOnPage, found: Sequence[Candidate], box: Box | None) -> dic
         "fronts": {key: front_over(found, [cost[key] for cost in costs]) for key in offered},
         "path": [place[candidate.architecture] for candidate in path(found, run.steps)],
         "steps": [_step(step, place, at) for step in run.steps],
-        "payoffs": [asdict(p) | {"mean": p.mean, "standard_error": p.standard_error} for p in payoffs(run.steps, found)],
+        "payoffs": [_payoff(payoff) for payoff in payoffs(run.steps, found)],
         "comparison": _comparison(facts, comparison, place) if comparison else None,
         "volume": {
             "cost": COST_KEYS[name], "low": box.low if box else None, "high": box.high if box else None,
@@ -165,6 +165,11 @@ def _step(step: LedgerStep, place: dict[Any, int], at: dict[int, int]) -> dict[s
     }  # fmt: skip
 
 
+def _payoff(payoff: Payoff) -> dict[str, Any]:
+    plain = asdict(payoff) | {"gains": list(payoff.gains)}
+    return plain | {"mean": payoff.mean, "standard_error": payoff.standard_error}
+
+
 def _comparison(facts: RunFacts, comparison: Comparison, place: dict[Any, int]) -> dict[str, Any]:
     return {
         "seeds": list(comparison.seeds), "noise": comparison.noise, "hsd": comparison.hsd,
@@ -213,7 +218,7 @@ def _texts(facts: RunFacts) -> dict[str, str]:
 
 def _apart(runs: Sequence[RunOnPage]) -> list[str]:
     """In what the runs differ that makes their accuracies another thing."""
-    sides = {
+    sides: dict[str, list[Any]] = {
         "data": [run.about.data.get("fingerprint") or run.facts.data for run in runs],
         "epochs": [run.facts.epochs for run in runs],
         "views": [run.facts.views for run in runs],
