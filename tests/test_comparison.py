@@ -258,7 +258,8 @@ def test_files_follow_what_there_is(tmp_path):
         trial(n + 3, "", seed, 0.6 + seed / 50, kind="expand", step=1, axes=("depth",)) for n, seed in enumerate(SEEDS)
     ]
     write_report(tmp_path, FACTS, steps, OBJECTIVES, ledger(steps))
-    assert {file.name for file in tmp_path.iterdir()} == {*ALWAYS, *COMPARED, "ledger.md", "ledger.json"}
+    stepwise = {"ledger.md", "ledger.json", "expansion.png", "expansion.svg"}
+    assert {file.name for file in tmp_path.iterdir()} == {*ALWAYS, *COMPARED} | stepwise
 
 
 def test_the_ledger_holds_no_networks_of_a_grid_or_a_sample():
