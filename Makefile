@@ -28,6 +28,7 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/plan.py --paper
+	$(BIN)/python benchmarks/report.py
 
 papers: .venv/installed
 	$(BIN)/expand cost --papers --to docs/papers.md

@@ -192,7 +192,8 @@ def _to_the_end(
     from expand.errors import ExpandError
     from expand.progress import watcher
     from expand.record import storage_url
-    from expand.run import Terminated, run, summary
+    from expand.reporting import summary
+    from expand.run import Terminated, run
 
     again = f"run the same command again to go on ({folder})"
     try:
@@ -208,7 +209,7 @@ def _to_the_end(
         raise ExpandError(f"no candidate was trained to the end; `expand status {folder}` shows the reasons")
     place = shlex.quote(str(folder))
     url = storage_url(folder if folder.is_absolute() else Path(os.path.relpath(record.folder)), record.facts)
-    names = ("front.png", "front.csv", "trials.csv", "ledger.md", "comparison.md", "planned.md")
+    names = ("index.html", "front.png", "front.csv", "trials.csv", "ledger.md", "comparison.md", "planned.md")
     written = ", ".join(name for name in names if (record.folder / "report" / name).exists())
     for line in (
         "",
@@ -368,22 +369,20 @@ def status(run: Run, as_json: Json = False) -> None:
     listing.show_status(run, as_json=as_json)
 
 
-@app.command()
+@app.command(epilog="Such as: expand report runs/x3d_stepwise-demo --html, or: expand report runs/a runs/b --to both")
 def report(
-    run: Run, to: Annotated[Path | None, typer.Option(help="Where to write; RUN/report without it.")] = None
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories; several make one page.")],
+    html: Annotated[bool, typer.Option("--html", help="Print only where the page is, no tables.")] = False,
+    to: Annotated[
+        Path | None, typer.Option(help="Where to write; RUN/report without it. Several runs need it.")
+    ] = None,
 ) -> None:
-    """Write front, trials, figure, ledger or comparison of seeds, and print them; also in the middle of a run."""
+    """Write a page, front, trials, figures, ledger or comparison of seeds, and print them; also in the middle of a run."""
     from rich.console import Console
 
-    from expand.record import open_for_reading
-    from expand.run import report as write
-    from expand.run import summary
+    from expand.reporting import show_report
 
-    record = open_for_reading(run)
-    paths = write(record, to)
-    console = Console()
-    summary(record, console)
-    console.print("\nwrote " + ", ".join(str(path) for path in paths), highlight=False, soft_wrap=True)
+    show_report(runs, to, Console(), tables=not html)
 
 
 @app.command(

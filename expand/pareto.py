@@ -31,6 +31,8 @@ def pareto_front(points: Sequence[Point], directions: Sequence[Direction]) -> li
         ValueError: as `dominates`.
     """
     costs = _costs(points, directions)
+    if len(directions) == 2:
+        return _front_of_two(costs)
     return [index for index, cost in enumerate(costs) if not any(_dominates(other, cost) for other in costs)]
 
 
@@ -50,6 +52,17 @@ def hypervolume(points: Sequence[Point], directions: Sequence[Direction], refere
             area += (bound_x - x) * (floor - y)
             floor = y
     return area
+
+
+def _front_of_two(costs: Sequence[Point]) -> list[int]:
+    """By sorting: from left to right, what lies lower than everything before, and its equals."""
+    best: set[Point] = set()
+    floor = math.inf
+    for cost in sorted(costs):
+        if cost[1] < floor:
+            best.add(cost)
+            floor = cost[1]
+    return [index for index, cost in enumerate(costs) if cost in best]
 
 
 def _dominates(a: Point, b: Point) -> bool:

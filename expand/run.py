@@ -12,8 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from expand import record as records
 from expand.alone import Alone
 from expand.data.augment import mirrored_labels
@@ -27,19 +25,8 @@ from expand.engine import MacsCounter, Search
 from expand.errors import ExpandError, UsageError
 from expand.progress import Watcher
 from expand.record import Record
-from expand.report import (
-    compare,
-    compare_plan,
-    print_comparison,
-    print_front,
-    print_ledger,
-    print_planned,
-    write_report,
-)
-from expand.report.candidates import RunFacts, candidates
-from expand.report.tested import Test, all_tests, official
+from expand.reporting import report
 from expand.settings import describe, differences, limited, load_study, override
-from expand.strategies.stepwise import ledger
 from expand.study import CROPS, Data, Recipe, Study
 from expand.weight_files import weights_file
 from expand.workers import Workers, drive
@@ -345,54 +332,6 @@ class _terminable:
 
     def __exit__(self, *_: object) -> None:
         signal.signal(signal.SIGTERM, self.old)
-
-
-# --- looking at a run ------------------------------------------------------------------------------------------------
-
-
-def run_facts(record: Record) -> RunFacts:
-    """What the captions of a report say about the run."""
-    study = record.facts["study"]
-    trials = record.trials()
-    validated = [trial.metrics.clips for trial in trials if trial.metrics]
-    return RunFacts(
-        study=study["name"], scale=record.facts["scale"], data=record.facts["data"]["name"],
-        epochs=study["recipe"]["epochs"], views=study["recipe"]["views"],
-        clips=validated[0] if validated else record.facts["data"]["videos"]["val"],
-        seeds=record.seeds, complete=record.finished,
-    )  # fmt: skip
-
-
-def report(record: Record, folder: Path | None = None) -> list[Path]:
-    """Front, trials, ledger or comparison, and figure of a run, finished or not."""
-    trials = record.trials()
-    return write_report(
-        folder or record.folder / "report", run_facts(record), trials, record.objectives, ledger(trials),
-        plan=records.read_plan(record.folder), tests=_tests(record),
-    )  # fmt: skip
-
-
-def _tests(record: Record) -> dict[int, Test]:
-    """What `expand test` found on the run's own test split, by trial."""
-    return official(all_tests(record.folder), record.facts["data"]["fingerprint"])
-
-
-def summary(record: Record, console: Console) -> bool:
-    """Prints the ledger of a search in steps, else the comparison over seeds where there is one, and the front; False when
-    nothing has been trained to the end."""
-    trials, facts = record.trials(), run_facts(record)
-    found = candidates(trials, facts.seeds)
-    if steps := ledger(trials):
-        print_ledger(console, steps)
-        console.print()
-    elif comparison := compare(found, trials, facts.seeds):
-        print_comparison(console, facts, comparison)
-        console.print()
-    print_front(console, facts, found, record.objectives, _tests(record))
-    if planned := compare_plan(records.read_plan(record.folder), trials):
-        console.print()
-        print_planned(console, planned)
-    return any(trial.metrics for trial in trials)
 
 
 def study_of(record: Record) -> Study:

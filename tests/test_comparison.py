@@ -19,7 +19,7 @@ from expand.report import RunFacts, candidates, compare, print_comparison, print
 from expand.report.comparison import honest_difference
 from expand.report.comparison_tables import comparison_markdown
 from expand.report.figure import draw
-from expand.run import summary
+from expand.reporting import summary
 from expand.space import Architecture
 from expand.strategies.stepwise import ledger
 from expand.study import Objective
@@ -28,7 +28,10 @@ from expand.trial import Cost, Metrics, Suggestion, Trial, TrialState
 OBJECTIVES = (Objective("top1", "maximize"), Objective("gmacs", "minimize", known_before_training=True))
 SEEDS = (0, 1, 2)
 FACTS = RunFacts("depths", "demo", "rendered clips", epochs=14, views=2, clips=160, seeds=SEEDS)
-ALWAYS = ["front.csv", "trials.csv", "front.png", "front.svg"]
+ALWAYS = [
+    *("front.csv", "trials.csv", "front.png", "front.svg", "index.html", "front.json"),
+    *("hypervolume.png", "hypervolume.svg"),
+]
 COMPARED = ["comparison.md", "comparison.csv", "comparison.json"]
 
 # By hand: means 82, 72, 62; seeds' means 70, 72, 74; residuals in points 0 0 0, 0 2 -2, 0 -2 2; 4 degrees of freedom, so
@@ -255,7 +258,8 @@ def test_files_follow_what_there_is(tmp_path):
         trial(n + 3, "", seed, 0.6 + seed / 50, kind="expand", step=1, axes=("depth",)) for n, seed in enumerate(SEEDS)
     ]
     write_report(tmp_path, FACTS, steps, OBJECTIVES, ledger(steps))
-    assert {file.name for file in tmp_path.iterdir()} == {*ALWAYS, *COMPARED, "ledger.md", "ledger.json"}
+    stepwise = {"ledger.md", "ledger.json", "expansion.png", "expansion.svg"}
+    assert {file.name for file in tmp_path.iterdir()} == {*ALWAYS, *COMPARED} | stepwise
 
 
 def test_the_ledger_holds_no_networks_of_a_grid_or_a_sample():

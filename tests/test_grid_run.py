@@ -12,7 +12,8 @@ from rich.console import Console
 from expand.contract import plain_kernels
 from expand.progress import PlainLines
 from expand.record import open_for_reading
-from expand.run import Request, run, summary
+from expand.reporting import summary
+from expand.run import Request, run
 from expand.trial import Trial
 from expand.workers import Workers
 from search_spaces.c3d import PATTERNS

@@ -3,7 +3,7 @@
 from expand.report.candidates import Candidate, RunFacts, candidates, front
 from expand.report.comparison import Comparison, compare
 from expand.report.comparison_tables import print_comparison
-from expand.report.files import write_report
+from expand.report.files import write_page, write_report
 from expand.report.planned import compare_plan, print_planned
 from expand.report.tables import ledger_markdown, print_front, print_ledger
 
@@ -20,5 +20,6 @@ __all__ = [
     "print_front",
     "print_ledger",
     "print_planned",
+    "write_page",
     "write_report",
 ]

@@ -113,13 +113,14 @@ def _rows(comparison: Comparison) -> list[list[str]]:
             show_cost(network.candidate.cost.params, 1e6),
             show_top1(network.top1, network.candidate.spread, TrialState.COMPLETE),
             "  ".join(f"{100 * score:.1f}" for score in network.scores),
-            _beats(comparison, network),
+            beaten_text(comparison, network),
         ]
         for network in comparison.networks
     ]
 
 
-def _beats(comparison: Comparison, network: Network) -> str:
+def beaten_text(comparison: Comparison, network: Network) -> str:
+    """Whom this network beats: names where they are few, beyond seed noise only in brackets."""
     clear, bracketed = comparison.beaten(network)
     if len(clear) + len(bracketed) <= MOST_NAMES:
         return ", ".join([*clear, *(f"({label})" for label in bracketed)])

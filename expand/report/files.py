@@ -7,12 +7,15 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from expand.report.about import About
 from expand.report.candidates import Candidate, RunFacts, candidates, front
 from expand.report.comparison import FAMILY_ERROR, Comparison, compare
 from expand.report.comparison_tables import comparison_markdown
+from expand.report.page_data import RunOnPage, page_data
 from expand.report.planned import compare_plan, planned_markdown, planned_rows
 from expand.report.tables import ledger_markdown
 from expand.report.tested import Test, Tested, summary
@@ -31,12 +34,14 @@ def write_report(
     objectives: Sequence[Objective],
     steps: Sequence[LedgerStep],
     plan: dict[str, Any] | None = None,
+    about: About | None = None,
     tests: Mapping[int, Test] | None = None,
 ) -> list[Path]:
-    """Writes front.csv, trials.csv, front.png and front.svg; ledger.md and .json of a search in steps; comparison.md,
-    .csv and .json where networks can be compared over seeds; planned.md and .csv where the run was planned; each whole or
-    not at all. In the csv files accuracies are
-    fractions, costs whole numbers (gmacs aside), times seconds. `tests` are those on the run's own test split, by trial.
+    """Writes index.html (the page) and front.json (all it shows); front.csv, trials.csv, front.png and front.svg; ledger.md
+    and .json of a search in steps; comparison.md, .csv and .json where networks can be compared over seeds; planned.md
+    and .csv where the run was planned; png and svg of the expansion, of hypervolume and of learning curves where there
+    are any; each whole or not at all. In the csv files accuracies are fractions, costs whole numbers (gmacs aside), times
+    seconds. `tests` are those on the run's own test split, by trial.
 
     Raises:
         OSError: the folder cannot be written.
@@ -56,7 +61,7 @@ def write_report(
         columns=[*_TRIAL, *map(_value_column, names), *_COST, *_TRIAL_ACCURACY],
     )
     figure = draw(facts, found, objectives, steps)
-    files: dict[str, Callable[[Path], object]] = {
+    files: dict[str, Writer] = {
         "front.csv": lambda path: front_table.to_csv(path, index=False),
         "trials.csv": lambda path: trial_table.to_csv(path, index=False),
     }
@@ -75,6 +80,35 @@ def write_report(
         files["planned.csv"] = lambda path: planned.to_csv(path, index=False)
     files["front.png"] = lambda path: figure.savefig(path, format="png", dpi=200)
     files["front.svg"] = lambda path: figure.savefig(path, format="svg")
+    about = about or About(folder.resolve().name)
+    return _write_all(folder, files | _page_files([RunOnPage(facts, trials, objectives, steps, plan, about)]))
+
+
+def write_page(folder: Path, runs: Sequence[RunOnPage]) -> list[Path]:
+    """Writes the one page of several runs, its front.json, and png and svg of their fronts and hypervolumes.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    return _write_all(folder, _page_files(runs))
+
+
+def _page_files(runs: Sequence[RunOnPage]) -> dict[str, Writer]:
+    from expand.report.figures import figures_of
+    from expand.report.page import render_page
+
+    data = page_data(runs)
+    files: dict[str, Writer] = {
+        "index.html": _text(render_page(data)),
+        "front.json": _text(json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"),
+    }
+    for name, figure in figures_of(data).items():
+        files[f"{name}.png"] = partial(figure.savefig, format="png", dpi=200)
+        files[f"{name}.svg"] = partial(figure.savefig, format="svg")
+    return files
+
+
+def _write_all(folder: Path, files: dict[str, Writer]) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written = [_write(folder / name, write) for name, write in files.items()]
     for name in SOMETIMES:
@@ -83,10 +117,14 @@ def write_report(
     return written
 
 
+Writer = Callable[[Path], object]
+
+
 # Files that a report may lack: a grid has no ledger, a comparison needs two networks with two seeds each, a plan is optional.
 SOMETIMES = (
     *("ledger.md", "ledger.json", "comparison.md", "comparison.csv", "comparison.json"),
     *("planned.md", "planned.csv"),
+    *(f"{name}.{kind}" for name in ("fronts", "expansion", "hypervolume", "curves") for kind in ("png", "svg")),
 )
 
 _FRONT = ["name", "step", "kind", "axes", "trials"]
@@ -215,7 +253,7 @@ def _plain_comparison(facts: RunFacts, comparison: Comparison) -> dict[str, Any]
     }  # fmt: skip
 
 
-def _text(content: str) -> Callable[[Path], object]:
+def _text(content: str) -> Writer:
     return lambda path: path.write_text(content, encoding="utf-8")
 
 

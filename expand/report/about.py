@@ -1,0 +1,71 @@
+"""What stands around the trials of a run: where it is, what it was trained on and how, from the files beside the record.
+
+Everything here may be missing: an older run, one that was copied in part. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class About:
+    """`name` tells the run among others. `facts` is study.json, `environment` environment.json, `classes` holds for each class
+    its number of videos a split (from data.json). Empty where there is none."""
+
+    name: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    classes: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    @property
+    def study(self) -> dict[str, Any]:
+        return self.facts.get("study", {})
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Name, fingerprint, classes, videos a split."""
+        return self.facts.get("data", {})
+
+    @property
+    def videos(self) -> dict[str, int]:
+        return self.data.get("videos", {})
+
+
+def about_run(folder: Path, facts: dict[str, Any]) -> About:
+    """What the run directory says beside its record."""
+    return About(
+        folder.resolve().name, facts, _read(folder / "environment.json"), videos_by_class(_read(folder / "data.json"))
+    )
+
+
+def videos_by_class(listing: dict[str, list[str]]) -> dict[str, dict[str, int]]:
+    """class -> split -> videos, from a manifest's listing (path -> class, split, SHA-256)."""
+    counts: dict[str, Counter[str]] = {}
+    for name, split, *_ in listing.values():
+        counts.setdefault(name, Counter())[split] += 1
+    return {name: dict(counts[name]) for name in sorted(counts)}
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """The names with a number behind those that come more than once: run, run-2."""
+    taken: list[str] = []
+    for name in names:
+        tries = (name if n == 1 else f"{name}-{n}" for n in count(1))
+        taken.append(next(each for each in tries if each not in taken))
+    return taken
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A report is not refused for what merely stands beside it."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

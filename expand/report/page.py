@@ -1,0 +1,42 @@
+"""The page of one run or several: one HTML file with its data, its style and its script in it; it asks nothing of a network."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+PARTS = ("charts.js", "plots.js", "tables.js", "page.js")  # in the order in which they need one another
+
+
+def render_page(data: dict[str, Any]) -> str:
+    """The page for what `page_data` says, as HTML. Names are user input: they stand in JSON, and the script writes them as
+    text, never as markup."""
+    runs = data["runs"]
+    title = (
+        f"{runs[0]['study']} ({runs[0]['scale']}) on {runs[0]['data_name']}" if len(runs) == 1 else f"{len(runs)} runs"
+    )
+    parts = {
+        "title": html.escape(title),
+        "style": _asset("page.css"),
+        "data": embedded(data),
+        "script": "\n".join(_asset(name) for name in PARTS),
+    }
+    # one pass: what a part holds is never taken for another part's place
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _asset("page.html"))
+
+
+def embedded(data: dict[str, Any]) -> str:
+    """JSON that can stand in a script element, whatever its strings hold: no `<`, so neither `</script>` nor `<!--`."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+@cache
+def _asset(name: str) -> str:
+    return (files("expand.report") / "assets" / name).read_text(encoding="utf-8")

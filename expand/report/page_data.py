@@ -1,0 +1,228 @@
+"""Everything that the page of a run shows, as plain JSON values: front.json, and what the page embeds. Pure functions.
+
+Accuracies are fractions, costs whole numbers, times seconds; a number that is not known is null. Candidates are referred to by
+their place in `candidates`, trials by their number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from expand.pareto import pareto_front
+from expand.report.about import About
+from expand.report.candidates import Candidate, RunFacts, candidates, cost_name, front
+from expand.report.comparison import Comparison, compare
+from expand.report.comparison_tables import beaten_text, comparison_note
+from expand.report.figure import path
+from expand.report.history import COST_AND_ACCURACY, Box, Payoff, box_of, payoffs, training_macs, volume_over_time
+from expand.report.planned import PlannedActual, compare_plan, planned_lines, planned_rows
+from expand.study import Objective
+from expand.trial import CONVENTION, Trial, TrialState
+
+if TYPE_CHECKING:
+    from expand.strategies.stepwise import LedgerStep
+
+FORMAT = 1
+COST_KEYS = {"gmacs": "macs", "params_m": "params", "latency_ms": "latency_ms"}  # an objective's, among ours
+# key, name, unit, what it is; a cost that no candidate of a run has is not offered
+COSTS = (
+    ("macs", "multiply-adds", "MACs", CONVENTION),
+    ("params", "parameters", "params", "all parameters of the network"),
+    ("activations", "activations", "elements", "elements of all convolution and linear outputs, one clip"),
+    ("latency_ms", "latency", "ms", "measured by the worker, median time of one clip"),
+    ("train_seconds", "training time", "s", "measured wall time of one training, mean over its seeds"),
+    (
+        "train_macs",
+        "training multiply-adds",
+        "MACs",
+        "one training, mean over its seeds: three times the network's a clip learned from, once a validation clip",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class RunOnPage:
+    """A run as its report takes it."""
+
+    facts: RunFacts
+    trials: Sequence[Trial]
+    objectives: Sequence[Objective]
+    steps: Sequence[LedgerStep] = ()
+    plan: dict[str, Any] | None = None
+    about: About = field(default_factory=lambda: About("run"))
+
+    def spent(self) -> dict[int, int]:
+        """Training multiply-adds of each trial, by number."""
+        videos = self.about.videos
+        train, val = videos.get("train", 0), videos.get("val", self.facts.clips)
+        return {trial.number: training_macs(trial, train, val, self.facts.views) for trial in self.trials}
+
+
+def page_data(runs: Sequence[RunOnPage]) -> dict[str, Any]:
+    """The page of one run or of several, whose hypervolumes are then measured in one box for all."""
+    found = [candidates(run.trials, run.facts.seeds) for run in runs]
+    names = {cost_name(run.objectives) for run in runs}
+    box = box_of([c for each in found for c in each], names.pop()) if len(names) == 1 else None
+    plain = [
+        run_data(run, own, box or box_of(own, cost_name(run.objectives))) for run, own in zip(runs, found, strict=True)
+    ]
+    return {"format": FORMAT, "runs": plain, "apart": _apart(runs)}
+
+
+def run_data(run: RunOnPage, found: Sequence[Candidate], box: Box | None) -> dict[str, Any]:
+    """One run. See the module for units."""
+    facts, trials = run.facts, sorted(run.trials, key=lambda trial: trial.number)
+    place = {candidate.architecture: index for index, candidate in enumerate(found)}
+    at = {number: index for index, candidate in enumerate(found) for number in candidate.numbers}
+    by_number = {trial.number: trial for trial in trials}
+    name, spent = cost_name(run.objectives), run.spent()
+    costs = [_costs(candidate, [by_number[number] for number in candidate.numbers], spent) for candidate in found]
+    offered = [key for key, *_ in COSTS if any(cost[key] for cost in costs)]
+    moments = volume_over_time(trials, found, name, box, spent)
+    comparison = compare(found, trials, facts.seeds)
+    planned = compare_plan(run.plan, trials)
+    return {
+        "name": run.about.name, "study": facts.study, "scale": facts.scale, "data_name": facts.data,
+        "complete": facts.complete, "epochs": facts.epochs, "views": facts.views, "val_clips": facts.clips,
+        "seeds": list(facts.seeds), "texts": _texts(facts),
+        "objectives": [asdict(objective) for objective in run.objectives], "main_cost": COST_KEYS[name],
+        "costs": [dict(zip(("key", "name", "unit", "what"), cost, strict=True)) for cost in COSTS if cost[0] in offered],
+        "candidates": [
+            _candidate(candidate, cost, at)
+            for candidate, cost in zip(found, costs, strict=True)
+        ],
+        "front": [place[candidate.architecture] for candidate in front(found, run.objectives)],
+        "fronts": {key: front_over(found, [cost[key] for cost in costs]) for key in offered},
+        "path": [place[candidate.architecture] for candidate in path(found, run.steps)],
+        "steps": [_step(step, place, at) for step in run.steps],
+        "payoffs": [_payoff(payoff) for payoff in payoffs(run.steps, found)],
+        "comparison": _comparison(facts, comparison, place) if comparison else None,
+        "volume": {
+            "cost": COST_KEYS[name], "low": box.low if box else None, "high": box.high if box else None,
+            "moments": [[m.number, round(m.seconds, 1), m.macs, round(m.volume, 5)] for m in moments],
+        },
+        "trials": [_trial(trial, at[trial.number]) for trial in trials],
+        "planned": _planned(run.plan, planned) if run.plan and planned else None,
+        "about": {
+            "data": run.about.data, "classes": run.about.classes, "environment": run.about.environment,
+            **{part: run.about.study.get(part) for part in ("recipe", "budget", "strategy", "space")},
+            "asked": {k: run.about.facts[k] for k in ("reference", "settings", "limits", "forced") if run.about.facts.get(k)},
+        },
+    }  # fmt: skip
+
+
+def front_over(found: Sequence[Candidate], costs: Sequence[float | None]) -> list[int]:
+    """Places of the complete candidates that no other beats in top-1 and this one cost, cheapest first."""
+    offered = [
+        (cost, candidate.top1, place)
+        for place, (candidate, cost) in enumerate(zip(found, costs, strict=True))
+        if candidate.state is TrialState.COMPLETE and cost is not None and candidate.top1 is not None
+    ]
+    best = pareto_front([(cost, top1) for cost, top1, _ in offered], COST_AND_ACCURACY)
+    return [offered[index][2] for index in sorted(best, key=lambda index: (offered[index][0], offered[index][2]))]
+
+
+def _costs(candidate: Candidate, own: Sequence[Trial], spent: dict[int, int]) -> dict[str, float | None]:
+    """Each cost, None where it is not known. Training costs only of what was trained to the end."""
+    done = [trial for trial in own if trial.state is TrialState.COMPLETE and candidate.state is TrialState.COMPLETE]
+    seconds = sum(trial.train_seconds for trial in done) / len(done) if done else 0.0
+    macs = sum(spent[trial.number] for trial in done) / len(done) if done else 0.0
+    cost = candidate.cost
+    plain: dict[str, float | None] = {
+        "macs": cost.macs, "params": cost.params, "activations": cost.activations, "latency_ms": candidate.latency_ms,
+        "train_seconds": round(seconds, 2), "train_macs": round(macs),
+    }  # fmt: skip
+    return {name: value if value and math.isfinite(value) else None for name, value in plain.items()}
+
+
+def _candidate(candidate: Candidate, cost: dict[str, float | None], at: dict[int, int]) -> dict[str, Any]:
+    parent = None if candidate.parent is None else at.get(candidate.parent)
+    return {
+        "label": candidate.label, "name": candidate.name, "kind": candidate.kind, "step": candidate.step,
+        "axes": list(candidate.axes), "parent": parent, "values": dict(candidate.architecture.values),
+        "family": candidate.architecture.family, "text": str(candidate.architecture),
+        "costs": cost | {"params_published": candidate.cost.params_published}, "state": candidate.state.value,
+        "top1": candidate.top1, "spread": candidate.spread, "standard_error": candidate.standard_error,
+        "trials": list(candidate.numbers), "error": candidate.error,
+    }  # fmt: skip
+
+
+def _step(step: LedgerStep, place: dict[Any, int], at: dict[int, int]) -> dict[str, Any]:
+    return {
+        "step": step.step, "kind": step.kind, "base": place.get(step.base) if step.base is not None else None,
+        "chosen": step.chosen, "why": step.why, "notes": list(step.notes),
+        "entries": [
+            {
+                "candidate": at[entry.trial_numbers[0]], "axes": list(entry.axes),
+                "change": entry.change, "ratio": round(entry.ratio, 4), "top1": entry.top1, "spread": entry.spread,
+                "standard_error": entry.standard_error, "state": entry.state.value,
+            }
+            for entry in step.entries
+        ],
+    }  # fmt: skip
+
+
+def _payoff(payoff: Payoff) -> dict[str, Any]:
+    plain = asdict(payoff) | {"gains": list(payoff.gains)}
+    return plain | {"mean": payoff.mean, "standard_error": payoff.standard_error}
+
+
+def _comparison(facts: RunFacts, comparison: Comparison, place: dict[Any, int]) -> dict[str, Any]:
+    return {
+        "seeds": list(comparison.seeds), "noise": comparison.noise, "hsd": comparison.hsd,
+        "degrees_of_freedom": comparison.degrees_of_freedom, "note": comparison_note(facts, comparison),
+        "networks": [
+            {
+                "label": network.label, "candidate": place[network.candidate.architecture], "top1": network.top1,
+                "scores": list(network.scores), "beats": beaten_text(comparison, network),
+            }
+            for network in comparison.networks
+        ],
+    }  # fmt: skip
+
+
+def _trial(trial: Trial, place: int) -> dict[str, Any]:
+    metrics = trial.metrics
+    return {
+        "number": trial.number, "candidate": place, "state": trial.state.value,
+        "seed": trial.suggestion.seed, "epochs": trial.suggestion.epochs, "seconds": round(trial.train_seconds, 1),
+        "top1": metrics.top1 if metrics else None, "top5": metrics.top5 if metrics else None,
+        "loss": _number(metrics.loss) if metrics else None, "attempts": trial.attempts, "started": trial.started,
+        "ended": trial.ended, "error": trial.error, "interrupted": bool(trial.extra.get("interrupted")),
+        "curve": {
+            key: [_number(entry.get(key)) for entry in trial.curve] for key in ("epoch", "loss", "val_loss", "top1")
+        },
+    }  # fmt: skip
+
+
+def _number(value: Any) -> float | None:
+    """Four decimals are what a curve can show."""
+    return round(value, 4) if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+
+def _planned(plan: dict[str, Any], planned: PlannedActual) -> dict[str, Any]:
+    rows = [row | {"label": kept.label} for row, kept in zip(planned_rows(planned), planned.rows, strict=True)]
+    return {"lines": planned_lines(planned), "rows": rows, "timed": plan["calibration"]["described"]}
+
+
+def _texts(facts: RunFacts) -> dict[str, str]:
+    """What every number rests on, in words."""
+    return {
+        "accuracy": facts.accuracy, "scoring": facts.scoring, "training": facts.training, "noise": facts.noise,
+        "convention": facts.convention,
+    }  # fmt: skip
+
+
+def _apart(runs: Sequence[RunOnPage]) -> list[str]:
+    """In what the runs differ that makes their accuracies another thing."""
+    sides: dict[str, list[Any]] = {
+        "data": [run.about.data.get("fingerprint") or run.facts.data for run in runs],
+        "epochs": [run.facts.epochs for run in runs],
+        "views": [run.facts.views for run in runs],
+        "validation clips": [run.facts.clips for run in runs],
+        "seeds": [run.facts.seeds for run in runs],
+    }
+    return [name for name, values in sides.items() if len(set(values)) > 1]

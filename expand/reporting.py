@@ -1,0 +1,109 @@
+"""`expand report`, and what `expand run` ends with: from a record to its report and its tables. No torch: it starts at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from expand import record as records
+from expand.errors import UsageError
+from expand.record import Record
+from expand.report import (
+    compare,
+    compare_plan,
+    print_comparison,
+    print_front,
+    print_ledger,
+    print_planned,
+    write_page,
+    write_report,
+)
+from expand.report.about import about_run, unique_names
+from expand.report.candidates import RunFacts, candidates
+from expand.report.page_data import RunOnPage
+from expand.report.tested import Test, all_tests, official
+from expand.strategies.stepwise import ledger
+
+
+def run_facts(record: Record) -> RunFacts:
+    """What the captions of a report say about the run."""
+    study = record.facts["study"]
+    trials = record.trials()
+    validated = [trial.metrics.clips for trial in trials if trial.metrics]
+    return RunFacts(
+        study=study["name"], scale=record.facts["scale"], data=record.facts["data"]["name"],
+        epochs=study["recipe"]["epochs"], views=study["recipe"]["views"],
+        clips=validated[0] if validated else record.facts["data"]["videos"]["val"],
+        seeds=record.seeds, complete=record.finished,
+    )  # fmt: skip
+
+
+def report(record: Record, folder: Path | None = None) -> list[Path]:
+    """The page, front, trials, ledger or comparison, and figures of a run, finished or not."""
+    trials = record.trials()
+    return write_report(
+        folder or record.folder / "report", run_facts(record), trials, record.objectives, ledger(trials),
+        plan=records.read_plan(record.folder), about=about_run(record.folder, record.facts), tests=_tests(record),
+    )  # fmt: skip
+
+
+def _tests(record: Record) -> dict[int, Test]:
+    """What `expand test` found on the run's own test split, by trial."""
+    return official(all_tests(record.folder), record.facts["data"]["fingerprint"])
+
+
+def report_together(found: Sequence[Record], folder: Path) -> list[Path]:
+    """One page of several runs, in `folder`, and the whole report of each in a folder of its own beneath."""
+    names = unique_names([record.folder.resolve().name for record in found])
+    written = [path for record, name in zip(found, names, strict=True) for path in report(record, folder / name)]
+    runs = [
+        RunOnPage(
+            run_facts(record), trials := record.trials(), record.objectives, ledger(trials), records.read_plan(record.folder),
+            replace(about_run(record.folder, record.facts), name=name),
+        )
+        for record, name in zip(found, names, strict=True)
+    ]  # fmt: skip
+    return [*write_page(folder, runs), *written]
+
+
+def summary(record: Record, console: Console) -> bool:
+    """Prints the ledger of a search in steps, else the comparison over seeds where there is one, and the front; False when
+    nothing has been trained to the end."""
+    trials, facts = record.trials(), run_facts(record)
+    found = candidates(trials, facts.seeds)
+    if steps := ledger(trials):
+        print_ledger(console, steps)
+        console.print()
+    elif comparison := compare(found, trials, facts.seeds):
+        print_comparison(console, facts, comparison)
+        console.print()
+    print_front(console, facts, found, record.objectives, _tests(record))
+    if planned := compare_plan(records.read_plan(record.folder), trials):
+        console.print()
+        print_planned(console, planned)
+    return any(trial.metrics for trial in trials)
+
+
+def show_report(folders: Sequence[Path], to: Path | None, console: Console, *, tables: bool) -> None:
+    """`expand report`: writes the report of these runs, then prints tables, or only where the page is.
+
+    Raises:
+        UsageError: several runs without `to`; none has a complete candidate. What there is has been written then.
+    """
+    found = [records.open_for_reading(folder) for folder in folders]
+    if len(found) > 1 and to is None:
+        raise UsageError(f"{len(found)} runs make one page of its own: say where with --to FOLDER")
+    paths = report(found[0], to) if len(found) == 1 or to is None else report_together(found, to)
+    page = next(path for path in paths if path.name == "index.html")
+    done = [any(c.top1 is not None for c in candidates(r.trials(), r.seeds)) for r in found]
+    for record in found if tables else []:
+        summary(record, console)
+    if tables:
+        console.print("\nwrote " + ", ".join(map(str, paths)), highlight=False, markup=False, soft_wrap=True)
+    if not any(done):
+        raise UsageError(f"no candidate is complete yet, so there is no front; what there is, and why, is in {page}")
+    if not tables:
+        console.print(page, highlight=False, markup=False, soft_wrap=True)
