@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expand.compare.fronts import Fronts
@@ -35,6 +36,14 @@ def draw(found: Fronts) -> Figure:
         _draw_growth(right, found)
         figure.text(0.06, 0.025, textwrap.fill(_note(found), 165), fontsize=9.5, color="#555555", va="bottom")
     return figure
+
+
+def save_svg(figure: Figure, path: Path) -> None:
+    """With text as text, which is a setting of saving and not of the figure."""
+    import matplotlib
+
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(path, format="svg")
 
 
 def _draw_fronts(axes: Axes, found: Fronts) -> None:
@@ -104,6 +113,7 @@ def _finish(axes: Axes) -> None:
 def _note(found: Fronts) -> str:
     floor = f" above {100 * found.box.floor:g} %" if found.box.floor else ""
     return (
-        f"Error bars: ± {accuracy_noise(found.runs)}. Hypervolume: best top-1{floor} to be had, averaged over log cost up to the reference. "
+        f"Error bars: ± {accuracy_noise(found.runs)}. "
+        f"Hypervolume: best top-1{floor} to be had, averaged over log cost up to the reference. "
         f"Accuracy: {found.runs[0].about.accuracy}. The grey line is the training that every run has spent."
     )

@@ -25,7 +25,7 @@ def write_fronts(folder: Path, found: Fronts, warnings: Sequence[str]) -> list[P
     Raises:
         UsageError: the folder holds something else, or is none.
     """
-    from expand.compare.figure import draw
+    from expand.compare.figure import draw, save_svg
 
     figure = draw(found)
     title = "Comparison of " + ", ".join(run.name for run in found.runs)
@@ -34,7 +34,7 @@ def write_fronts(folder: Path, found: Fronts, warnings: Sequence[str]) -> list[P
         "compare.csv": _table(_bin_rows(found)),
         "compare.json": _text(json.dumps(plain_fronts(found, warnings), indent=1) + "\n"),
         "fronts.png": lambda path: figure.savefig(path, format="png", dpi=200),
-        "fronts.svg": lambda path: figure.savefig(path, format="svg"),
+        "fronts.svg": lambda path: save_svg(figure, path),
     }
     return _write(folder, files)
 

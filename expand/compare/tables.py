@@ -77,8 +77,11 @@ def print_sections(console: Console, parts: Sequence[Section], warnings: Sequenc
         console.print(Text(f"warning: {warning}"))
     for part in parts:
         table = Table(title=Text(part.title), title_justify="left")
-        for heading, right in part.headings:
-            table.add_column(heading, justify="right" if right else "left", no_wrap=right)
+        for place, (heading, right) in enumerate(part.headings):
+            least = 17 if heading == "verdict" else None  # so that "indistinguishable" stays whole
+            table.add_column(
+                heading, justify="right" if right else "left", no_wrap=right or place == 0, min_width=least
+            )
         for row in part.rows:
             table.add_row(*map(Text, row))
         console.print(table if part.rows else Text(part.title))
@@ -119,15 +122,15 @@ def show_verdict(difference: Difference, names: tuple[str, str]) -> str:
 
 def _runs(found: Fronts) -> Section:
     size, unit = cost_unit([found.box.low, found.box.high], found.cost)
-    headings = ("run", "seeds", "epochs", "networks", "on front", unit, "best top-1 %", "trained")
+    headings = ("run", "seeds", "networks", unit, "best top-1 %", "trained")
     rows = tuple(_run_row(found, place, size) for place in range(len(found.runs)))
     studies = ", ".join(
-        f"{run.name} is {run.about.study} ({run.about.scale}) on {run.about.data}" for run in found.runs
+        f"{run.name} is {run.about.study} ({run.about.scale}), {run.about.epochs} epochs" for run in found.runs
     )
     notes = [
         f"{studies}.",
         f"Accuracy: {found.runs[0].about.accuracy}; ± is {accuracy_noise(found.runs)}. Cost: {_cost_said(found)}.",
-        "trained: multiply-adds of all trainings, backward passes and validation included.",
+        "Trained: multiply-adds of all trainings, backward passes and validation included.",
     ]
     apart = [run.name for run in found.runs if not run.about.complete]
     notes += [f"Not ended yet: {', '.join(apart)}."] if apart else []
@@ -141,7 +144,7 @@ def _run_row(found: Fronts, place: int, size: float) -> tuple[str, ...]:
     amounts = [network.candidate.amount(found.cost) for network in run.networks]
     best = max(run.networks, key=lambda network: network.top1)
     return (
-        run.name, " ".join(map(str, run.seeds)), str(run.about.epochs), str(len(run.networks)), str(len(found.fronts[place])),
+        run.name, " ".join(map(str, run.seeds)), str(len(run.networks)),
         _range(min(amounts), max(amounts), size), _points(best.top1, best.candidate.noise),
         format_macs(found.growth[place][-1].macs),
     )  # fmt: skip
