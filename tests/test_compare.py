@@ -198,10 +198,11 @@ def test_a_hypervolume_worked_out_by_hand():
 
 def test_all_runs_are_measured_in_one_box_and_each_seed_has_its_own_front():
     found = compare_fronts([A, B], "gmacs")
-    assert (found.box.low, found.box.high, found.box.floor) == (100, 1600, 0.0)
+    assert (found.box.low, found.box.high, found.box.floor) == (105, 1600, 0.0)  # from where both have a network
     assert [[one.name for one in front] for front in found.fronts] == [["a1", "a2"], ["b1", "b2"]]
-    assert found.shares[0] == pytest.approx((0.32 + 3 * 0.53) / 4)
-    assert found.seed_shares[0][0] == pytest.approx((0.30 + 3 * 0.50) / 4)
+    first, rest = math.log2(200 / 105), math.log2(1600 / 200)
+    assert found.shares[0] == pytest.approx((0.32 * first + 0.53 * rest) / (first + rest))
+    assert found.seed_shares[0][0] == pytest.approx((0.30 * first + 0.50 * rest) / (first + rest))
     (versus,) = found.versus
     test = ttest_rel(found.seed_shares[0], found.seed_shares[1])
     assert versus.difference.noise.standard_error == pytest.approx(versus.difference.value / test.statistic)
@@ -209,6 +210,7 @@ def test_all_runs_are_measured_in_one_box_and_each_seed_has_its_own_front():
     own = compare_fronts([A, B], "params_m", reference={"params_m": 320e-6, "top1": 0.1})
     assert (own.box.low, own.box.high) == (10, pytest.approx(320))
     assert own.shares[0] == pytest.approx((0.22 + 4 * 0.43) / 5)
+    assert Box(200, 800).share([(100, 0.3)]) == pytest.approx(0.3)  # what is cheaper counts from the box's edge on
 
 
 def test_what_training_bought():

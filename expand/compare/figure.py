@@ -65,7 +65,7 @@ def _draw_fronts(axes: Axes, found: Fronts) -> None:
         )  # fmt: skip
         bottom = min(bottom, *(y - bar for y, bar in zip(ys, bars, strict=True)))
         top = max(top, *(y + bar for y, bar in zip(ys, bars, strict=True)))
-    low = found.box.low / size
+    low = min(front[0].amount(found.cost) for front in found.fronts) / size
     axes.set_xscale("log")
     axes.set_xlim(low / (high / low) ** 0.03, high)
     axes.set_ylim(max(bottom - 4, -2), min(top + 4, 102))

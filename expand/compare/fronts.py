@@ -29,17 +29,18 @@ RESAMPLED = 300  # draws of validation clips for the noise of a hypervolume
 
 @dataclass(frozen=True)
 class Box:
-    """What hypervolumes are measured in, the same for all runs: costs from the cheapest network of any run to the reference,
-    by default twice the dearest one, so that the dearest network counts too, on a log axis; top-1 from `floor` up."""
+    """What hypervolumes are measured in, the same for all runs: costs from `low`, where every run has a network, to the
+    reference, by default twice the dearest network of any run, so that this one counts too, on a log axis; top-1 from
+    `floor` up."""
 
     low: float
     high: float
     floor: float = 0.0
 
     def share(self, points: Sequence[tuple[float, float]]) -> float:
-        """Best top-1 above the floor to be had, averaged over the log of cost; where there is no network yet it is 0. Points
-        are (cost, top-1)."""
-        logs = [(math.log2(cost), top1) for cost, top1 in points]
+        """Best top-1 above the floor to be had, averaged over the log of cost; where there is no network yet it is 0, and one
+        cheaper than `low` counts from there on. Points are (cost, top-1)."""
+        logs = [(math.log2(max(cost, self.low)), top1) for cost, top1 in points]
         area = hypervolume(logs, COST_AND_ACCURACY, (math.log2(self.high), self.floor))
         return area / math.log2(self.high / self.low)
 
@@ -206,15 +207,17 @@ def _known(run: Run, cost: CostName) -> Run:
 
 
 def _box(runs: Sequence[Run], cost: CostName, reference: dict[str, float]) -> Box:
-    amounts = [network.candidate.amount(cost) for run in runs for network in run.networks]
+    amounts = [[network.candidate.amount(cost) for network in run.networks] for run in runs]
+    low, dearest = max(map(min, amounts)), max(map(max, amounts))
     high, floor = reference.get(cost), reference.get("top1", 0.0)
-    if high is not None and high * UNITS[cost] <= min(amounts):
+    if high is not None and high * UNITS[cost] <= low:
+        place = [min(own) for own in amounts].index(low)
         raise UsageError(
-            f"--reference {cost}={high:g}: the cheapest network costs {min(amounts) / UNITS[cost]:.4g} already"
+            f"--reference {cost}={high:g}: the cheapest network of {runs[place].name} costs {low / UNITS[cost]:.4g} already"
         )
     if not 0 <= floor < 1:
         raise UsageError(f"--reference top1={floor:g}: a fraction from 0 to below 1, such as the chance level 0.1")
-    return Box(min(amounts), 2 * max(amounts) if high is None else high * UNITS[cost], floor)
+    return Box(low, 2 * dearest if high is None else high * UNITS[cost], floor)
 
 
 def _points(run: Run, cost: CostName) -> list[tuple[float, tuple[float, ...]]]:

@@ -63,6 +63,7 @@ def pair_section(runs: Sequence[Run], networks: Sequence[Network], difference: D
     return Section("Two networks", headings, rows, notes)
 
 
+DIFFERENCE = "difference, verdict"
 OVERLAP = (
     "± is half the width of the difference's interval: two networks whose intervals overlap are indistinguishable, as that of "
     "their difference contains 0."
@@ -78,7 +79,7 @@ def print_sections(console: Console, parts: Sequence[Section], warnings: Sequenc
     for part in parts:
         table = Table(title=Text(part.title), title_justify="left")
         for place, (heading, right) in enumerate(part.headings):
-            least = 17 if heading == "verdict" else None  # so that "indistinguishable" stays whole
+            least = 22 if heading == DIFFERENCE else None  # so that an interval stays on one line
             table.add_column(
                 heading, justify="right" if right else "left", no_wrap=right or place == 0, min_width=least
             )
@@ -173,9 +174,10 @@ def _hypervolumes(found: Fronts) -> Section:
     low, high = show_cost(found.box.low, size), show_cost(found.box.high, size)
     over = f" above {100 * found.box.floor:.1f} %" if found.box.floor else ""
     notes = [
-        f"Hypervolume: the best top-1{over} to be had, averaged over costs from {low} to {high} {unit} on a log axis, in points; "
-        "0 where a run has no network as cheap. The dearer end and "
-        f"top-1 {100 * found.box.floor:g} % are the reference point."
+        f"Hypervolume: the best top-1{over} to be had, averaged over costs from {low} to {high} {unit} on a log axis, in "
+        "points. The dearer end and "
+        f"top-1 {100 * found.box.floor:g} % are the reference point; the range begins where every run has a network, and what "
+        "is cheaper counts from there on."
     ]
     notes += [_versus_line(found.runs, versus) for versus in found.versus]
     notes += [_family(len(found.versus), "hypervolumes")] if len(found.versus) > 1 else []
@@ -191,7 +193,7 @@ def _versus_line(runs: Sequence[Run], versus: Versus) -> str:
 
 def _equal_cost(found: Fronts) -> Section:
     size, unit = cost_unit([found.box.low, found.box.high], found.cost)
-    headings = ((unit, True), ("network", False), ("top-1 %", True), ("difference", True), ("verdict", False))
+    headings = ((unit, True), ("network", False), ("top-1 %", True), (DIFFERENCE, False))
     rows = tuple(
         row for entry in found.bins for versus in entry.versus for row in _bin_rows(found, entry, versus, size)
     )
@@ -219,8 +221,8 @@ def _bin_rows(found: Fronts, entry: Bin, versus: Versus, size: float) -> list[tu
         told.append((f"{found.runs[place].name}: {network.label}{of}", _points(mean, difference.own_half_width)))
     costs = _range(entry.low, entry.high, size)
     return [
-        (costs, *told[0], show_difference(difference), show_verdict(difference, names)),
-        ("", *told[1], "", ""),
+        (costs, *told[0], show_difference(difference)),
+        ("", *told[1], show_verdict(difference, names)),
     ]
 
 
