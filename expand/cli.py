@@ -417,6 +417,36 @@ def test(
     show_tests(run, question, trial=trial, best=best, under=under, all_front=all_front, as_json=as_json)
 
 
+@app.command(
+    epilog="Such as: expand compare runs/a runs/b --to compared, expand compare runs/a runs/b --cost params_m --bins 0.2 "
+    "--reference params_m=4, expand compare runs/a:3 runs/b:17"
+)
+def compare(
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN RUN... | RUN:TRIAL RUN:TRIAL", help="Run directories, or two networks.")
+    ],
+    cost: Annotated[str, typer.Option(metavar="gmacs|params_m|latency_ms", help="The cost of the fronts.")] = "gmacs",
+    bins: Annotated[float, typer.Option(metavar="WIDTH", help="Costs within this share are equal; 0.1 is 10 %.")] = 0.1,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=X", help="Of hypervolumes, such as gmacs=2 or top1=0.1; twice the dearest network and 0."
+        ),
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="A folder for the page, tables and the figure of the fronts.")] = None,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Also where videos or classes differ.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare runs: fronts, hypervolume, accuracy at equal cost, with intervals over seeds. Or two networks."""
+    from rich.console import Console
+
+    from expand.compare.command import compare as compare_runs
+
+    compare_runs(
+        runs, Console(), cost=cost, reference=reference or (), width=bins, to=to, anyway=anyway, as_json=as_json
+    )
+
+
 @app.command()
 def export(
     run: Run,

@@ -110,15 +110,7 @@ def compare(candidates: Sequence[Candidate], trials: Sequence[Trial], seeds: Seq
     Where every difference between networks is the same with every seed, to the last clip, the seeds show no noise at all.
     A few trainings cannot prove that there is none, so that no difference is then called beyond noise.
     """
-    by_number = {trial.number: trial for trial in trials}
-    networks, left_out = [], []
-    for candidate, label in zip(candidates, unique_labels(candidates), strict=True):
-        if candidate.state is TrialState.COMPLETE:
-            scored = by_seed([by_number[number] for number in candidate.numbers])
-            scores = [metrics.top1 for seed in seeds if (metrics := scored[seed].metrics)]
-            networks.append(Network(label, candidate, tuple(scores)))
-        else:
-            left_out.append((label, candidate.state))
+    networks, left_out = scored_networks(candidates, trials, seeds)
     if len(networks) < 2 or len(seeds) < 2:
         return None
     networks.sort(key=lambda n: (-round(n.top1, 12), n.candidate.cost.macs, n.candidate.numbers))
@@ -131,6 +123,23 @@ def compare(candidates: Sequence[Candidate], trials: Sequence[Trial], seeds: Seq
         p = None if hsd is None else _p_value(round(math.sqrt(2) * gap / error, 9), len(networks), freedom)
         pairs.append(Pair(better, worse, error, p, hsd is not None and gap > hsd))
     return Comparison(tuple(seeds), tuple(networks), tuple(pairs), noise, freedom, hsd, tuple(left_out))
+
+
+def scored_networks(
+    candidates: Sequence[Candidate], trials: Sequence[Trial], seeds: Sequence[int]
+) -> tuple[list[Network], list[tuple[str, TrialState]]]:
+    """The complete candidates with the score of each seed, in their order, and the labels and states of the others."""
+    by_number = {trial.number: trial for trial in trials}
+    networks: list[Network] = []
+    left_out: list[tuple[str, TrialState]] = []
+    for candidate, label in zip(candidates, unique_labels(candidates), strict=True):
+        if candidate.state is TrialState.COMPLETE:
+            scored = by_seed([by_number[number] for number in candidate.numbers])
+            scores = [metrics.top1 for seed in seeds if (metrics := scored[seed].metrics)]
+            networks.append(Network(label, candidate, tuple(scores)))
+        else:
+            left_out.append((label, candidate.state))
+    return networks, left_out
 
 
 def honest_difference(scores: Sequence[Sequence[float]]) -> tuple[float, int, float | None]:
