@@ -9,8 +9,8 @@ proportions", The American Statistician 54, 2000).
 
 Intervals are a studentised bootstrap: how often the largest of several differences reaches so many standard errors when there
 is none, drawn with normal residuals. A few seeds cannot be drawn from themselves: 3 have 27 resamples, and intervals from
-these (percentiles, normal residuals) miss the truth in 26 of 100 cases instead of 5. For a single difference it is the paired t interval. All intervals
-of one family hold together in 95 of 100 cases.
+these (percentiles, normal residuals) miss the truth in 26 of 100 cases instead of 5. For a single difference it is the
+paired t interval. All intervals of one family hold together in 95 of 100 cases.
 
 All accuracies are fractions. Standard library; numpy is imported by the function that needs it.
 """
