@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from expand import record as records
+from expand.dashboard.presenter import Presenter
 from expand.data.augment import mirrored_labels
 from expand.data.cache import ClipCache, prepare
 from expand.data.formats import read_source
@@ -97,7 +98,8 @@ def run(
         _notes(study, caches, manifest, watch)
         lengths = [len(caches[0].frames(index)) for index in range(len(caches[0]))]
         places = (str(paths[0]), str(paths[1]))
-        search = Search(study, record, macs, places, lengths, workers.threads, watch)
+        show = Presenter(record, partial(run_facts, record), watch.note)
+        search = Search(study, record, macs, places, lengths, workers.threads, watch, show)
         with _terminable():
             try:
                 drive(search, workers, folder)
@@ -105,6 +107,7 @@ def run(
                 search.interrupted()
                 raise
         record.set_finished(True)
+        show.refresh(now=True)
         report(record)
         return record
 
