@@ -152,9 +152,9 @@ class Search:
             return None
         number = self.record.open_trial(suggestion, cost, space)
         self.watch.started(self.record.trial(number))
-        self.show.opened(self.record.trial(number))
         if self._ended_over_limit(number, self.record.trial(number)):
             return None
+        self.show.opened(self.record.trial(number))
         span = max((clip.frames - 1) * clip.stride + 1 for clip in clips)
         short = sum(length < span for length in self.lengths)
         if short:

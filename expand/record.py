@@ -92,7 +92,7 @@ class Record:
             "step": suggestion.step, "kind": suggestion.kind, "name": suggestion.name, "axis": " = ".join(suggestion.axes),
             "axes": list(suggestion.axes), "parent": suggestion.parent, "reason": suggestion.reason,
             "seed": suggestion.seed, "epochs": suggestion.epochs, "cost": asdict(cost),
-            "mmacs": round(cost.macs / 1e6, 4), "params_m": round(cost.params / 1e6, 4),  # for the dashboard's columns
+            "mmacs": round(cost.macs / 1e6, 4), "params_m": round(cost.params / 1e6, 4), "feasible": True,
         }  # fmt: skip
         distributions = {axis.parameter: _distribution(axis) for axis in space.axes if axis.parameter in values}
         with _database_errors(self.folder):
@@ -114,10 +114,7 @@ class Record:
         values = [_objective(objective, metrics, trial.cost, result.get("speed")) for objective in aims]
         if not all(math.isfinite(value) for value in values):
             return self.fail(number, f"an objective is not a finite number: {values}", result)
-        self._set(
-            number, metrics=asdict(metrics), error="", interrupted=False, feasible=True,
-            standard_error=round(metrics.standard_error, 6), **_of_result(result),
-        )  # fmt: skip
+        self._set(number, metrics=asdict(metrics), error="", interrupted=False, **_of_result(result))
         self._end(number, TrialState.COMPLETE, values)
 
     def infeasible(self, number: int, objective: Objective, value: float, result: dict[str, Any] | None = None) -> None:
@@ -173,9 +170,8 @@ class Record:
 
     def _set(self, number: int, **attributes: Any) -> None:
         with _database_errors(self.folder):
-            handle = self._handle(number)
-            for name, value in attributes.items():
-                handle.set_user_attr(name, value)
+            for name, value in attributes.items():  # an optuna.Trial would read the whole trial first
+                self._study._storage.set_trial_user_attr(self._id(number), name, value)
 
     def _end(self, number: int, state: TrialState, values: list[float] | None = None) -> None:
         self._set(number, state=state.value, ended=_now())

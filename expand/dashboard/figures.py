@@ -4,6 +4,7 @@ package is needed to make them), and a trial's learning curve as SVG. Pure funct
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -82,9 +83,10 @@ def _points(title: str, chosen: Sequence[Candidate], name: CostName, size: float
 
 
 def _figure(traces: list[dict[str, Any]], title: str, about: str, x: dict, y: dict) -> dict[str, Any]:
-    subtitle = {"text": escape(about), "font": {"size": 11, "color": "#666"}}
+    subtitle = {"text": "<br>".join(map(escape, textwrap.wrap(about, 85))), "font": {"size": 11, "color": "#666"}}
     layout = {
-        "title": {"text": escape(title), "subtitle": subtitle}, "xaxis": x | {"title": {"text": x["title"]}},
+        "title": {"text": escape(title), "subtitle": subtitle, "x": 0.02, "y": 0.96, "yanchor": "top"},
+        "margin": {"t": 110}, "xaxis": x | {"title": {"text": x["title"]}},
         "yaxis": y | {"title": {"text": y["title"]}}, "hovermode": "closest", "legend": {"orientation": "h", "y": -0.2},
     }  # fmt: skip
     return {"data": traces, "layout": layout}
@@ -92,29 +94,29 @@ def _figure(traces: list[dict[str, Any]], title: str, about: str, x: dict, y: di
 
 # --- a learning curve ------------------------------------------------------------------------------------------------
 
-_WIDTH, _HEIGHT, _LEFT, _TOP = 320, 200, 52, 34  # of one panel, and its margins, in pixels
+_WIDTH, _HEIGHT, _LEFT = 440, 150, 52  # of one panel, and its left margin, in pixels
 
 
 def curve_svg(curve: Sequence[dict[str, Any]], title: str) -> str:
-    """Training loss, and top-1 on the validation split in percent, against epochs, side by side."""
+    """Training loss, and top-1 on the validation split in percent, against epochs, one below the other."""
     epochs = [float(entry["epoch"]) for entry in curve]
     panels = [
-        _panel("training loss", epochs, [entry["loss"] for entry in curve], RED, 0),
-        _panel("validation top-1 %", epochs, [100 * entry["top1"] for entry in curve], BLUE, _WIDTH),
+        _panel("training loss", epochs, [entry["loss"] for entry in curve], RED, 24),
+        _panel("validation top-1 %", epochs, [100 * entry["top1"] for entry in curve], BLUE, 24 + _HEIGHT),
     ]
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * _WIDTH} {_HEIGHT + 20}" font-family="sans-serif" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {2 * _HEIGHT + 30}" font-family="sans-serif" '
         f'font-size="11" fill="#333"><rect width="100%" height="100%" fill="white"/>'
         f'<text x="{_LEFT}" y="16" font-weight="bold">{escape(title)}</text>{"".join(panels)}</svg>\n'
     )
 
 
-def _panel(name: str, xs: list[float], ys: list[float], color: str, left: float) -> str:
+def _panel(name: str, xs: list[float], ys: list[float], color: str, top: float) -> str:
     shown = [(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(y)]
     low, high = min((y for _, y in shown), default=0.0), max((y for _, y in shown), default=1.0)
     low, high = (low - 0.5, high + 0.5) if high - low < 1e-9 else (low, high)
     first, last = min(xs, default=1.0), max(xs, default=1.0)
-    x0, y0, width, height = left + _LEFT, _TOP, _WIDTH - _LEFT - 16, _HEIGHT - _TOP - 20
+    x0, y0, width, height = _LEFT, top + 6, _WIDTH - _LEFT - 16, _HEIGHT - 40
 
     def place(x: float, y: float) -> tuple[float, float]:
         return x0 + width * (x - first) / max(last - first, 1), y0 + height * (1 - (y - low) / (high - low))
@@ -125,7 +127,7 @@ def _panel(name: str, xs: list[float], ys: list[float], color: str, left: float)
     labels = [
         (x0 - 6, y0 + 4, "end", f"{high:.3g}"), (x0 - 6, y0 + height + 4, "end", f"{low:.3g}"),
         (x0, y0 + height + 16, "start", f"{first:g}"), (x0 + width, y0 + height + 16, "end", f"{last:g}"),
-        (x0 + width / 2, y0 + height + 30, "middle", f"{name} by epoch"),
+        (x0 + width / 2, y0 + height + 16, "middle", f"{name} by epoch"),
     ]  # fmt: skip
     texts = "".join(f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{to}">{text}</text>' for x, y, to, text in labels)
     return (

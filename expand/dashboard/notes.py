@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -56,12 +57,11 @@ def trial_note(trial: Trial, parent: Trial | None, step: LedgerStep | None, fold
     wish = trial.suggestion
     blocks = [f"## Trial {trial.number}: {plain(trial.label)}, {trial.state.value}"]
     if wish.reason:
-        blocks.append(plain(wish.reason))
+        blocks.append(_broken(wish.reason))
     if parent is not None:
         change = parent.architecture.changes(trial.architecture)
         blocks.append(f"Grown from trial {parent.number} ({plain(parent.label)}): {plain(change)}.")
-    if verdict := _verdict(trial, step):
-        blocks.append(verdict)
+    blocks += _verdict(trial, step)
     if trial.error:
         blocks.append(_fenced(trial.error))
     blocks.append(_readings(trial, parent))
@@ -81,6 +81,16 @@ def with_kept(note: str, before: str) -> str:
 def plain(text: object) -> str:
     """Text that Markdown takes literally."""
     return re.sub(r"([\\`*_\[\]<>$|~#])", r"\\\1", str(text).replace("\n", " "))
+
+
+def _broken(text: str) -> str:
+    """In lines that need no wider window: beside a long attribute the page grows wide, and its paragraphs with it."""
+    return "\\\n".join(map(plain, textwrap.wrap(text, 100)))
+
+
+def _row(cells: Sequence[str]) -> str:
+    """Cells with some air between them, of which the page leaves none."""
+    return markdown_row([cells[0], *(f"&emsp;{cell}" for cell in cells[1:])])
 
 
 def _fenced(text: str) -> str:
@@ -131,12 +141,12 @@ def _front(found: Sequence[Candidate], objectives: Sequence[Objective]) -> str:
     if not chosen:
         return "No candidate is complete yet."
     size, unit = cost_unit((candidate.amount(name) for candidate in chosen), name)
-    rows = [markdown_row([unit, "top-1 %", "network", "trial"]), markdown_row(["---:", "---:", "---", "---:"])]
+    rows = [_row([unit, "top-1 %", "network", "trial"]), markdown_row(["---:", "---:", "---", "---:"])]
     for candidate in chosen[-MOST_ROWS:]:
         step = "" if candidate.name or not candidate.step else f" (step {candidate.step})"
         accuracy = show_top1(candidate.top1, candidate.noise, candidate.state)
         numbers = ", ".join(map(str, candidate.numbers))
-        rows.append(markdown_row([show_cost(candidate.amount(name), size), accuracy, candidate.label + step, numbers]))
+        rows.append(_row([show_cost(candidate.amount(name), size), accuracy, candidate.label + step, numbers]))
     left = len(chosen) - MOST_ROWS
     return "\n".join(rows) + (f"\n\n{left} cheaper ones are in `expand report`." if left > 0 else "")
 
@@ -146,7 +156,7 @@ def _basis(run: RunFacts, facts: dict[str, Any]) -> str:
     videos = ", ".join(f"{count} {split}" for split, count in data["videos"].items())
     recipe_text = ", ".join(f"{name} {_value(value)}" for name, value in recipe.items() if value is not None)
     return "\n".join([
-        f"- {plain(caption(run))}",
+        *(f"- {plain(part)}" for part in caption(run).split("; ")),
         f"- data: {plain(data['name'])}, {videos} videos, {len(data['classes'])} classes, fingerprint {data['fingerprint'][:12]}",
         f"- recipe: {plain(recipe_text)}",
     ])  # fmt: skip
@@ -155,25 +165,27 @@ def _basis(run: RunFacts, facts: dict[str, Any]) -> str:
 def _commands(facts: dict[str, Any], folder: Path) -> str:
     """Everything that can be done with the run, to be copied."""
     place = shlex.quote(str(folder))
-    run = ["expand", "run", facts["reference"], "--scale", facts["scale"]]
+    run = [f"expand run {shlex.quote(facts['reference'])} --scale {facts['scale']}"]
     for option, values in (("--set", facts["settings"]), ("--limit", facts.get("limits", []))):
-        run += [part for value in values for part in (option, value)]
+        run += [f"{option} {shlex.quote(value)}" for value in values]
     for option, value in (("--data", facts["data_option"]), ("--seed", facts["seed_option"])):
-        run += [] if value is None else [option, str(value)]
+        run += [] if value is None else [f"{option} {shlex.quote(str(value))}"]
     lines = (
-        f"{shlex.join(run)} --out {place}  # resumes a run that was stopped",
+        "# resumes a run that was stopped",
+        " \\\n    ".join([*run, f"--out {place}"]),
+        "# what it found so far, and a network to take away",
         f"expand report {place}",
         f"expand export {place} --best top1 --to my_network",
     )
     return _fenced("\n".join(lines))
 
 
-def _verdict(trial: Trial, step: LedgerStep | None) -> str:
+def _verdict(trial: Trial, step: LedgerStep | None) -> list[str]:
     """Chosen or not, once its step has ended."""
     if step is None or step.chosen is None or step.kind == "start":
-        return ""
+        return []
     own = trial.number in step.entries[step.chosen].trial_numbers
-    return f"**{'Chosen' if own else 'Not chosen'}** in step {step.step}: {plain(step.why)}."
+    return [f"**{'Chosen' if own else 'Not chosen'}** in step {step.step}:\\\n{_broken(step.why)}"]
 
 
 def _readings(trial: Trial, parent: Trial | None) -> str:
@@ -201,7 +213,7 @@ def _readings(trial: Trial, parent: Trial | None) -> str:
         rows.append(("training took", f"{format_seconds(trial.train_seconds)}{tries}"))
     if peak := trial.extra.get("peak_bytes"):
         rows.append(("peak memory", format_bytes(peak)))
-    return "\n".join([markdown_row(["", ""]), markdown_row(["---", "---"]), *map(markdown_row, rows)])
+    return "\n".join([markdown_row(["", ""]), markdown_row(["---", "---"]), *map(_row, rows)])
 
 
 def _value(value: object) -> str:

@@ -65,6 +65,7 @@ class Presenter:
         self.record, self.run_facts, self.say = record, run_facts, say
         self.failures = 0
         self._pause_until = 0.0
+        self._handles: dict[int, Any] = {}  # Optuna's own of trials: each is made by reading the whole trial
         self._judged: set[tuple[int, str]] | None = None  # the steps whose trials' notes say who was chosen
 
     @harmless
@@ -120,7 +121,7 @@ class Presenter:
         """The run's note without a number. A person may write into notes, too."""
         from optuna_dashboard import get_note, save_note
 
-        about = self.record.optuna_study if number is None else self.record.optuna_trial(number)
+        about = self.record.optuna_study if number is None else self._handle(number)
         before = get_note(about)
         if (note := with_kept(note, before)) != before:
             save_note(about, note)
@@ -130,11 +131,16 @@ class Presenter:
 
         save_plotly_graph_object(self.record.optuna_study, Figure(figure), graph_object_id=name)
 
+    def _handle(self, number: int) -> Any:
+        if number not in self._handles:
+            self._handles[number] = self.record.optuna_trial(number)
+        return self._handles[number]
+
     def _attach(self, number: int, name: str, text: str) -> None:
         """A file beside a trial, as Optuna's artifact; one of the same name, from a driver that died, is replaced."""
         from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 
-        trial = self.record.optuna_trial(number)
+        trial = self._handle(number)
         folder = self.record.folder / "artifacts"
         folder.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory() as scratch:
