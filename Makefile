@@ -27,6 +27,7 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/plan.py --paper
+	$(BIN)/python benchmarks/dashboard.py
 
 papers: .venv/installed
 	$(BIN)/expand cost --papers --to docs/papers.md

@@ -189,6 +189,16 @@ def test_a_person_writes_notes_that_stay_and_changes_nothing_else(tmp_path):
         assert len(record.trials()) == 1
 
 
+def test_a_run_in_a_shared_database_is_shown_by_its_own_page(tmp_path):
+    url = f"sqlite:///{tmp_path}/shared.db"
+    for name in "ab":
+        with open_for_writing(tmp_path / name, FACTS, STUDY, storage=url) as record:
+            Presenter(record, lambda record=record: run_facts(record), pytest.fail).refresh(now=True)
+    served, page = server.serve(tmp_path / "b", host="localhost", port=0)
+    served.server_close()
+    assert page.endswith("/dashboard/studies/2")
+
+
 def test_what_cannot_be_shown_is_said_and_stops_nothing(tmp_path, monkeypatch):
     said: list[str] = []
     with open_for_writing(tmp_path, FACTS, STUDY) as record:
