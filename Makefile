@@ -29,6 +29,7 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/plan.py --paper
 	$(BIN)/python benchmarks/report.py
+	$(BIN)/python benchmarks/dashboard.py
 
 papers: .venv/installed
 	$(BIN)/expand cost --papers --to docs/papers.md

@@ -191,7 +191,6 @@ def _to_the_end(
 
     from expand.errors import ExpandError
     from expand.progress import watcher
-    from expand.record import storage_url
     from expand.reporting import summary
     from expand.run import Terminated, run
 
@@ -208,13 +207,12 @@ def _to_the_end(
     if not summary(record, console):
         raise ExpandError(f"no candidate was trained to the end; `expand status {folder}` shows the reasons")
     place = shlex.quote(str(folder))
-    url = storage_url(folder if folder.is_absolute() else Path(os.path.relpath(record.folder)), record.facts)
     names = ("index.html", "front.png", "front.csv", "trials.csv", "ledger.md", "comparison.md", "planned.md")
     written = ", ".join(name for name in names if (record.folder / "report" / name).exists())
     for line in (
         "",
         f"report     {folder}/report/{written}",
-        f"dashboard  optuna-dashboard {shlex.quote(url)}",
+        f"dashboard  expand dashboard {place}",
         f"take away  expand export {place} --best top1 --to my_network",
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
@@ -445,6 +443,22 @@ def compare(
     compare_runs(
         runs, Console(), cost=cost, reference=reference or (), width=bins, to=to, anyway=anyway, as_json=as_json
     )
+
+
+@app.command(epilog="Such as: expand dashboard runs/x3d_stepwise-demo --open")
+def dashboard(
+    run: Run,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0, as without it, takes a free one.")] = 0,
+    host: Annotated[str, typer.Option(help="The address to listen on; this machine only without it.")] = "127.0.0.1",
+    i_know: Annotated[
+        bool, typer.Option("--i-know", help="Other machines may read the run and edit its notes: there is no password.")
+    ] = False,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Show a run in Optuna's dashboard, live, partial or finished, until it is interrupted."""
+    from expand.dashboard.server import show
+
+    show(run, host=host, port=port, known=i_know, open_browser=open_, say=lambda text: print(text, flush=True))
 
 
 @app.command()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from expand.cost import cost_of
+from expand.dashboard.presenter import Presenter
 from expand.errors import ExpandError
 from expand.evaluate import Job, count_starts
 from expand.progress import Watcher
@@ -53,6 +54,7 @@ class Search:
     lengths: Sequence[int]
     threads: int
     watch: Watcher
+    show: Presenter
     queue: list[int] = field(default_factory=list)
     running: set[int] = field(default_factory=set)
     _spent: bool = False  # said that the budget is used up
@@ -110,6 +112,8 @@ class Search:
             if number is not None:
                 opened.append(number)
             self._settled = False  # what was opened and ended at once may be all the strategy was waiting for
+        if opened:
+            self.show.refresh()
         self.queue += self._longest_first(opened)
         if not self.queue and not self._settled:
             self._ask()
@@ -150,6 +154,7 @@ class Search:
         self.watch.started(self.record.trial(number))
         if self._ended_over_limit(number, self.record.trial(number)):
             return None
+        self.show.opened(self.record.trial(number))
         span = max((clip.frames - 1) * clip.stride + 1 for clip in clips)
         short = sum(length < span for length in self.lengths)
         if short:
@@ -169,7 +174,7 @@ class Search:
                 value = speed["ms"]
             if value is not None and objective.over(value):
                 self.record.infeasible(number, objective, value, {"speed": speed})
-                self.watch.ended(self.record.trial(number))
+                self._ended(number)
                 return True
         return False
 
@@ -187,7 +192,12 @@ class Search:
 
     def _fail(self, number: int, error: str, result: dict[str, Any] | None = None) -> None:
         self.record.fail(number, error, result)
-        self.watch.ended(self.record.trial(number))
+        self._ended(number)
+
+    def _ended(self, number: int) -> None:
+        trial = self.record.trial(number)
+        self.watch.ended(trial)
+        self.show.ended(trial)
 
     def _job(self, number: int) -> Job:
         suggestion = self.record.trial(number).suggestion
@@ -213,6 +223,7 @@ class Search:
         if result["status"] == "halt":
             raise ExpandError(f"{result['error']}: free some room and run the same command again")
         self.running.discard(number)
+        self.show.ending(number, result.get("curve") or self.record.trial(number).curve)
         if result["status"] == "complete":
             self.record.complete(number, Metrics(**result["metrics"]), result)
         elif result["status"] == "infeasible" and self._latency is not None:
@@ -220,9 +231,11 @@ class Search:
         else:
             self.record.fail(number, result["error"], result)
         shutil.rmtree(self.record.checkpoint(number).parent, ignore_errors=True)  # told: no longer needed
-        self.watch.ended(self.record.trial(number))
+        self._ended(number)
+        self.show.refresh()
 
     def interrupted(self) -> None:
         """Marks what is in flight; the next run takes it up from its checkpoint."""
         for number in self.running:
             self.record.note(number, interrupted=True)
+        self.show.refresh(now=True)

@@ -5,7 +5,7 @@ environment.json    what it first ran on
 plan.json           what it was planned to cost, where it was
 optuna.db           every trial (or another Optuna storage, by its URL)
 checkpoints/N/      training state of trial N while it is not finished
-artifacts/N/        model.safetensors of trial N once it is
+artifacts/N/        model.safetensors of trial N once it is; beside the folders, what the dashboard shows of a trial as files
 """
 
 from __future__ import annotations
@@ -92,6 +92,7 @@ class Record:
             "step": suggestion.step, "kind": suggestion.kind, "name": suggestion.name, "axis": " = ".join(suggestion.axes),
             "axes": list(suggestion.axes), "parent": suggestion.parent, "reason": suggestion.reason,
             "seed": suggestion.seed, "epochs": suggestion.epochs, "cost": asdict(cost),
+            "mmacs": round(cost.macs / 1e6, 4), "params_m": round(cost.params / 1e6, 4), "feasible": True,
         }  # fmt: skip
         distributions = {axis.parameter: _distribution(axis) for axis in space.axes if axis.parameter in values}
         with _database_errors(self.folder):
@@ -143,6 +144,19 @@ class Record:
         """Further facts about a trial, shown by the dashboard."""
         self._set(number, **attributes)
 
+    @property
+    def optuna_study(self) -> optuna.Study:
+        return self._study
+
+    def optuna_trial(self, number: int) -> optuna.Trial:
+        """A trial as Optuna's own functions want it."""
+        with _database_errors(self.folder):
+            return self._handle(number)
+
+    def dashboard_storage(self) -> optuna.storages.RDBStorage:
+        """The database for a reader in other threads: it waits for the driver's locks, and makes no tables."""
+        return _storage(storage_url(self.folder, self.facts), skip_table_creation=True)
+
     def _id(self, number: int) -> int:
         """Optuna's own number of a trial; asked for once."""
         if number not in self._ids:
@@ -156,9 +170,8 @@ class Record:
 
     def _set(self, number: int, **attributes: Any) -> None:
         with _database_errors(self.folder):
-            handle = self._handle(number)
-            for name, value in attributes.items():
-                handle.set_user_attr(name, value)
+            for name, value in attributes.items():  # an optuna.Trial would read the whole trial first
+                self._study._storage.set_trial_user_attr(self._id(number), name, value)
 
     def _end(self, number: int, state: TrialState, values: list[float] | None = None) -> None:
         self._set(number, state=state.value, ended=_now())
@@ -368,7 +381,6 @@ def _open_study(folder: Path, facts: dict[str, Any], *, create: Study | None) ->
         raise UsageError(
             f"{url}: a journal file cannot be written again after a torn line; use SQLite, PostgreSQL or MySQL"
         )
-    options = {"connect_args": {"timeout": LOCK_WAIT_SECONDS}} if url.startswith("sqlite") else None
     nothing = UsageError(f"{folder}: nothing has been recorded yet; run its command again")
     if create is None and not facts.get("storage") and not (folder / "optuna.db").exists():
         raise nothing
@@ -376,7 +388,7 @@ def _open_study(folder: Path, facts: dict[str, Any], *, create: Study | None) ->
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         sampler = optuna.samplers.RandomSampler(seed=0)  # never asked: the strategy decides
         try:
-            storage = optuna.storages.RDBStorage(url, engine_kwargs=options)
+            storage = _storage(url)
             if create is None or name in optuna.get_all_study_names(storage):
                 return optuna.load_study(study_name=name, storage=storage, sampler=sampler)
         except (sqlalchemy.exc.ArgumentError, ImportError) as error:
@@ -388,6 +400,11 @@ def _open_study(folder: Path, facts: dict[str, Any], *, create: Study | None) ->
         study = optuna.create_study(study_name=name, storage=storage, sampler=sampler, directions=directions)
         study.set_metric_names([objective.name for objective in aims])
         return study
+
+
+def _storage(url: str, **options: Any) -> optuna.storages.RDBStorage:
+    wait = {"connect_args": {"timeout": LOCK_WAIT_SECONDS}} if url.startswith("sqlite") else None
+    return optuna.storages.RDBStorage(url, engine_kwargs=wait, **options)
 
 
 @contextlib.contextmanager

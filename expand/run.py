@@ -14,6 +14,7 @@ from typing import Any
 
 from expand import record as records
 from expand.alone import Alone
+from expand.dashboard.presenter import Presenter
 from expand.data.augment import mirrored_labels
 from expand.data.cache import ClipCache, prepare
 from expand.data.checking import copies, without
@@ -25,7 +26,7 @@ from expand.engine import MacsCounter, Search
 from expand.errors import ExpandError, UsageError
 from expand.progress import Watcher
 from expand.record import Record
-from expand.reporting import report
+from expand.reporting import report, run_facts
 from expand.settings import describe, differences, limited, load_study, override
 from expand.study import CROPS, Data, Recipe, Study
 from expand.weight_files import weights_file
@@ -113,7 +114,8 @@ def run(
         _notes(study, caches, manifest, watch)
         lengths = [caches[0].length(index) for index in range(len(caches[0]))]
         places = (str(paths[0]), str(paths[1]))
-        search = Search(study, record, macs, places, lengths, workers.threads, watch)
+        show = Presenter(record, partial(run_facts, record), watch.note)
+        search = Search(study, record, macs, places, lengths, workers.threads, watch, show)
         with _terminable():
             try:
                 drive(search, workers, folder)
@@ -121,6 +123,7 @@ def run(
                 search.interrupted()
                 raise
         record.set_finished(True)
+        show.refresh(now=True)
         report(record)
         return record
 

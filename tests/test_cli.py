@@ -34,6 +34,8 @@ def test_costs_print_as_json(expand):
         (("cost", "x3d", "frames="), 2, "NAME=VALUE"),
         (("cost", "x3d", "--point", "XXS"), 2, "unknown x3d point"),
         (("report", "nowhere"), 2, "no run of expand here"),
+        (("dashboard", "nowhere"), 2, "no run of expand here"),
+        (("dashboard", "nowhere", "--host", "0.0.0.0"), 2, "add --i-know"),
         (("frobnicate",), 2, "No such command"),
     ],
 )

@@ -17,11 +17,13 @@ import pytest
 from conftest import ROOT, STUDIES
 from rich.console import Console
 
+from expand.dashboard.presenter import Presenter
 from expand.engine import MacsCounter, Search
 from expand.errors import ExpandError, UsageError
 from expand.export.takeaway import choose
 from expand.progress import PlainLines
 from expand.record import open_for_reading, open_for_writing
+from expand.reporting import run_facts
 from expand.run import Request, run
 from expand.settings import describe, load_study, override
 from expand.trial import Cost, Suggestion, Trial
@@ -231,7 +233,9 @@ def test_a_candidate_over_its_limit_is_not_trained_after_a_resume(squares, tmp_p
     with open_for_writing(tmp_path, {"study": describe(study)}, study) as record:
         cost = Cost(200_000, 10, 10, 10, ((3, 2, 16, 16),))
         number = record.open_trial(Suggestion(study.space.start, 2, 0, kind="start"), cost, study.space)
-        search = Search(study, record, MacsCounter(study.space, 3), ("", ""), [], 1, PlainLines(Console()))
+        watch = PlainLines(Console())
+        show = Presenter(record, lambda: run_facts(record), watch.note)
+        search = Search(study, record, MacsCounter(study.space, 3), ("", ""), [], 1, watch, show)
         assert search.queue == [] and record.trial(number).state == "infeasible"
 
 

@@ -1,0 +1,1 @@
+"""What Optuna's dashboard shows of a run: notes, figures and artifacts, kept up by the driver; and `expand dashboard`."""
