@@ -317,7 +317,9 @@ def report(
     console.print("\nwrote " + ", ".join(str(path) for path in paths), highlight=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(
+    epilog="Such as: expand export RUN --under gmacs=0.01 --to my_network, expand export RUN --all-front --onnx --to front"
+)
 def export(
     run: Run,
     to: Annotated[Path, typer.Option(help="The folder to write.")],
@@ -326,12 +328,19 @@ def export(
     ] = None,
     trial: Annotated[int | None, typer.Option(help="This trial.")] = None,
     best: Annotated[str | None, typer.Option(help="The best by an objective, such as top1.")] = None,
+    all_front: Annotated[bool, typer.Option("--all-front", help="Every network on the front, a folder each.")] = False,
+    pt2: Annotated[bool, typer.Option("--pt2", help="Also model.pt2, for torch.export.load.")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Also model.onnx; needs the extra of that name.")] = False,
+    force: Annotated[bool, typer.Option(help="Replace an earlier export.")] = False,
     test: Annotated[bool, typer.Option(help="Score the test split, once, and write it down.")] = True,
 ) -> None:
-    """Take a network away: a folder with source, weights and facts that needs only torch."""
+    """Take networks away: a folder with source, weights and model card that needs only torch."""
     from expand.export.takeaway import take_away
 
-    take_away(run, to, under=under, trial=trial, best=best, test=test)
+    formats = [file for file, wanted in (("model.pt2", pt2), ("model.onnx", onnx)) if wanted]
+    take_away(
+        run, to, under=under, trial=trial, best=best, test=test, all_front=all_front, formats=formats, force=force
+    )
 
 
 @data_app.command("render")

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from expand import record as records
 from expand.data.augment import mirrored_labels
-from expand.data.cache import ClipCache, prepare
+from expand.data.cache import ClipCache, prepare, reference_fps
 from expand.data.formats import read_source
 from expand.data.manifest import Manifest, describe_changes
 from expand.data.rendered import ensure_rendered
@@ -178,6 +178,7 @@ def _facts(request: Request, study: Study, manifest: Manifest) -> dict[str, Any]
         "data": {
             "name": "rendered clips" if study.data.source is None else Path(study.data.source).name,
             "fingerprint": manifest.fingerprint(), "classes": list(manifest.classes), "videos": counts,
+            "fps": reference_fps(manifest),
         },
     }  # fmt: skip
 
