@@ -70,17 +70,21 @@ def packages(family: str, count: int, seed: int = 0) -> dict[str, Package]:
 
 def package(space: SearchSpace, architecture: Architecture, classes: int) -> Package:
     network, arguments = space.constructor(architecture, classes)
-    module = network(**arguments)
+    module, clip = network(**arguments), space.inputs(architecture)
     for part in module.modules():
         if isinstance(part, nn.BatchNorm3d):
-            for tensor in (part.weight.data, part.running_var):
-                tensor.uniform_(0.5, 1.5)
-            for tensor in (part.bias.data, part.running_mean):
-                tensor.normal_(std=0.1)
-    nn.init.normal_([part for part in module.modules() if isinstance(part, nn.Linear)][-1].weight, std=0.1)
+            nn.init.uniform_(part.weight, 0.5, 1.5)
+            nn.init.normal_(part.bias, std=0.1)
+            part.momentum = 1.0  # one batch sets the statistics
+    with torch.no_grad():
+        module.train()(*(torch.randn(8, each.channels, each.frames, each.height, each.width) for each in clip))
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm3d):
+            part.running_var.clamp_(min=0.1)  # of so few places it may be next to nothing, and noise would grow
+    last = [part for part in module.modules() if isinstance(part, nn.Linear)][-1]
+    nn.init.kaiming_normal_(last.weight, nonlinearity="linear")  # logits of about 1, as trained ones have
     about = {"cost": {"macs": cost_of(space, architecture, classes).macs}}
-    clip, layers = space.inputs(architecture), family_layers(space, architecture, classes)
-    return Package(network, arguments, module.state_dict(), about, clip, layers)
+    return Package(network, arguments, module.state_dict(), about, clip, family_layers(space, architecture, classes))
 
 
 def largest(differences: dict[str, dict[str, float]], file: str) -> float:

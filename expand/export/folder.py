@@ -85,7 +85,7 @@ def _write(folder: Path, package: Package, formats: Sequence[str]) -> Written:
     network = _with(package.network(**arguments), state)
     inputs = fixed_inputs([(2, clip.channels, clip.frames, clip.height, clip.width) for clip in package.clip])
     with torch.no_grad():
-        logits = network(*inputs)
+        logits, first = network(*inputs), network(*(clip[:1] for clip in inputs))
     described = {
         **package.about,
         "format": FORMAT,
@@ -107,7 +107,7 @@ def _write(folder: Path, package: Package, formats: Sequence[str]) -> Written:
     if formats:
         write_portable(folder, network, inputs, formats)
     macs = package.about.get("cost", {}).get("macs")
-    return Written(folder, (WEIGHTS, *formats), inputs, logits, macs)
+    return Written(folder, (WEIGHTS, *formats), inputs, logits, first, macs)
 
 
 def refuse_occupied(folder: Path, *, force: bool) -> None:

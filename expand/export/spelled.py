@@ -24,7 +24,7 @@ def network_source(network: type, arguments: Mapping[str, Any], layers: Sequence
     if any(getattr(node, "name", None) == BUILD for node in ast.parse(text).body):
         raise ExpandError(f"{network.__module__} defines {BUILD}, which is what an export calls; rename it")
     call = [f"    return {network.__name__}(", *(f"        {k}={_literal(v)}," for k, v in arguments.items()), "    )"]
-    lines = ["", "# --- this network ---", "", *_table(layers), "", f"def {BUILD}() -> nn.Module:", ABOUT, *call]
+    lines = ["", "", "# --- this network ---", "", *_table(layers), "", f"def {BUILD}() -> nn.Module:", ABOUT, *call]
     return text + _import_of_nn(text) + "\n".join(lines) + "\n"
 
 
