@@ -240,7 +240,7 @@ def _percent(value: float, noise: float | None) -> str:
 # --- several networks ------------------------------------------------------------------------------------------------
 
 
-def front_card(run: str, rows: Sequence[Facts]) -> str:
+def front_card(run: str, rows: Sequence[Facts], seeds: int) -> str:
     """The README of a folder that holds a whole front; rows as in `front_csv`."""
     table = [
         f"| [{row['folder']}]({row['folder']}/README.md) | {format_macs(row['macs'])} | {row['params']:,} | "
@@ -252,7 +252,8 @@ def front_card(run: str, rows: Sequence[Facts]) -> str:
         f"{len(rows)} networks that no other one of the run beats in both accuracy and cost, cheapest first. Each folder "
         "needs torch only; its README says how to use it.", "",
         "| folder | multiply-adds a clip | parameters | validation top-1 | network |", "|---|---:|---:|---|---|", *table, "",
-        "± is the binomial standard error of the validation split, which chose the networks. front.csv holds the same.", "",
+        "± is the binomial standard error of the validation split, which chose the networks. front.csv holds the same."
+        + (f" Of {seeds} seeds the best one is here, which flatters it." if seeds > 1 else ""), "",
     ])  # fmt: skip
 
 

@@ -101,7 +101,7 @@ def _index(record: Record, names: Sequence[str], trials: Sequence[Trial]) -> dic
     study = f"{record.facts['study']['name']} ({record.facts['scale']} scale) on {record.facts['data']['name']}"
     index = {"format": FORMAT, "networks": list(names), "files": ["README.md", "front.csv"]}
     return {
-        "README.md": front_card(study, rows), "front.csv": front_csv(rows), INDEX: json.dumps(index, indent=1) + "\n",
+        "README.md": front_card(study, rows, len(record.seeds)), "front.csv": front_csv(rows), INDEX: json.dumps(index, indent=1) + "\n",
     }  # fmt: skip
 
 
