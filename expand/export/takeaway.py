@@ -100,8 +100,9 @@ def _index(record: Record, names: Sequence[str], trials: Sequence[Trial]) -> dic
     ]  # fmt: skip
     study = f"{record.facts['study']['name']} ({record.facts['scale']} scale) on {record.facts['data']['name']}"
     index = {"format": FORMAT, "networks": list(names), "files": ["README.md", "front.csv"]}
+    card = front_card(study, rows, len(record.seeds))
     return {
-        "README.md": front_card(study, rows, len(record.seeds)), "front.csv": front_csv(rows), INDEX: json.dumps(index, indent=1) + "\n",
+        "README.md": card, "front.csv": front_csv(rows), INDEX: json.dumps(index, indent=1) + "\n",
     }  # fmt: skip
 
 
