@@ -461,7 +461,9 @@ def dashboard(
     show(run, host=host, port=port, known=i_know, open_browser=open_, say=lambda text: print(text, flush=True))
 
 
-@app.command()
+@app.command(
+    epilog="Such as: expand export RUN --under gmacs=0.01 --to my_network, expand export RUN --all-front --onnx --to front"
+)
 def export(
     run: Run,
     to: Annotated[Path, typer.Option(help="The folder to write.")],
@@ -470,11 +472,16 @@ def export(
     ] = None,
     trial: Annotated[int | None, typer.Option(help="This trial.")] = None,
     best: Annotated[str | None, typer.Option(help="The best by an objective, such as top1.")] = None,
+    all_front: Annotated[bool, typer.Option("--all-front", help="Every network on the front, a folder each.")] = False,
+    pt2: Annotated[bool, typer.Option("--pt2", help="Also model.pt2, for torch.export.load.")] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Also model.onnx; needs the extra of that name.")] = False,
+    force: Annotated[bool, typer.Option(help="Replace an earlier export.")] = False,
 ) -> None:
-    """Take a network away: a folder with source, weights and facts that needs only torch."""
+    """Take networks away: a folder with source, weights and model card that needs only torch."""
     from expand.export.takeaway import take_away
 
-    take_away(run, to, under=under, trial=trial, best=best)
+    formats = [file for file, wanted in (("model.pt2", pt2), ("model.onnx", onnx)) if wanted]
+    take_away(run, to, under=under, trial=trial, best=best, all_front=all_front, formats=formats, force=force)
 
 
 @app.command()

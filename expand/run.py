@@ -16,7 +16,7 @@ from expand import record as records
 from expand.alone import Alone
 from expand.dashboard.presenter import Presenter
 from expand.data.augment import mirrored_labels
-from expand.data.cache import ClipCache, prepare
+from expand.data.cache import ClipCache, prepare, reference_fps
 from expand.data.checking import copies, without
 from expand.data.formats import read_source
 from expand.data.manifest import Manifest, describe_changes
@@ -227,6 +227,7 @@ def _facts(request: Request, study: Study, manifest: Manifest) -> dict[str, Any]
         "data": {
             "name": "rendered clips" if study.data.source is None else Path(study.data.source).name,
             "fingerprint": manifest.fingerprint(), "classes": list(manifest.classes), "videos": counts,
+            "fps": reference_fps(manifest),
         },
     }  # fmt: skip
 

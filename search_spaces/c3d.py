@@ -4,8 +4,6 @@ Source: D. Tran et al., "Learning Spatiotemporal Features with 3D Convolutional 
 section 3.1 is the search over temporal depths with a network of five convolutions, section 3.2 the C3D of eight that came
 of it. Pooling rounds up, as in the authors' Caffe code; with torch's rounding down the search network would have
 3.67 million parameters less.
-
-The first part is the network, plain torch, which export ships as it stands. The second part is the search space.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ from expand.space import (
     whole_steps,
 )
 
-# --- the network -----------------------------------------------------------------------------------------------------
+# --- the network: plain torch, which export ships as it stands; the search space follows ------------------------------
 
 
 class C3D(nn.Module):

@@ -4,8 +4,6 @@ Source: D. Tran et al., "A Closer Look at Spatiotemporal Convolutions for Action
 R2D, f-R2D, MCx, rMCx, R3D and R(2+1)D, section 3 and Table 1, with the striding of the builder that was published with it.
 A 3D or (2+1)D layer that shrinks the image shrinks time as well; a 2D layer keeps it. Hence MC3 sees eight times more
 frames behind its split than R3D, and costs more.
-
-The first part is the network, plain torch, which export ships as it stands. The second part is the search space.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ from expand.space import (
     whole_steps,
 )
 
-# --- the network -----------------------------------------------------------------------------------------------------
+# --- the network: plain torch, which export ships as it stands; the search space follows ------------------------------
 
 
 def matched_width(channels_in: int, channels_out: int) -> int:

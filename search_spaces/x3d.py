@@ -3,8 +3,6 @@
 Source: C. Feichtenhofer, "X3D: Expanding Architectures for Efficient Video Recognition", CVPR 2020 (arXiv 2004.04730),
 Table 1 (the base network X2D), section 3 (the expansion). Where the paper and the code published with it differ, this
 file follows what reproduces the published costs; each such place says so.
-
-The first part is the network, plain torch, which export ships as it stands. The second part is the search space.
 """
 
 from __future__ import annotations
@@ -35,7 +33,7 @@ from expand.space import (
 )
 from search_spaces._x3d_weights import weight_layouts
 
-# --- the network -----------------------------------------------------------------------------------------------------
+# --- the network: plain torch, which export ships as it stands; the search space follows ------------------------------
 
 
 class SqueezeExcitation(nn.Module):

@@ -3,6 +3,7 @@ line, as a user's would."""
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -20,7 +21,7 @@ from rich.console import Console
 from expand.dashboard.presenter import Presenter
 from expand.engine import MacsCounter, Search
 from expand.errors import ExpandError, UsageError
-from expand.export.takeaway import choose
+from expand.export.takeaway import choose, choose_front, take_away
 from expand.progress import PlainLines
 from expand.record import open_for_reading, open_for_writing
 from expand.reporting import run_facts
@@ -81,6 +82,22 @@ def test_a_search_in_this_process_from_start_to_export(expand, squares, tmp_path
     ):  # fmt: skip
         with pytest.raises(UsageError, match=words):
             choose(record, **({"under": None, "trial": None, "best": None} | wrong))
+    with pytest.raises(UsageError, match=f"the cheapest is trial [0-9]+ with gmacs={cheapest / 1e9:.4g}"):
+        choose(record, under="gmacs=0.0000001", trial=None, best=None)
+
+    nothing: dict[str, None] = {"under": None, "trial": None, "best": None}
+    take_away(tmp_path / "run", tmp_path / "front", **nothing, test=False, all_front=True)
+    index = list(csv.DictReader((tmp_path / "front" / "front.csv").open()))
+    assert [int(row["trial"]) for row in index] == [trial.number for trial in choose_front(record)]
+    card = (tmp_path / "front" / index[-1]["folder"] / "README.md").read_text()
+    last = record.trial(int(index[-1]["trial"]))
+    for told in (
+        f"{last.cost.macs:,} a clip", f"frames | {last.architecture['frames']} |", "24 videos to train on, 12 to validate",
+        "2 epochs, seed 0", f"| 0 | 0 | start | {trials[0][4]} |", "12 frames a second", "A demo: 2 epochs",
+    ):  # fmt: skip
+        assert told in card, told
+    with pytest.raises(UsageError, match="--force replaces it"):
+        take_away(tmp_path / "run", tmp_path / "front", **nothing, test=False, all_front=True)
 
 
 @pytest.mark.ray

@@ -1,7 +1,7 @@
-"""Loads an exported folder where nothing but torch may be imported, and prints its logits as one line of JSON.
+"""Loads exported networks where nothing but torch, or onnxruntime, may be imported, and prints their logits as JSON, a line each.
 
-`expand export` runs this file in a fresh process: `python -I check.py FOLDER '[[2, 3, 4, 64, 64]]'`, the second
-argument being the shape of each input stream.
+`expand export` runs this file in a fresh process: `python -I check.py JOBS.json torch|onnxruntime`. A job names a folder, the
+files to load in it, and raw float32 inputs with their shapes (B, C, T, H, W), one a stream, at least two clips.
 """
 
 from __future__ import annotations
@@ -9,41 +9,77 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
-REFUSED = frozenset({"expand", "search_spaces", "studies", "safetensors", "optuna", "ray", "pandas", "fvcore", "av"})
+ENGINE = frozenset({"expand", "search_spaces", "studies", "safetensors", "optuna", "ray", "pandas", "fvcore", "av"})
+ABSENT = {"torch": ENGINE | {"onnx", "onnxruntime", "numpy"}, "onnxruntime": ENGINE | {"onnx", "torch"}}
 
 
-class Refuse:
-    """An import finder that refuses what an export must not need."""
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        if name.split(".")[0] in REFUSED:
-            raise ImportError(f"the export wants '{name}', but it may need torch only")
-
-
-def fixed_inputs(shapes: Sequence[Sequence[int]]) -> list[Any]:
-    """The same normally distributed inputs in every process, one (B, C, T, H, W) tensor a stream."""
-    import torch
-
-    generator = torch.Generator().manual_seed(2004_04730)
-    return [torch.randn(*shape, generator=generator) for shape in shapes]
+def main(jobs: str, alone: str) -> None:
+    for name in ABSENT[alone]:
+        sys.modules[name] = None  # type: ignore[assignment]  # as if it were not installed, also to who only looks
+    for job in json.loads(Path(jobs).read_text()):
+        try:
+            answers: dict[str, Any] = {file: READERS[file](job) for file in job["files"]}
+        except ModuleNotFoundError as error:
+            answers = {"error": f"the export wants '{error.name}', but it may need {alone} only"}
+        except Exception as error:
+            line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            answers = {"error": line}
+        print(json.dumps(answers), flush=True)
 
 
-def main(folder: str, shapes: str) -> None:
-    sys.meta_path.insert(0, Refuse())
-    spec = importlib.util.spec_from_file_location("load", f"{folder}/load.py")
+def read_source(job: dict[str, Any]) -> dict[str, Any]:
+    spec = importlib.util.spec_from_file_location("load", f"{job['folder']}/load.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return answer_of(module.load(), job)
 
+
+def read_pt2(job: dict[str, Any]) -> dict[str, Any]:
     import torch
 
-    with torch.no_grad():
-        logits = module.load()(*fixed_inputs(json.loads(shapes)))
-    print(json.dumps({"shape": list(logits.shape), "logits": logits.double().flatten().tolist()}))
+    return answer_of(torch.export.load(f"{job['folder']}/model.pt2").module(), job)
 
+
+def answer_of(network: Callable[..., Any], job: dict[str, Any]) -> dict[str, Any]:
+    """Logits of all clips and of the first alone, and the multiply-adds of one: half of what torch's own counter says."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    clips = [
+        torch.frombuffer(bytearray(Path(file).read_bytes()), dtype=torch.float32).reshape(shape)
+        for file, shape in job["inputs"]
+    ]
+    with torch.no_grad():
+        logits = network(*clips)
+        with FlopCounterMode(display=False) as counter:
+            first = network(*(clip[:1] for clip in clips))
+    return plain(logits.double().tolist(), first.double().tolist()) | {"macs": counter.get_total_flops() // 2}
+
+
+def read_onnx(job: dict[str, Any]) -> dict[str, Any]:
+    import numpy
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(f"{job['folder']}/model.onnx", options, providers=["CPUExecutionProvider"])
+    clips = [numpy.fromfile(file, dtype=numpy.float32).reshape(shape) for file, shape in job["inputs"]]
+    names = [stream.name for stream in session.get_inputs()]
+    (logits,) = session.run(None, dict(zip(names, clips, strict=True)))
+    (first,) = session.run(None, dict(zip(names, [clip[:1] for clip in clips], strict=True)))
+    return plain(logits.tolist(), first.tolist())
+
+
+def plain(logits: Sequence[Sequence[float]], first: Sequence[Sequence[float]]) -> dict[str, Any]:
+    return {"logits": logits, "first": first}
+
+
+READERS = {"model.safetensors": read_source, "model.pt2": read_pt2, "model.onnx": read_onnx}
 
 if __name__ == "__main__":
     main(*sys.argv[1:])

@@ -1,15 +1,11 @@
-"""Takes a trained network away: a folder with its source, weights and description that needs torch and nothing else."""
+"""Takes trained networks away: folders with source, weights and description that need torch and nothing else."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,132 +13,143 @@ import torch
 from torch import Tensor, nn
 
 from expand.errors import ExpandError, UsageError
-from expand.export import check, load
-from expand.export.source import standalone_source
+from expand.export import load
+from expand.export.card import card
+from expand.export.place import placed, recover
+from expand.export.portable import require, write_portable
+from expand.export.spelled import network_source
+from expand.export.verify import Written, fixed_inputs, verify
+from expand.layers import Layer
 from expand.space import Clip
 
-FORMAT = "expand-export-1"
-FILES = ("network.py", "load.py", "architecture.json", "model.safetensors", "README.md")
-TOLERANCE = 1e-5  # largest absolute difference of a logit
+FORMAT = "expand-export-2"
+FORMATS = ("expand-export-1", FORMAT)
+FILES = ("__init__.py", "network.py", "load.py", "architecture.json", "model.safetensors", "README.md")
+WEIGHTS, INDEX = "model.safetensors", "front.json"
+INIT = '"""A video network as plain PyTorch; README.md says what it is."""\n\nfrom .load import describe, load, prepare\n\n'
+INIT += '__all__ = ["describe", "load", "prepare"]\n'
+
+
+@dataclass(frozen=True)
+class Package:
+    """What an export is made from: the class and its plain keyword arguments, its trained state, the clip each stream reads, its
+    layers where they are known, and what else is known about it (`about`, plain JSON, which becomes architecture.json;
+    `card` says what of it the README tells)."""
+
+    network: type[nn.Module]
+    arguments: Mapping[str, Any]
+    state_dict: Mapping[str, Tensor]
+    about: Mapping[str, Any]
+    clip: Sequence[Clip]
+    layers: Sequence[Layer] = ()
 
 
 def export_network(
-    folder: Path,
-    *,
-    network: type[nn.Module],
-    arguments: Mapping[str, Any],
-    state_dict: Mapping[str, Tensor],
-    about: Mapping[str, Any],
-    clip: Sequence[Clip],
-) -> dict[str, Any]:
-    """Writes the folder, and has a fresh process load it without the engine before it gets its name.
+    folder: Path, package: Package, *, formats: Sequence[str] = (), force: bool = False
+) -> dict[str, float]:
+    """Writes one network; the largest differences by file. See `export_networks`."""
+    return export_networks(folder, {"": package}, formats=formats, force=force)[""]
 
-    `about` goes into architecture.json as it is. Of its entries the README shows `cost`, `accuracy` (mappings),
-    `classes` (names in the order of the logits) and `normalisation` (`mean` and `std`, each one number or one a
-    channel, for values from 0 to 1), which `prepare` applies. `clip` is what each input stream reads. Returns `folder`,
-    `paths` and `max_difference`, the largest absolute difference between the fresh process's logits and those here.
+
+def export_networks(
+    folder: Path,
+    packages: Mapping[str, Package],
+    *,
+    texts: Mapping[str, str] | None = None,
+    formats: Sequence[str] = (),
+    force: bool = False,
+) -> dict[str, dict[str, float]]:
+    """Writes each package into the sub-folder of its name ("" is the folder itself), and `texts` beside them. Fresh processes
+    load all of them without the engine, and get the same logits and multiply-adds, before anything takes its name. `formats`
+    are further files: "model.pt2", "model.onnx". Returns for each name the largest absolute difference of a logit by file.
 
     Raises:
-        UsageError: the folder holds something else than an earlier export.
-        ExpandError: the network's source needs more than torch, an argument is not plain, or the check failed.
+        UsageError: the folder holds something; an earlier export is replaced with `force`, anything else never.
+        ExpandError: a network's source needs more than torch, an argument is not plain, or the check failed.
     """
     folder = folder.resolve()
-    _refuse_foreign(folder)
-    state = {name: _plain(name, tensor) for name, tensor in state_dict.items()}
-    expected = _logits(network(**_plain_arguments(network, arguments)), state, clip)
-    texts = {"network.py": standalone_source(network), "load.py": Path(load.__file__).read_text(encoding="utf-8")}
-    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-        weights = _write_weights(partial / "model.safetensors", state)
-        described = {
-            **about,
-            "format": FORMAT,
-            "network": {"class": network.__name__, "arguments": dict(arguments)},
-            "clip": [asdict(stream) for stream in clip],
-            "weights": weights,
-        }
-        texts["architecture.json"] = json.dumps(described, indent=2, ensure_ascii=False) + "\n"
-        texts["README.md"] = readme(described, expected.shape[-1])
-        for name, text in texts.items():
-            (partial / name).write_text(text, encoding="utf-8")
-        difference = _check(partial, expected, clip)
-        _replace(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return {"folder": folder, "paths": [folder / name for name in FILES], "max_difference": difference}
+    require(formats)
+    recover(folder)
+    refuse_occupied(folder, force=force)
+    with placed(folder) as unfinished:
+        written = [_write(unfinished / name, package, formats) for name, package in packages.items()]
+        for name, text in (texts or {}).items():
+            (unfinished / name).write_text(text, encoding="utf-8")
+        return dict(zip(packages, verify(written), strict=True))
 
 
-README = """# {name}
-
-A video network as plain PyTorch: this folder needs torch and nothing else, and can be moved.
-
-```python
-import sys, torch
-sys.path.insert(0, "PATH/OF/THIS/FOLDER")
-from load import describe, load, prepare
-
-network, about = load(), describe()  # in eval mode, on the CPU; load(device="cuda") for a GPU
-video = torch.zeros(64, 240, 320, 3, dtype=torch.uint8)  # your video: RGB frames (T, H, W, 3)
-probabilities = network(*prepare(video)).softmax(1)  # (1, {outputs})
-print({answer})
-```
-
-## The clip it expects
-
-{clips}
-
-`prepare` does all of this. Validation takes the mean of the probabilities over several views of a video:
-`prepare(video, view=0, views=2)` and so on.
-
-{classes}{figures}network.py is its source, model.safetensors its weights, architecture.json all that is known about it.
-"""
-
-
-def readme(about: Mapping[str, Any], outputs: int) -> str:
-    """How to load the network, what clip it wants, and what its numbers mean."""
-    scale, classes = about.get("normalisation"), about.get("classes")
-    normalised = f", then (value - {scale['mean']}) / {scale['std']}" if scale else ""
-    clips = [
-        f"- float (B, {c['channels']}, {c['frames']}, {c['height']}, {c['width']}): {c['frames']} frames, one in every "
-        f"{c['stride']} of the video, the centre resized to {c['height']} x {c['width']} pixels, values from 0 to 1"
-        + normalised
-        for c in about["clip"]
-    ]
-    figures = [
-        f"## {title.capitalize()}\n\n" + "\n".join(f"- {key}: {value}" for key, value in about[title].items()) + "\n\n"
-        for title in ("cost", "accuracy")
-        if about.get(title)
-    ]
-    return README.format(
-        name=about["network"]["class"],
-        outputs=outputs,
-        answer='about["classes"][int(probabilities.argmax())]' if classes else "int(probabilities.argmax())",
-        clips="\n".join(clips),
-        classes=f"Classes, in the order of the outputs: {', '.join(map(str, classes))}.\n\n" if classes else "",
-        figures="".join(figures),
-    )
+def _write(folder: Path, package: Package, formats: Sequence[str]) -> Written:
+    folder.mkdir(exist_ok=True)
+    arguments = plain_arguments(package.network, package.arguments)
+    state = {name: _plain(name, tensor) for name, tensor in package.state_dict.items()}
+    network = _with(package.network(**arguments), state)
+    inputs = fixed_inputs([(2, clip.channels, clip.frames, clip.height, clip.width) for clip in package.clip])
+    with torch.no_grad():
+        logits, first = network(*inputs), network(*(clip[:1] for clip in inputs))
+    described = {
+        **package.about,
+        "format": FORMAT,
+        "network": {"class": package.network.__name__, "arguments": arguments},
+        "clip": [asdict(stream) for stream in package.clip],
+        "outputs": logits.shape[-1],
+        "weights": _write_weights(folder / WEIGHTS, state),
+        "files": [*FILES, *formats],
+    }
+    texts = {
+        "__init__.py": INIT,
+        "load.py": Path(load.__file__).read_text(encoding="utf-8"),
+        "network.py": network_source(package.network, package.arguments, package.layers),
+        "architecture.json": json.dumps(described, indent=2, ensure_ascii=False) + "\n",
+        "README.md": card(described),
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    if formats:
+        write_portable(folder, network, inputs, formats)
+    macs = package.about.get("cost", {}).get("macs")
+    return Written(folder, (WEIGHTS, *formats), inputs, logits, first, macs)
 
 
-def _refuse_foreign(folder: Path) -> None:
-    if folder.is_file():
+def refuse_occupied(folder: Path, *, force: bool) -> None:
+    """Raises `UsageError` where something stands that may not be replaced."""
+    if folder.exists() and not folder.is_dir():
         raise UsageError(f"--to {folder}: a file is there; name a folder")
     found = {path.name for path in folder.iterdir()} if folder.exists() else set()
     if not found:
         return
+    foreign = _foreign(folder, found)
+    if foreign:
+        raise UsageError(f"--to {folder}: holds {foreign}; only an earlier export can be replaced, name another folder")
+    if not force:
+        raise UsageError(f"--to {folder}: holds an earlier export; --force replaces it, or name another folder")
+
+
+def _foreign(folder: Path, found: set[str]) -> str:
+    """What in a folder is not of an export of ours, in words; nothing where all of it is."""
+    single, index = _facts(folder / "architecture.json"), _facts(folder / INDEX)
+    ours = {*FILES, *(single or {}).get("files", ()), "__pycache__"} if single else set()
+    if index:
+        ours = {INDEX, *index["files"], *index["networks"], "__pycache__"}
+        for name in index["networks"]:
+            inside = folder / name
+            if inside.is_dir() and (foreign := _foreign(inside, {path.name for path in inside.iterdir()})):
+                return f"{foreign} in {name}"
+    extra = sorted(found - ours)
+    if not ours:
+        return ", ".join(extra[:3]) if "architecture.json" not in found else "files of something else"
+    return ", ".join(extra[:3])
+
+
+def _facts(path: Path) -> dict[str, Any] | None:
     try:
-        ours = json.loads((folder / "architecture.json").read_text(encoding="utf-8")).get("format") == FORMAT
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        return facts if facts.get("format") in FORMATS else None
     except (OSError, ValueError, AttributeError):
-        ours = False
-    extra = sorted(found - {*FILES, "__pycache__"})
-    if extra or not ours:
-        what = ", ".join(extra[:3]) or "files of something else"
-        raise UsageError(f"--to {folder}: holds {what}; an export replaces only an earlier export, name another folder")
+        return None
 
 
-def _plain_arguments(network: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments as the exported folder will read them from JSON."""
+def plain_arguments(network: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments as JSON holds them."""
     for name, value in arguments.items():
         try:
             json.dumps(value, allow_nan=False)
@@ -159,62 +166,17 @@ def _plain(name: str, tensor: object) -> Tensor:
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
+def _with(network: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ExpandError(f"the weights do not fit {type(network).__name__}: {error}") from error
+    return network.eval()
+
+
 def _write_weights(path: Path, state: dict[str, Tensor]) -> dict[str, Any]:
     from safetensors.torch import save
 
     raw = save(state, metadata={"format": "pt"})
     path.write_bytes(raw)  # save_file would make it readable for its owner only
     return {"file": path.name, "sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}
-
-
-def _shapes(clip: Sequence[Clip]) -> list[tuple[int, ...]]:
-    return [(2, stream.channels, stream.frames, stream.height, stream.width) for stream in clip]
-
-
-def _logits(module: nn.Module, state: dict[str, Tensor], clip: Sequence[Clip]) -> Tensor:
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise ExpandError(f"the weights do not fit {type(module).__name__}: {error}") from error
-    with torch.no_grad():
-        return module.eval()(*check.fixed_inputs(_shapes(clip)))
-
-
-def _check(folder: Path, expected: Tensor, clip: Sequence[Clip]) -> float:
-    command = [sys.executable, "-I", check.__file__, str(folder), json.dumps(_shapes(clip))]
-    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # other counts sum in another order
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=600, cwd=folder, env=os.environ | threads
-        )
-    except subprocess.TimeoutExpired:
-        raise ExpandError("the exported network did not answer within 600 s in a fresh process") from None
-    shutil.rmtree(folder / "__pycache__", ignore_errors=True)
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ExpandError(f"the exported network does not load in a fresh process: {reason}")
-    answer = json.loads(done.stdout.strip().splitlines()[-1])
-    got = torch.tensor(answer["logits"], dtype=torch.float64).reshape(answer["shape"])
-    if got.shape != expected.shape:
-        raise ExpandError(f"the exported network answers {tuple(got.shape)}, here it is {tuple(expected.shape)}")
-    difference = float((got - expected.double()).abs().max())
-    if not difference <= TOLERANCE:  # also when it is not a number
-        raise ExpandError(f"the exported network's logits differ by {difference:.2g}, allowed are {TOLERANCE:g}")
-    return difference
-
-
-def _replace(partial: Path, folder: Path) -> None:
-    """Gives the folder its name; an old export is moved aside first, and back if that fails."""
-    for path in partial.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-    old = folder.with_name(f".{folder.name}.old-{os.getpid()}")
-    if folder.exists():
-        os.rename(folder, old)
-    try:
-        os.rename(partial, folder)
-    except OSError:
-        if old.exists():
-            os.rename(old, folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

@@ -10,8 +10,9 @@ import importlib.util
 import json
 import struct
 import sys
-from math import prod
+from math import ceil, prod
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -36,7 +37,7 @@ def load(folder: str | Path = HERE, device: str | torch.device = "cpu") -> nn.Mo
     folder = Path(folder)
     about = describe(folder)
     weights = folder / "model.safetensors"
-    network = network_class(folder)(**about["network"]["arguments"])
+    network = source(folder).build_network()
     try:
         network.load_state_dict(read_safetensors(weights, sha256=about["weights"]["sha256"]))
     except RuntimeError as error:
@@ -50,12 +51,14 @@ def describe(folder: str | Path = HERE) -> dict[str, Any]:
 
 
 def prepare(
-    video: torch.Tensor, folder: str | Path = HERE, *, view: int = 0, views: int = 1
+    video: torch.Tensor, folder: str | Path = HERE, *, fps: float | None = None, view: int = 0, views: int = 1
 ) -> tuple[torch.Tensor, ...]:  # uint8 (T, H, W, 3) -> one float (1, 3, frames, height, width) a stream
     """What the network reads of a video's RGB frames, as in its validation: every stride-th frame of view number `view`
     of `views` spread evenly in time (the last frame is held where the video ends), the centre cut out as if the short side, or
-    height and width each, had been resized to a little more than the training crop, normalised."""
+    height and width each, had been resized to a little more than the training crop, normalised. `fps` is the video's frame
+    rate: where it is more than 5 % off the training videos', the frames nearest in time at theirs are taken."""
     about = describe(folder)
+    video = video[_at_rate(len(video), fps, about.get("fps"))]
     scale = {key: torch.tensor(value).reshape(-1, 1, 1, 1) for key, value in about.get("normalisation", {}).items()}
     streams = []
     for clip in about["clip"]:
@@ -65,6 +68,13 @@ def prepare(
         stream = _centre(frames.permute(0, 3, 1, 2).float(), clip, about.get("resize", {})).transpose(0, 1) / 255
         streams.append(((stream - scale["mean"]) / scale["std"] if scale else stream)[None])
     return tuple(streams)
+
+
+def _at_rate(length: int, fps: float | None, trained: float | None) -> list[int]:
+    if not fps or not trained or abs(fps / trained - 1) <= 0.05:
+        return list(range(length))
+    ratio = fps / trained
+    return [min(ceil(n * ratio - 0.5), length - 1) for n in range(max(1, round(length / ratio)))]
 
 
 def _centre(planes: torch.Tensor, clip: dict[str, int], resize: dict[str, float]) -> torch.Tensor:  # (T, 3, H, W)
@@ -82,16 +92,17 @@ def _centre(planes: torch.Tensor, clip: dict[str, int], resize: dict[str, float]
     return functional.interpolate(planes, (height, width), mode="bilinear", align_corners=False, antialias=True)
 
 
-def network_class(folder: str | Path = HERE) -> type[nn.Module]:
-    """The class in network.py, under a module name of its own, so that several exports live in one process."""
+def source(folder: str | Path = HERE) -> ModuleType:
+    """network.py, under a module name of its own, so that several exports live in one process."""
     file = Path(folder).resolve() / "network.py"
     name = f"network_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, file)
         assert spec is not None and spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return getattr(sys.modules[name], describe(folder)["network"]["class"])
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        sys.modules[name] = module
+    return sys.modules[name]
 
 
 def read_safetensors(path: str | Path, *, sha256: str | None = None) -> dict[str, torch.Tensor]:

@@ -128,7 +128,7 @@ class _Slicer:
 
     def text(self) -> str:
         blocks = [self.root.header] if self.root.header else []
-        blocks.append(f"# The source of {self.wanted}, as `expand export` took it along. It needs torch only.")
+        blocks.append(f"# Taken from {self.wanted} by `expand export`. It needs torch only.")
         blocks.append("\n".join(self._import_lines()))
         for name in self._order():
             if name != self.root.name and name in self.kept:

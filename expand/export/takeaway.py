@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
+import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,10 +15,14 @@ import torch
 from rich.console import Console
 
 from expand import record as records
+from expand.cost import family_layers
 from expand.data.augment import MEAN, STD
 from expand.data.sampling import validation_scale
 from expand.errors import ExpandError, UsageError, unknown
-from expand.export.folder import export_network
+from expand.export.card import front_card, front_csv
+from expand.export.facts import facts_of
+from expand.export.folder import FORMAT, INDEX, Package, export_networks, refuse_occupied
+from expand.export.portable import require
 from expand.progress import format_macs
 from expand.record import Record
 from expand.report.candidates import Candidate, candidates, front
@@ -24,37 +32,91 @@ from expand.study import COSTS, Recipe, Study
 from expand.trial import CONVENTION, PARAMS_CONVENTION, Trial, TrialState
 
 
-def take_away(run: Path, to: Path, *, under: str | None, trial: int | None, best: str | None) -> dict[str, Any]:
-    """Exports one trial of a run and prints what was written.
+def take_away(
+    run: Path,
+    to: Path,
+    *,
+    under: str | None,
+    trial: int | None,
+    best: str | None,
+    all_front: bool = False,
+    formats: Sequence[str] = (),
+    force: bool = False,
+) -> list[Path]:
+    """Exports one trial of a run, or the best seed of every network on its front, and prints what was written: the folders.
 
     Raises:
-        UsageError: not exactly one choice, or one that no complete trial answers.
-        ExpandError: weights are missing or damaged, or the exported network does not give the same logits.
+        UsageError: not exactly one choice, one that no complete trial answers, a folder that holds something, a missing extra.
+        ExpandError: weights are missing or damaged, or an exported network does not give the same logits.
     """
     record, console = records.open_for_reading(run), Console()
-    chosen = choose(record, under=under, trial=trial, best=best)
-    study = study_of(record)
-    weights = read_weights(record, chosen)
-    classes = record.facts["data"]["classes"]
-    network, arguments = study.space.constructor(chosen.architecture, len(classes))
-    tested = kept_test(record, chosen)
-    about = describe(record, study, chosen, tested)
-    written = export_network(
-        to, network=network, arguments=arguments, state_dict=weights, about=about,
-        clip=study.space.inputs(chosen.architecture),
-    )  # fmt: skip
-    assert chosen.metrics is not None
+    if all_front and (under, trial, best) != (None, None, None):
+        raise UsageError("--all-front goes without --trial, --best and --under")
+    chosen = choose_front(record) if all_front else [choose(record, under=under, trial=trial, best=best)]
+    require(formats)
+    refuse_occupied(to.resolve(), force=force)
+    study, names = study_of(record), folder_names(chosen) if all_front else [""]
+    packages = {name: _package(record, study, one) for name, one in zip(names, chosen, strict=True)}
+    texts = _index(record, names, chosen) if all_front else {}
+    differences = export_networks(to, packages, texts=texts, formats=formats, force=force)
+    for name, one in zip(names, chosen, strict=True):
+        _say(console, to / name, run, one, kept_test(record, one), differences[name])
+    return [to / name for name in names]
+
+
+def _package(record: Record, study: Study, trial: Trial) -> Package:
+    weights = read_weights(record, trial)
+    classes = len(record.facts["data"]["classes"])
+    network, arguments = study.space.constructor(trial.architecture, classes)
+    about = describe(record, study, trial, kept_test(record, trial)) | facts_of(record, study, trial)
+    clip, layers = study.space.inputs(trial.architecture), family_layers(study.space, trial.architecture, classes)
+    return Package(network, arguments, weights, about, clip, layers)
+
+
+def folder_names(trials: Sequence[Trial]) -> list[str]:
+    """Names that sort by cost and can be imported: net1_1590k_trial0, net2_101M_MC3_trial12."""
+    digits = len(str(len(trials)))
+    names = []
+    for place, trial in enumerate(trials, start=1):
+        macs = trial.cost.macs
+        size = f"{macs // 1_000_000}M" if macs >= 10_000_000 else f"{macs // 1000}k"
+        called = re.sub(r"\W+", "_", trial.suggestion.name, flags=re.ASCII).strip("_")
+        names.append("_".join(part for part in (f"net{place:0{digits}}", size, called, f"trial{trial.number}") if part))
+    return names
+
+
+def _index(record: Record, names: Sequence[str], trials: Sequence[Trial]) -> dict[str, str]:
+    """README.md, front.csv and front.json of a folder that holds a front."""
+    rows = [
+        {
+            "folder": name, "trial": trial.number, "seed": trial.suggestion.seed, "name": trial.suggestion.name,
+            "macs": trial.cost.macs, "params": trial.cost.params, "validation_top1": trial.metrics.top1,
+            "validation_standard_error": round(trial.metrics.standard_error, 6), "network": str(trial.architecture),
+        }
+        for name, trial in zip(names, trials, strict=True) if trial.metrics
+    ]  # fmt: skip
+    study = f"{record.facts['study']['name']} ({record.facts['scale']} scale) on {record.facts['data']['name']}"
+    index = {"format": FORMAT, "networks": list(names), "files": ["README.md", "front.csv"]}
+    card = front_card(study, rows, len(record.seeds))
+    return {
+        "README.md": card, "front.csv": front_csv(rows), INDEX: json.dumps(index, indent=1) + "\n",
+    }  # fmt: skip
+
+
+def _say(
+    console: Console, folder: Path, run: Path, trial: Trial, tested: Test | None, differences: dict[str, float]
+) -> None:
+    assert trial.metrics is not None
     console.print(
-        f"trial {chosen.number} ({chosen.label}): {format_macs(chosen.cost.macs)}MACs, validation top-1 "
-        f"{chosen.metrics.top1:.3f} ± {chosen.metrics.standard_error:.3f}, " + _told(tested, run, chosen),
+        f"trial {trial.number} ({trial.label}): {format_macs(trial.cost.macs)}MACs, validation top-1 "
+        f"{trial.metrics.top1:.3f} ± {trial.metrics.standard_error:.3f}, " + _told(tested, run, trial),
         highlight=False, markup=False, soft_wrap=True,
     )  # fmt: skip
+    found = ", ".join(f"{file} {difference:.1e}" for file, difference in differences.items())
     console.print(
-        f"{to}: network.py, load.py, model.safetensors, architecture.json, README.md; a fresh process without expand gives "
-        f"the same logits (largest difference {written['max_difference']:.1e})",
-        highlight=False, soft_wrap=True,
+        f"{folder}: fresh processes without expand get the same logits (largest difference: {found}) and multiply-adds",
+        highlight=False, markup=False, soft_wrap=True,
     )  # fmt: skip
-    return written
 
 
 def _told(tested: Test | None, run: Path | str, trial: Trial) -> str:
@@ -71,21 +133,23 @@ def _told(tested: Test | None, run: Path | str, trial: Trial) -> str:
 def choose(record: Record, *, under: str | None, trial: int | None, best: str | None) -> Trial:
     """The trial that exactly one of the three options names. With several seeds, the candidate's best seed."""
     if sum(option is not None for option in (under, trial, best)) != 1:
-        raise UsageError("say which network: --under gmacs=X, --trial N or --best top1")
+        raise UsageError("say which network: --under gmacs=X, --trial N, --best top1 or --all-front")
     if trial is not None:
         found = record.trial(trial)
         if found.state is not TrialState.COMPLETE:
             raise UsageError(
-                f"trial {trial} is {found.state.value}{f' ({found.error})' if found.error else ''}: no weights to take"
+                f"trial {trial} is {found.state.value}{f' ({found.error})' if found.error else ''}: no weights to take; "
+                "`expand status` shows which trials are complete"
             )
         return found
     trials, on_offer = _on_offer(record)
     if under is not None:
         name, _, text = under.partition("=")
         limit = _limit(name, text, under)
-        on_offer = [candidate for candidate in on_offer if candidate.value(name) <= limit]  # nan is not
-        if not on_offer:
-            raise UsageError(f"--under {under}: no complete trial costs that little; `expand report` prints the front")
+        within = [candidate for candidate in on_offer if candidate.value(name) <= limit]  # nan is not
+        if not within:
+            raise UsageError(f"--under {under}: no complete trial costs that little; {_cheapest(on_offer, name)}")
+        on_offer = within
     elif best not in ("top1",):
         raise unknown("objective in --best", best, ["top1"])
     winner = max(front(on_offer, record.objectives), key=lambda candidate: candidate.top1 or 0.0)
@@ -105,6 +169,14 @@ def _on_offer(record: Record) -> tuple[tuple[Trial, ...], list[Candidate]]:
     if not found:
         raise UsageError("no trial of this run is complete yet: `expand status RUN` shows how far it is")
     return trials, found
+
+
+def _cheapest(on_offer: Sequence[Candidate], name: str) -> str:
+    measured = [candidate for candidate in on_offer if not math.isnan(candidate.value(name))]
+    if not measured:
+        return f"no {name} was measured in this run"
+    nearest = min(measured, key=lambda candidate: candidate.value(name))
+    return f"the cheapest is trial {nearest.numbers[0]} with {name}={nearest.value(name):.4g}"
 
 
 def _limit(name: str, text: str, option: str) -> float:

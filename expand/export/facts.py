@@ -1,0 +1,113 @@
+"""What a record knows about a trained network and its user should: how it was found, trained, on what, and how noisy its
+accuracy is. Plain JSON, which goes into architecture.json and from there into the model card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from expand.record import Record
+from expand.report.candidates import Candidate, candidates, front
+from expand.strategies.stepwise import UNSTEPPED
+from expand.study import Study
+from expand.trial import Trial
+
+RECIPE = (
+    "batch_size", "learning_rate", "schedule", "decay_every", "warmup_epochs", "momentum", "weight_decay", "label_smoothing",
+    "dropout", "crop", "scale_jitter", "crop_area", "crop_aspect", "squeeze", "flip", "temporal_jitter", "colour_jitter",
+    "randaugment_operations", "randaugment_magnitude", "mixup", "ema", "weights", "freeze", "mixed_precision",
+)  # fmt: skip
+
+
+def facts_of(record: Record, study: Study, trial: Trial) -> dict[str, Any]:
+    """`found`, `training`, `videos`, `fps`, `memory` and `environment` of one complete trial."""
+    trials = record.trials()
+    found = candidates(trials, record.seeds)
+    return {
+        "found": _found(record, study, trial, trials, found),
+        "training": _training(study, trial),
+        "videos": _videos(record),
+        "fps": record.facts["data"].get("fps"),  # runs of earlier versions did not write it down
+        "memory": {"weight_bytes": trial.cost.weight_bytes, "training_bytes": trial.cost.training_bytes},
+        **({"speed": trial.extra["speed"]} if trial.extra.get("speed") else {}),
+        "environment": _environment(record),
+    }
+
+
+def _found(
+    record: Record, study: Study, trial: Trial, trials: Sequence[Trial], found: Sequence[Candidate]
+) -> dict[str, Any]:
+    """The way from the start to this network, and what it was chosen among."""
+    by_number = {each.number: each for each in trials}
+    own = next((c for c in found if trial.number in c.numbers), None)
+    way, here = [trial], trial
+    while here.suggestion.parent is not None and here.suggestion.parent in by_number and len(way) < len(trials):
+        here = by_number[here.suggestion.parent]
+        way.append(here)
+    steps = [_step(each, before, found) for before, each in zip([None, *way[::-1]], way[::-1], strict=False)]
+    return {
+        "kind": trial.suggestion.kind,
+        "name": trial.suggestion.name,
+        "reason": trial.suggestion.reason,
+        "strategy": type(study.strategy).__name__,
+        "path": [] if trial.suggestion.kind in UNSTEPPED else steps,
+        "networks_trained": sum(candidate.top1 is not None for candidate in found),
+        "on_front": own is not None and own in front(found, record.objectives),
+        "axes": [
+            {"name": axis.parameter, "value": trial.architecture[axis.parameter], "unit": axis.unit}
+            for axis in study.space.axes
+            if axis.parameter in trial.architecture.as_dict()
+        ],
+        "seeds": list(record.seeds),
+        "top1_mean": own.top1 if own else None,
+        "top1_spread": own.spread if own else None,
+    }
+
+
+def _step(trial: Trial, before: Trial | None, found: Sequence[Candidate]) -> dict[str, Any]:
+    """One network of the path. Its accuracy is what the choice was made by: the mean over seeds."""
+    candidate = next((c for c in found if c.architecture == trial.architecture), None)
+    return {
+        "trial": trial.number,
+        "step": trial.suggestion.step,
+        "kind": trial.suggestion.kind,
+        "axes": list(trial.suggestion.axes),
+        "change": before.architecture.changes(trial.architecture) if before else str(trial.architecture),
+        "macs": trial.cost.macs,
+        "top1": candidate.top1 if candidate else None,
+        "noise": candidate.noise if candidate else None,
+    }
+
+
+def _training(study: Study, trial: Trial) -> dict[str, Any]:
+    recipe = asdict(study.recipe)
+    return {
+        "epochs": trial.suggestion.epochs,
+        "seed": trial.suggestion.seed,
+        "seconds": round(trial.train_seconds, 1),
+        "device": trial.extra.get("device", ""),
+        "ended": trial.ended,
+        **{name: recipe[name] for name in RECIPE},
+    }
+
+
+def _videos(record: Record) -> dict[str, Any]:
+    """Name, fingerprint, how many videos of each split, and how they were brought to size."""
+    data = record.facts["data"]
+    return {
+        "name": data["name"],
+        "rendered": record.facts["study"]["data"]["source"] == "rendered",
+        "fingerprint": data["fingerprint"],
+        **data["videos"],
+        "cache_side": record.facts["study"]["data"]["cache_side"],
+    }
+
+
+def _environment(record: Record) -> dict[str, Any]:
+    try:
+        known = json.loads((record.folder / "environment.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return {name: known[name] for name in ("python", "torch", "gpus") if known.get(name)}
