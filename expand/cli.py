@@ -14,8 +14,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Search for video networks: count what candidates cost, train them, keep the accuracy-cost front, take one away. "
     "Any command takes --debug for a traceback.",
+    epilog="Such as: expand run x3d_stepwise, expand report runs/x3d_stepwise-demo, "
+    "expand export runs/x3d_stepwise-demo --best top1 --to my_network",
 )  # fmt: skip
-data_app = typer.Typer(no_args_is_help=True, help="Render the default clips, or check videos of your own.")
+data_app = typer.Typer(
+    no_args_is_help=True, help="Render the default clips, or check videos of your own.",
+    epilog="Such as: expand data check my_videos",
+)  # fmt: skip
 app.add_typer(data_app, name="data")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
@@ -48,7 +53,7 @@ def main() -> None:
         sys.exit(1)
 
 
-@app.command("list")
+@app.command("list", epilog="Such as: expand list, expand list --json")
 def list_(as_json: Json = False) -> None:
     """The studies and search spaces that come along."""
     from expand import listing
@@ -121,7 +126,10 @@ def cost(
     cost_tables.show_space(space, values or [], point, question)
 
 
-@app.command()
+@app.command(
+    epilog="Such as: expand run x3d_stepwise, expand run x3d_stepwise --data my_videos --workers 4 --set recipe.epochs=30, "
+    "expand run mcx_split --limit 'gmacs<=0.1' --budget-hours 8 --out runs/mcx, expand run ./my_study.py --track tensorboard"
+)
 def run(
     study: Annotated[str, typer.Argument(help="A study: one of ours (`expand list`), a dotted name or a file.")],
     data: Annotated[str | None, typer.Option(help="A folder or list of videos; rendered clips without it.")] = None,
@@ -147,7 +155,14 @@ def run(
     address: Annotated[
         str | None, typer.Option(help="A running Ray cluster ('auto' finds one); private without it.")
     ] = None,
-    storage: Annotated[str | None, typer.Option(help="An Optuna storage URL instead of SQLite in the run.")] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="An Optuna storage URL instead of SQLite in the run; a password belongs in EXPAND_STORAGE."),
+    ] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TRACKER", help="tensorboard, mlflow or wandb: curves for these, too; may be repeated."),
+    ] = None,
     force: Annotated[bool, typer.Option(help="Resume although the study or the data have changed.")] = False,
 ) -> None:
     """Run a study, or go on with it: the same command again resumes. Ends with the front, and the ledger or comparison."""
@@ -166,12 +181,14 @@ def run(
     from expand.record import storage_url
     from expand.run import Request, Terminated, summary
     from expand.run import run as run_study
+    from expand.tracking import check
     from expand.workers import plan_workers
 
     request = Request(study, scale, tuple(set_ or ()), data, seed, tuple(limit or ()))
     chosen = request.study()
     folder = out or request.default_folder(chosen)
     plan = plan_workers(workers, gpus_per_trial, address)
+    trackers = check(track or (), plan.count)
     console = Console()
     console.print(f"{chosen.name} ({scale}) in {folder}, {plan.described()}", highlight=False, markup=False)
     again = f"run the same command again to go on ({folder})"
@@ -183,7 +200,7 @@ def run(
         )
     try:
         with watcher(console, f"{chosen.name} ({scale})") as watch:
-            record = run_study(request, folder, plan, watch, storage=storage, force=force)
+            record = run_study(request, folder, plan, watch, storage=storage, force=force, track=trackers)
     except KeyboardInterrupt:
         print(f"expand: interrupted; {again}", file=sys.stderr)
         sys.exit(130)
@@ -238,7 +255,10 @@ def measure(
     )  # fmt: skip
 
 
-@app.command()
+@app.command(
+    epilog="Such as: expand plan x3d_stepwise, expand plan mcx_split --data my_videos --workers 4 --keep runs/mcx, "
+    "expand plan x3d_stepwise --scale paper --no-calibrate --wins bottleneck,frames"
+)
 def plan(
     study: Annotated[str, typer.Argument(help="A study: one of ours (`expand list`), a dotted name or a file.")],
     data: Annotated[str | None, typer.Option(help="A folder or list of videos.")] = None,
@@ -291,7 +311,7 @@ def plan(
     planning.print_plan(Console(), made)
 
 
-@app.command()
+@app.command(epilog="Such as: expand status runs/x3d_stepwise-demo, expand status runs/x3d_stepwise-demo --json")
 def status(run: Run, as_json: Json = False) -> None:
     """How far a run is: every trial with its state, accuracy, cost and error."""
     from expand import listing
@@ -299,7 +319,9 @@ def status(run: Run, as_json: Json = False) -> None:
     listing.show_status(run, as_json=as_json)
 
 
-@app.command()
+@app.command(
+    epilog="Such as: expand report runs/x3d_stepwise-demo, expand report runs/x3d_stepwise-demo --to my_report"
+)
 def report(
     run: Run, to: Annotated[Path | None, typer.Option(help="Where to write; RUN/report without it.")] = None
 ) -> None:
@@ -317,7 +339,10 @@ def report(
     console.print("\nwrote " + ", ".join(str(path) for path in paths), highlight=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(
+    epilog="Such as: expand export runs/x3d_stepwise-demo --best top1 --to my_network, "
+    "expand export runs/x3d_stepwise-demo --under gmacs=0.01 --to small --no-test"
+)
 def export(
     run: Run,
     to: Annotated[Path, typer.Option(help="The folder to write.")],
@@ -334,7 +359,7 @@ def export(
     take_away(run, to, under=under, trial=trial, best=best, test=test)
 
 
-@data_app.command("render")
+@data_app.command("render", epilog="Such as: expand data render --to my_clips --seed 1")
 def data_render(
     to: Annotated[Path | None, typer.Option(help="Where to; the cache without it.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other actors and scenes (needs --to).")] = 0,
@@ -345,7 +370,7 @@ def data_render(
     listing.render(to, seed)
 
 
-@data_app.command("check")
+@data_app.command("check", epilog="Such as: expand data check my_videos, expand data check my_videos --json")
 def data_check(
     source: Annotated[
         str | None, typer.Argument(help="A folder or list of videos; the default clips without it.")
@@ -359,7 +384,7 @@ def data_check(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(epilog="Such as: expand doctor, expand doctor --json")
 def doctor(as_json: Json = False) -> None:
     """Look whether this machine has what a search needs."""
     from expand import doctor as checks

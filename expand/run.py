@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from expand.report.candidates import RunFacts, candidates
 from expand.settings import describe, differences, limited, load_study, override
 from expand.strategies.stepwise import ledger
 from expand.study import Data, Study
+from expand.tracking import following
 from expand.workers import Workers, drive
 
 
@@ -68,9 +69,10 @@ class Request:
 
 
 def run(
-    request: Request, folder: Path, workers: Workers, watch: Watcher, *, storage: str | None = None, force: bool = False
-) -> Record:
-    """Runs the study in `folder`, or goes on with it, to its end, and writes the report.
+    request: Request, folder: Path, workers: Workers, watch: Watcher, *, storage: str | None = None, force: bool = False,
+    track: Sequence[str] = (),
+) -> Record:  # fmt: skip
+    """Runs the study in `folder`, or goes on with it, to its end, and writes the report; `track` names trackers.
 
     Raises:
         UsageError, ExpandError: see `records.open_for_writing`; a study or videos other than the run's are refused, though
@@ -84,7 +86,8 @@ def run(
     study.strategy.ask(study, (), macs)  # raises for what cannot be searched, before anything is written
     facts = _facts(request, study, manifest)
     refuse = partial(_refuse_changes, facts=facts, manifest=manifest, folder=folder, force=force)
-    with records.open_for_writing(folder, facts, study, storage=storage, refuse=refuse) as record:
+    opening = records.open_for_writing(folder, facts, study, storage=storage, refuse=refuse)
+    with opening as record, following(watch, track, folder) as watch:
         _keep_facts(record, facts, manifest)
 
         def decoding(done: int, total: int) -> None:
@@ -100,7 +103,7 @@ def run(
         search = Search(study, record, macs, places, lengths, workers.threads, watch)
         with _terminable():
             try:
-                drive(search, workers, folder)
+                drive(search, workers, folder, track)
             except (KeyboardInterrupt, Terminated):
                 search.interrupted()
                 raise
@@ -141,6 +144,12 @@ def check(study: Study) -> None:
         ("budget.trials", study.budget.trials, (study.budget.trials or 1) >= 1, "at least 1"),
         ("budget.epochs", study.budget.epochs, (study.budget.epochs or 1) >= 1, "at least 1"),
         ("budget.hours", study.budget.hours, (study.budget.hours or 1) > 0, "above 0"),
+        (
+            "budget.minutes_per_trial",
+            study.budget.minutes_per_trial,
+            (study.budget.minutes_per_trial or 1) > 0,
+            "above 0",
+        ),
         ("data.cache_side", study.data.cache_side, study.data.cache_side >= 16, "at least 16"),
         ("seeds", study.seeds, 0 < len(study.seeds) == len(set(study.seeds)), "at least one, each once"),
     )
@@ -223,9 +232,10 @@ def _keep_facts(record: Record, facts: dict[str, Any], manifest: Manifest) -> No
 
 def _without_place(study: dict[str, Any]) -> dict[str, Any]:
     """Where the videos lie may change; what they are is compared by fingerprint. Runs from before objectives could be limits
-    only are of the same experiment."""
+    only, or trials had a time limit, are of the same experiment."""
     return study | {
         "data": {key: value for key, value in study["data"].items() if key != "source"},
+        "budget": {"minutes_per_trial": None} | study["budget"],
         "objectives": [{"on_front": True} | objective for objective in study["objectives"]],
     }
 
