@@ -192,13 +192,17 @@ def _cluster(workers: Workers) -> Iterator[None]:
 
 
 def _require_resources(workers: Workers) -> None:
-    """Ray would only wait for what the cluster does not have."""
+    """Ray would only wait for what no node of the cluster has."""
     import ray
 
-    there = ray.cluster_resources()
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for name, wanted in (("CPU", workers.threads), ("GPU", workers.gpus_per_trial)):
-        if wanted and there.get(name, 0) < wanted:
-            raise UsageError(f"a trial asks for {wanted:g} {name}, the Ray cluster has {there.get(name, 0):g} in all")
+        most = max((node.get(name, 0) for node in nodes), default=0)
+        if most < wanted:
+            remedy = "cores of this machine / --workers" if name == "CPU" else "--gpus-per-trial"
+            raise UsageError(
+                f"a trial asks for {wanted:g} {name} ({remedy}), the Ray cluster's largest node has {most:g}"
+            )
 
 
 def _train_on_worker(config: dict[str, Any]) -> None:

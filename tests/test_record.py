@@ -168,13 +168,13 @@ def test_a_password_is_not_kept_and_is_taken_from_the_environment(tmp_path, monk
     """SQLite takes the password of its URL for nothing, which is enough to see where it goes."""
     place, of, opened_with = f"{tmp_path}/shared.db", study(), []
     secret, bare = f"sqlite:///{place}?password=hunter2", f"sqlite:///{place}"
-    real = optuna.storages.RDBStorage
 
-    def spy(url, **options):
-        opened_with.append(url)
-        return real(bare, **options)
+    class Spy(optuna.storages.RDBStorage):
+        def __init__(self, url, **options):
+            opened_with.append(url)
+            super().__init__(bare, **options)
 
-    monkeypatch.setattr(optuna.storages, "RDBStorage", spy)
+    monkeypatch.setattr(optuna.storages, "RDBStorage", Spy)
     opening = {"facts": {"study": _described(of)}, "study": of}
     with records.open_for_writing(tmp_path / "run", **opening, storage=secret) as record:
         record.open_trial(suggestion(frames=2), COST, SPACE)
