@@ -324,10 +324,18 @@ def _trackers(search: Search, names: Sequence[str]) -> list[Any]:
         place = tracking.mlflow_place(record.folder)
         found.append(mlflow(tracking_uri=place, experiment_name=os.environ.get("MLFLOW_EXPERIMENT_NAME", "expand")))
     if "wandb" in names:
-        from ray.air.integrations.wandb import WandbLoggerCallback
+        from ray.air.integrations.wandb import WandbLoggerCallback, _WandbLoggingActor
+
+        class WholeFiles(_WandbLoggingActor):  # Ray kills the actor, and W&B's own process with it, when `run` returns
+            def run(self) -> None:
+                super().run()
+                self._wandb.teardown()  # waits for that process to have written its file
+
+        class Wandb(WandbLoggerCallback):
+            _logger_actor_cls = WholeFiles
 
         os.environ["WANDB_MODE"] = mode = tracking.wandb_mode()  # Ray's callback asks for a key without it
-        wandb = tracking.readable(WandbLoggerCallback, "wandb", record, search.watch.note)
+        wandb = tracking.readable(Wandb, "wandb", record, search.watch.note)
         project = os.environ.get("WANDB_PROJECT", "expand")
         found.append(wandb(project=project, mode=mode, dir=str(record.folder), resume="allow"))
     return found
