@@ -14,8 +14,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Search for video networks: count what candidates cost, train them, keep the accuracy-cost front, take one away. "
     "Any command takes --debug for a traceback.",
+    epilog="Such as: expand run x3d_stepwise, expand report runs/x3d_stepwise-demo, "
+    "expand export runs/x3d_stepwise-demo --best top1 --to my_network",
 )  # fmt: skip
-data_app = typer.Typer(no_args_is_help=True, help="Render the default clips, or prepare and check videos of your own.")
+data_app = typer.Typer(
+    no_args_is_help=True, help="Render the default clips, or prepare and check videos of your own.",
+    epilog="Such as: expand data prepare my_videos --to prepared, expand data check my_videos",
+)  # fmt: skip
 app.add_typer(data_app, name="data")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
@@ -48,7 +53,7 @@ def main() -> None:
         sys.exit(1)
 
 
-@app.command("list")
+@app.command("list", epilog="Such as: expand list, expand list --json")
 def list_(as_json: Json = False) -> None:
     """The studies and search spaces that come along."""
     from expand import listing
@@ -121,7 +126,10 @@ def cost(
     cost_tables.show_space(space, values or [], point, question)
 
 
-@app.command()
+@app.command(
+    epilog="Such as: expand run x3d_stepwise, expand run x3d_stepwise --data my_videos --workers 4 --set recipe.epochs=30, "
+    "expand run mcx_split --limit 'gmacs<=0.1' --budget-hours 8 --out runs/mcx, expand run ./my_study.py --track tensorboard"
+)
 def run(
     study: Annotated[str, typer.Argument(help="A study: one of ours (`expand list`), a dotted name or a file.")],
     data: Annotated[str | None, typer.Option(help="A folder or list of videos; rendered clips without it.")] = None,
@@ -147,7 +155,14 @@ def run(
     address: Annotated[
         str | None, typer.Option(help="A running Ray cluster ('auto' finds one); private without it.")
     ] = None,
-    storage: Annotated[str | None, typer.Option(help="An Optuna storage URL instead of SQLite in the run.")] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="An Optuna storage URL instead of SQLite in the run; a password belongs in EXPAND_STORAGE."),
+    ] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TRACKER", help="tensorboard, mlflow or wandb: curves for these, too; may be repeated."),
+    ] = None,
     force: Annotated[bool, typer.Option(help="Resume although the study or the data have changed.")] = False,
 ) -> None:
     """Run a study, or go on with it: the same command again resumes. Ends with the front, and the ledger or comparison."""
@@ -155,12 +170,14 @@ def run(
     from rich.console import Console
 
     from expand.run import Request
+    from expand.tracking import check
     from expand.workers import plan_workers
 
     request = Request(study, scale, tuple(set_ or ()), data, seed, tuple(limit or ()))
     chosen = request.study()
     folder = out or request.default_folder(chosen)
     plan = plan_workers(workers, gpus_per_trial, address)
+    trackers = check(track or (), plan.count)
     console = Console()
     title = f"{chosen.name} ({scale})"
     console.print(f"{title} in {folder}, {plan.described()}", highlight=False, markup=False)
@@ -170,7 +187,7 @@ def run(
         within_budget(
             request, folder, plan, budget_hours, lambda text: console.print(text, highlight=False, markup=False)
         )
-    _to_the_end(console, title, request, folder, plan, storage=storage, force=force)
+    _to_the_end(console, title, request, folder, plan, storage=storage, force=force, track=trackers)
 
 
 def _sigterm_exits() -> None:
@@ -184,7 +201,15 @@ def _sigterm_exits() -> None:
 
 
 def _to_the_end(
-    console: Any, title: str, request: Any, folder: Path, plan: Any, *, storage: str | None = None, force: bool = False
+    console: Any,
+    title: str,
+    request: Any,
+    folder: Path,
+    plan: Any,
+    *,
+    storage: str | None = None,
+    force: bool = False,
+    track: Any = (),
 ) -> None:
     """Runs a request, prints what came of it and where it is."""
     import shlex
@@ -197,7 +222,7 @@ def _to_the_end(
     again = f"run the same command again to go on ({folder})"
     try:
         with watcher(console, title) as watch:
-            record = run(request, folder, plan, watch, storage=storage, force=force)
+            record = run(request, folder, plan, watch, storage=storage, force=force, track=track)
     except KeyboardInterrupt:
         print(f"expand: interrupted; {again}", file=sys.stderr)
         sys.exit(130)
@@ -219,8 +244,8 @@ def _to_the_end(
 
 
 @app.command(
-    epilog="Such as: expand train runs/x3d_stepwise-demo --trial 12 --epochs 100 --set recipe.ema=0.999, or: "
-    "expand train x3d --point S --data kinetics, or: expand train runs/x3d_stepwise-demo --trial 12 --data mine --weights same"
+    epilog="Such as: expand train runs/x3d_stepwise-demo --trial 12 --epochs 100 --set recipe.ema=0.999, "
+    "expand train x3d --point S --data kinetics, expand train runs/x3d_stepwise-demo --trial 12 --data mine --weights same"
 )
 def train(
     source: Annotated[str, typer.Argument(metavar="RUN|SPACE", help="A run directory, or a search space.")],
@@ -306,7 +331,10 @@ def measure(
     )  # fmt: skip
 
 
-@app.command()
+@app.command(
+    epilog="Such as: expand plan x3d_stepwise, expand plan mcx_split --data my_videos --workers 4 --keep runs/mcx, "
+    "expand plan x3d_stepwise --scale paper --no-calibrate --wins bottleneck,frames"
+)
 def plan(
     study: Annotated[str, typer.Argument(help="A study: one of ours (`expand list`), a dotted name or a file.")],
     data: Annotated[str | None, typer.Option(help="A folder or list of videos.")] = None,
@@ -359,7 +387,7 @@ def plan(
     planning.print_plan(Console(), made)
 
 
-@app.command()
+@app.command(epilog="Such as: expand status runs/x3d_stepwise-demo, expand status runs/x3d_stepwise-demo --json")
 def status(run: Run, as_json: Json = False) -> None:
     """How far a run is: every trial with its state, accuracy, cost and error."""
     from expand import listing
@@ -367,7 +395,7 @@ def status(run: Run, as_json: Json = False) -> None:
     listing.show_status(run, as_json=as_json)
 
 
-@app.command(epilog="Such as: expand report runs/x3d_stepwise-demo --html, or: expand report runs/a runs/b --to both")
+@app.command(epilog="Such as: expand report runs/x3d_stepwise-demo --html, expand report runs/a runs/b --to both")
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories; several make one page.")],
     html: Annotated[bool, typer.Option("--html", help="Print only where the page is, no tables.")] = False,
@@ -384,7 +412,7 @@ def report(
 
 
 @app.command(
-    epilog="Such as: expand test runs/x3d_stepwise-demo --best top1, or: expand test RUN --trial 5 --views 10x3 --crop 128"
+    epilog="Such as: expand test runs/x3d_stepwise-demo --best top1, expand test RUN --trial 5 --views 10x3 --crop 128"
 )
 def test(
     run: Run,
@@ -484,7 +512,7 @@ def export(
     take_away(run, to, under=under, trial=trial, best=best, all_front=all_front, formats=formats, force=force)
 
 
-@app.command()
+@app.command(epilog="Such as: expand weights X3D_M.pyth, expand weights X3D_M.pyth x3d --point M")
 def weights(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="An export's folder, or a file of weights of any layout.")
@@ -512,7 +540,7 @@ def weights(
     listing.show_matched(file, space, values or [], point, classes, as_json=as_json)
 
 
-@data_app.command("render")
+@data_app.command("render", epilog="Such as: expand data render --to my_clips --seed 1")
 def data_render(
     to: Annotated[Path | None, typer.Option(help="Where to; the cache without it.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other actors and scenes (needs --to).")] = 0,
@@ -537,7 +565,7 @@ Fps = Annotated[float | None, typer.Option(help="Frames a second of frame folder
 SkipMissing = Annotated[bool, typer.Option("--skip-missing", help="Leave out listed files that are not there.")]
 
 
-@data_app.command("prepare")
+@data_app.command("prepare", epilog="Such as: expand data prepare UCF-101 --to prepared --split 1")
 def data_prepare(
     source: Annotated[str, typer.Argument(help="A folder or list of videos, of any layout.")],
     to: Annotated[Path, typer.Option(help="The folder to write manifest.csv and manifest.json to.")],
@@ -559,7 +587,7 @@ def data_prepare(
     videos.prepare_data(source, to, options, strict=strict, cache_side=cache_side if cache else None, as_json=as_json)
 
 
-@data_app.command("check")
+@data_app.command("check", epilog="Such as: expand data check my_videos, expand data check my_videos --strict --json")
 def data_check(
     source: Annotated[
         str | None, typer.Argument(help="A folder or list of videos; the default clips without it.")
@@ -597,7 +625,7 @@ def data_reencode(
     listing.reencode_data(source, to, side=side, keyframes=keyframes)
 
 
-@app.command()
+@app.command(epilog="Such as: expand doctor, expand doctor --json")
 def doctor(as_json: Json = False) -> None:
     """Look whether this machine has what a search needs."""
     from expand import doctor as checks

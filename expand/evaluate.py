@@ -49,6 +49,12 @@ class Job:
     threads: int
     latency: Objective | None = None
     speed: dict[str, Any] | None = None
+    seconds: float | None = None  # the most that one attempt may take
+
+    @property
+    def timeout_log(self) -> Path:
+        """Where an attempt that took too long leaves the stacks of its threads."""
+        return Path(self.checkpoint).parent / "timeout.txt"
 
 
 def evaluate(job: Job, on_epoch: EpochReport, on_step: StepReport | None = None) -> dict[str, Any]:

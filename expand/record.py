@@ -155,7 +155,7 @@ class Record:
 
     def dashboard_storage(self) -> optuna.storages.RDBStorage:
         """The database for a reader in other threads: it waits for the driver's locks, and makes no tables."""
-        return _storage(storage_url(self.folder, self.facts), skip_table_creation=True)
+        return _storage(connection_url(self.folder, self.facts), skip_table_creation=True)
 
     def _id(self, number: int) -> int:
         """Optuna's own number of a trial; asked for once."""
@@ -256,7 +256,8 @@ def open_for_writing(
     refuse: Refuse = lambda stored: None,
 ) -> Iterator[Record]:
     """The run directory as its only driver: made if it is not there, resumed if it is. `refuse` gets the study.json of a
-    run to be resumed and raises where `facts` are of another experiment; nothing has been written then.
+    run to be resumed and raises where `facts` are of another experiment; nothing has been written then. Of `storage`, a
+    URL, everything but a password is kept.
 
     Raises:
         UsageError: the folder holds something else; another driver is at it; another storage than the run's.
@@ -265,20 +266,22 @@ def open_for_writing(
     check_folder(folder)
     with _only_driver(folder):
         stored = _read_facts(folder)
+        storage = storage or (os.environ.get("EXPAND_STORAGE") if stored is None else None)
+        place = without_password(storage) if storage else None
         if stored is None:
             # In a database of many runs each has a name of its own.
             name = study.name if storage is None else f"{study.name}-{secrets.token_hex(4)}"
-            stored = facts | {"storage": storage, "optuna_study": name}
-            optuna_study = _open_study(folder, stored, create=study)
+            stored = facts | {"storage": place, "optuna_study": name}
+            optuna_study = _open_study(folder, stored, create=study, given=storage)
             write_json(folder / "environment.json", environment())
             write_json(folder / "study.json", stored)
         else:
-            if storage is not None and storage != stored.get("storage"):
+            if place is not None and place != storage_url(folder, stored):
                 raise UsageError(
-                    f"--storage {storage}: this run is recorded in {stored.get('storage') or 'its own optuna.db'}"
+                    f"--storage {place}: this run is recorded in {stored.get('storage') or 'its own optuna.db'}"
                 )
             refuse(stored)
-            optuna_study = _open_study(folder, stored, create=study)
+            optuna_study = _open_study(folder, stored, create=study, given=storage)
         yield Record(folder, stored, optuna_study)
 
 
@@ -304,6 +307,9 @@ _OURS = {
     "plan.json",
     "report",
     "tune",
+    "tensorboard",
+    "mlflow.db",
+    "wandb",
     "optuna.db",
     "optuna.db-journal",
     "checkpoints",
@@ -365,21 +371,48 @@ def live_driver(folder: Path) -> str:
 
 
 def storage_url(folder: Path, facts: dict[str, Any]) -> str:
-    """Where the trials are, as Optuna and its dashboard want it."""
+    """Where the trials are, as Optuna and its dashboard want it, to be shown: without a password."""
     from sqlalchemy import URL
 
     own = URL.create("sqlite", database=str(folder / "optuna.db"))  # a path may hold ? and %
-    return facts.get("storage") or own.render_as_string(hide_password=False)
+    shown = facts.get("storage") or own.render_as_string(hide_password=False)
+    return without_password(shown)  # runs of earlier versions have it in study.json
 
 
-def _open_study(folder: Path, facts: dict[str, Any], *, create: Study | None) -> optuna.Study:
+def connection_url(folder: Path, facts: dict[str, Any], given: str | None = None) -> str:
+    """Where the trials are, to be opened: with the password, if `given` or else EXPAND_STORAGE is this database's URL and
+    has one."""
+    shown = storage_url(folder, facts)
+    for url in (given, os.environ.get("EXPAND_STORAGE")):
+        if url and url != shown and without_password(url) == shown:
+            return url
+    return facts.get("storage") or shown
+
+
+def without_password(url: str) -> str:
+    """A database's URL as it may be written down and printed; what is no URL stays as it is."""
+    import sqlalchemy.exc
+    from sqlalchemy import URL, make_url
+
+    try:
+        parsed = make_url(url)
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        return url
+    if parsed.password is None and "password" not in parsed.query:
+        return url
+    bare = URL.create(parsed.drivername, parsed.username, None, parsed.host, parsed.port, parsed.database, parsed.query)
+    return bare.difference_update_query(["password"]).render_as_string()
+
+
+def _open_study(folder: Path, facts: dict[str, Any], *, create: Study | None, given: str | None = None) -> optuna.Study:
     import sqlalchemy.exc
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    url, name = storage_url(folder, facts), facts["optuna_study"]
+    url, name = connection_url(folder, facts, given), facts["optuna_study"]
+    shown = without_password(url)
     if url.startswith("journal"):
         raise UsageError(
-            f"{url}: a journal file cannot be written again after a torn line; use SQLite, PostgreSQL or MySQL"
+            f"{shown}: a journal file cannot be written again after a torn line; use SQLite, PostgreSQL or MySQL"
         )
     nothing = UsageError(f"{folder}: nothing has been recorded yet; run its command again")
     if create is None and not facts.get("storage") and not (folder / "optuna.db").exists():
@@ -392,7 +425,7 @@ def _open_study(folder: Path, facts: dict[str, Any], *, create: Study | None) ->
             if create is None or name in optuna.get_all_study_names(storage):
                 return optuna.load_study(study_name=name, storage=storage, sampler=sampler)
         except (sqlalchemy.exc.ArgumentError, ImportError) as error:
-            raise UsageError(f"--storage {url}: not a database that can be opened here ({error})") from None
+            raise UsageError(f"--storage {shown}: not a database that can be opened here ({error})") from None
         except KeyError:
             raise nothing from None
         aims = [objective for objective in create.objectives if objective.on_front]

@@ -6,7 +6,7 @@ import hashlib
 import json
 import signal
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,8 @@ from expand.progress import Watcher
 from expand.record import Record
 from expand.reporting import report, run_facts
 from expand.settings import describe, differences, limited, load_study, override
-from expand.study import CROPS, Data, Recipe, Study
+from expand.study import CROPS, Budget, Data, Recipe, Study
+from expand.tracking import following
 from expand.weight_files import weights_file
 from expand.workers import Workers, drive
 
@@ -82,9 +83,10 @@ class Request:
 
 
 def run(
-    request: Request, folder: Path, workers: Workers, watch: Watcher, *, storage: str | None = None, force: bool = False
-) -> Record:
-    """Runs the study in `folder`, or goes on with it, to its end, and writes the report.
+    request: Request, folder: Path, workers: Workers, watch: Watcher, *, storage: str | None = None, force: bool = False,
+    track: Sequence[str] = (),
+) -> Record:  # fmt: skip
+    """Runs the study in `folder`, or goes on with it, to its end, and writes the report; `track` names trackers.
 
     Raises:
         UsageError, ExpandError: see `records.open_for_writing`; a study or videos other than the run's are refused, though
@@ -98,7 +100,8 @@ def run(
     study.strategy.ask(study, (), macs)  # raises for what cannot be searched, before anything is written
     facts = _facts(request, study, manifest)
     refuse = partial(_refuse_changes, facts=facts, manifest=manifest, folder=folder, force=force)
-    with records.open_for_writing(folder, facts, study, storage=storage, refuse=refuse) as record:
+    opening = records.open_for_writing(folder, facts, study, storage=storage, refuse=refuse)
+    with opening as record, following(watch, track, folder) as watch:
         _keep_facts(record, facts, manifest)
 
         def decoding(done: int, total: int) -> None:
@@ -118,7 +121,7 @@ def run(
         search = Search(study, record, macs, places, lengths, workers.threads, watch, show)
         with _terminable():
             try:
-                drive(search, workers, folder)
+                drive(search, workers, folder, track)
             except (KeyboardInterrupt, Terminated):
                 search.interrupted()
                 raise
@@ -175,6 +178,12 @@ def check(study: Study) -> None:
         ("budget.trials", study.budget.trials, (study.budget.trials or 1) >= 1, "at least 1"),
         ("budget.epochs", study.budget.epochs, (study.budget.epochs or 1) >= 1, "at least 1"),
         ("budget.hours", study.budget.hours, (study.budget.hours or 1) > 0, "above 0"),
+        (
+            "budget.minutes_per_trial",
+            study.budget.minutes_per_trial,
+            (study.budget.minutes_per_trial or 1) > 0,
+            "above 0",
+        ),
         ("data.cache_side", study.data.cache_side, study.data.cache_side >= 16, "at least 16"),
         ("data.cache_frames", study.data.cache_frames, (study.data.cache_frames or 1) >= 1, "at least 1, or none"),
         ("data.decode", study.data.decode, study.data.decode in ("cache", "fly"), "cache or fly"),
@@ -296,6 +305,7 @@ def _without_place(study: dict[str, Any]) -> dict[str, Any]:
     return study | {
         "recipe": {key: value for key, value in recipe.items() if key != "weights"},
         "data": {key: value for key, value in data.items() if key not in ("source", "decode", "skip_damaged")},
+        "budget": describe(Budget()) | study["budget"],
         "objectives": [{"on_front": True} | objective for objective in study["objectives"]],
     }
 

@@ -98,7 +98,8 @@ class Budget:
     """When to stop. `targets_gmacs` are the complexities a stepwise expansion goes on to, in rising order; `steps`
     ends it earlier. `trials` (trainings, each seed of a network being one), `epochs` (of all trials) and `hours` (of training,
     added up over workers) end any search: a network is begun only if all its seeds fit, and what has begun is finished.
-    A trial whose worker dies is tried `attempts` times."""
+    A trial whose worker dies is tried `attempts` times. One that trains for longer than `minutes_per_trial`, counted from its
+    last start, fails."""
 
     targets_gmacs: tuple[float, ...] = ()
     steps: int | None = None
@@ -106,6 +107,7 @@ class Budget:
     epochs: int | None = None
     hours: float | None = None
     attempts: int = 3
+    minutes_per_trial: float | None = None
 
 
 @dataclass(frozen=True)

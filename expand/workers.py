@@ -15,13 +15,15 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from expand import time_limit, tracking
 from expand.errors import ExpandError, UsageError
-from expand.evaluate import evaluate
+from expand.evaluate import Job, evaluate
+from expand.time_limit import TimedOut
 
 if TYPE_CHECKING:  # Ray's workers import this module, and need none of what the driver counts and records with
     from expand.engine import Search
@@ -74,12 +76,12 @@ def plan_workers(count: int | None, gpus_per_trial: float | None, address: str |
     return Workers(count, max(1, cores // max(count, 1)), gpus_per_trial, address)
 
 
-def drive(search: Search, workers: Workers, folder: Path) -> None:
+def drive(search: Search, workers: Workers, folder: Path, trackers: Sequence[str] = ()) -> None:
     """Runs the search to its end."""
     if workers.count == 0:
         drive_here(search)
     else:
-        drive_on_ray(search, workers, folder)
+        drive_on_ray(search, workers, folder, trackers)
 
 
 class _RecordFailed(BaseException):
@@ -88,15 +90,20 @@ class _RecordFailed(BaseException):
 
 def drive_here(search: Search) -> None:
     while (job := search.next()) is not None:
+        alarm = time_limit.Alarm(job.seconds)
 
-        def on_epoch(entry: dict[str, Any], number: int = job.number) -> None:
-            try:
-                search.on_epoch(number, entry)
-            except Exception as error:
-                raise _RecordFailed from error
+        def on_epoch(entry: dict[str, Any], number: int = job.number, alarm: time_limit.Alarm = alarm) -> None:
+            with alarm.held_back():
+                try:
+                    search.on_epoch(number, entry)
+                except Exception as error:
+                    raise _RecordFailed from error
 
         try:
-            result = evaluate(job, on_epoch, search.watch.step)
+            with alarm:
+                result = evaluate(job, on_epoch, search.watch.step)
+        except TimedOut as late:  # in a moment when `evaluate` could not take it in
+            result = {"status": "failed", "error": str(late)}
         except _RecordFailed as failure:
             assert failure.__cause__ is not None
             raise failure.__cause__ from None
@@ -114,10 +121,13 @@ _ENVIRONMENT = {
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial without a GPU sees none
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths stay what they are
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "WANDB_ERROR_REPORTING": "false",
+    "WANDB_SILENT": "true",
 }
 
 
-def drive_on_ray(search: Search, workers: Workers, folder: Path) -> None:
+def drive_on_ray(search: Search, workers: Workers, folder: Path, trackers: Sequence[str] = ()) -> None:
     counting = threading.Thread(target=search.look_ahead, daemon=True)
     counting.start()  # while Ray starts, most of which is waiting
     with _cluster(workers):  # sets the environment that ray reads when it is imported
@@ -136,6 +146,7 @@ def drive_on_ray(search: Search, workers: Workers, folder: Path) -> None:
                 ),
                 run_config=tune.RunConfig(
                     name="tune", storage_path=str(scratch), verbose=0, stop=searcher.stopper,
+                    callbacks=_trackers(search, trackers),
                     failure_config=tune.FailureConfig(max_failures=search.study.budget.attempts - 1),
                 ),
             )  # fmt: skip
@@ -181,13 +192,17 @@ def _cluster(workers: Workers) -> Iterator[None]:
 
 
 def _require_resources(workers: Workers) -> None:
-    """Ray would only wait for what the cluster does not have."""
+    """Ray would only wait for what no node of the cluster has."""
     import ray
 
-    there = ray.cluster_resources()
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     for name, wanted in (("CPU", workers.threads), ("GPU", workers.gpus_per_trial)):
-        if wanted and there.get(name, 0) < wanted:
-            raise UsageError(f"a trial asks for {wanted:g} {name}, the Ray cluster has {there.get(name, 0):g} in all")
+        most = max((node.get(name, 0) for node in nodes), default=0)
+        if most < wanted:
+            remedy = "cores of this machine / --workers" if name == "CPU" else "--gpus-per-trial"
+            raise UsageError(
+                f"a trial asks for {wanted:g} {name} ({remedy}), the Ray cluster's largest node has {most:g}"
+            )
 
 
 def _train_on_worker(config: dict[str, Any]) -> None:
@@ -203,8 +218,19 @@ def _train_on_worker(config: dict[str, Any]) -> None:
         failed = {"status": "failed", "error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
         tune.report({"outcome": json.dumps(failed)})
         return
-    outcome = evaluate(job, lambda entry: tune.report({"entry": json.dumps(entry)}))
+    if (outcome := _timed_out(job)) is None:
+        with time_limit.ends_process(job.seconds, job.timeout_log):
+            outcome = evaluate(job, lambda entry: tune.report({"entry": json.dumps(entry)}))
     tune.report({"outcome": json.dumps(outcome)})
+
+
+def _timed_out(job: Job) -> dict[str, Any] | None:
+    """What to say of a job whose last attempt was ended for taking too long; it would do so again."""
+    if job.seconds is None or not (where := time_limit.stack(job.timeout_log)):
+        return None
+    return {
+        "status": "failed", "error": str(TimedOut(job.seconds)), "traceback": where[-6000:], "train_seconds": job.seconds,
+    }  # fmt: skip
 
 
 def _searcher(search: Search) -> Any:
@@ -235,7 +261,7 @@ def _searcher(search: Search) -> Any:
 
         def __init__(self) -> None:
             super().__init__()
-            self.numbers: dict[str, int] = {}
+            self.jobs: dict[str, Job] = {}
             self.outcomes: dict[str, dict[str, Any]] = {}
             self.stopper = Stop()
 
@@ -249,15 +275,15 @@ def _searcher(search: Search) -> Any:
                 return Searcher.FINISHED
             if job is None:
                 return Searcher.FINISHED if search.done else None
-            self.numbers[trial_id] = job.number
-            return {"job": cloudpickle.dumps(job)}
+            self.jobs[trial_id] = job
+            return {"job": cloudpickle.dumps(job), "number": job.number}
 
         def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
             with self._kept():
                 if "outcome" in result:
                     self.outcomes[trial_id] = json.loads(result["outcome"])
                 elif "entry" in result:
-                    search.on_epoch(self.numbers[trial_id], json.loads(result["entry"]))
+                    search.on_epoch(self.jobs[trial_id].number, json.loads(result["entry"]))
 
         def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
             attempts = search.study.budget.attempts
@@ -268,7 +294,8 @@ def _searcher(search: Search) -> Any:
             if result and "outcome" in result:
                 self.outcomes.setdefault(trial_id, json.loads(result["outcome"]))
             with self._kept():
-                search.on_end(self.numbers.pop(trial_id), self.outcomes.pop(trial_id, died))
+                job = self.jobs.pop(trial_id)
+                search.on_end(job.number, self.outcomes.pop(trial_id, _timed_out(job) or died))
 
         @contextlib.contextmanager
         def _kept(self) -> Iterator[None]:
@@ -285,6 +312,33 @@ def _searcher(search: Search) -> Any:
 
     adapter = Adapter()
     return adapter
+
+
+def _trackers(search: Search, names: Sequence[str]) -> list[Any]:
+    """Ray's callbacks for the trackers that log through Ray."""
+    record, found = search.record, []
+    if "mlflow" in names:
+        from ray.air.integrations.mlflow import MLflowLoggerCallback
+
+        mlflow = tracking.readable(tracking.going_on(MLflowLoggerCallback), "mlflow", record, search.watch.note)
+        place = tracking.mlflow_place(record.folder)
+        found.append(mlflow(tracking_uri=place, experiment_name=os.environ.get("MLFLOW_EXPERIMENT_NAME", "expand")))
+    if "wandb" in names:
+        from ray.air.integrations.wandb import WandbLoggerCallback, _WandbLoggingActor
+
+        class WholeFiles(_WandbLoggingActor):  # Ray kills the actor, and W&B's own process with it, when `run` returns
+            def run(self) -> None:
+                super().run()
+                self._wandb.teardown()  # waits for that process to have written its file
+
+        class Wandb(WandbLoggerCallback):
+            _logger_actor_cls = WholeFiles
+
+        os.environ["WANDB_MODE"] = mode = tracking.wandb_mode()  # Ray's callback asks for a key without it
+        wandb = tracking.readable(Wandb, "wandb", record, search.watch.note)
+        project = os.environ.get("WANDB_PROJECT", "expand")
+        found.append(wandb(project=project, mode=mode, dir=str(record.folder), resume="allow"))
+    return found
 
 
 def _pickle_user_modules_by_value(search: Search) -> None:

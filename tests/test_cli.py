@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import typer
 from conftest import STUDIES
+
+from expand.cli import app
 
 
 def test_costs_print_as_json(expand):
@@ -89,3 +95,40 @@ def test_list_and_doctor(expand):
     done = expand("doctor", "--json")
     findings = json.loads(done.stdout)
     assert {"torch", "cores", "decoder"} <= {finding["what"] for finding in findings} and done.returncode == 0
+
+
+def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """A command and those below it, each with the words that call it."""
+    yield path, group
+    for name, command in getattr(group, "commands", {}).items():
+        yield from commands(command, (*path, name))
+
+
+ALL_COMMANDS = dict(commands(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("path", ALL_COMMANDS, ids=lambda path: " ".join(("expand", *path)))
+def test_every_help_ends_with_examples_that_parse(path):
+    epilog = ALL_COMMANDS[path].epilog or ""
+    assert epilog.startswith("Such as: expand ")
+    for example in epilog.removeprefix("Such as: ").split(", expand "):
+        words = shlex.split(example.removeprefix("expand "))
+        assert tuple(words[: len(path)]) == path, example
+        parses(ALL_COMMANDS[()], words)
+
+
+def parses(command: Any, words: list[str], parent: Any = None) -> None:
+    """Reads the words as the command line would, and calls nothing.
+
+    Raises:
+        UsageError: of the parser, as for an option that does not exist.
+    """
+    context = command.make_context(words[0] if words else "expand", list(words), parent=parent)
+    if hasattr(command, "commands"):
+        _, found, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        parses(found, rest, context)
+
+
+def test_an_example_with_a_wrong_option_would_be_seen():
+    with pytest.raises(Exception, match="No such option"):
+        parses(ALL_COMMANDS[()], ["run", "x3d_stepwise", "--framse", "3"])

@@ -150,6 +150,51 @@ def test_runs_in_one_database_do_not_mix(tmp_path):
     assert len(records.open_for_reading(tmp_path / "a").trials()) == 1
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql+psycopg2://me:a%40b@host:5433/db", "postgresql+psycopg2://me@host:5433/db"),
+        ("postgresql://host/db?password=secret&sslmode=require", "postgresql://host/db?sslmode=require"),
+        ("postgresql://me@host/db", "postgresql://me@host/db"),
+        ("sqlite:////tmp/a%20b.db", "sqlite:////tmp/a%20b.db"),
+        ("no url", "no url"),
+    ],
+)
+def test_a_password_is_left_out_of_a_url(url, shown):
+    assert records.without_password(url) == shown
+
+
+def test_a_password_is_not_kept_and_is_taken_from_the_environment(tmp_path, monkeypatch):
+    """SQLite takes the password of its URL for nothing, which is enough to see where it goes."""
+    place, of, opened_with = f"{tmp_path}/shared.db", study(), []
+    secret, bare = f"sqlite:///{place}?password=hunter2", f"sqlite:///{place}"
+
+    class Spy(optuna.storages.RDBStorage):
+        def __init__(self, url, **options):
+            opened_with.append(url)
+            super().__init__(bare, **options)
+
+    monkeypatch.setattr(optuna.storages, "RDBStorage", Spy)
+    opening = {"facts": {"study": _described(of)}, "study": of}
+    with records.open_for_writing(tmp_path / "run", **opening, storage=secret) as record:
+        record.open_trial(suggestion(frames=2), COST, SPACE)
+        assert records.storage_url(record.folder, record.facts) == bare
+    assert "hunter2" not in "".join(path.read_text() for path in (tmp_path / "run").glob("*.json"))
+    monkeypatch.setenv("EXPAND_STORAGE", secret)
+    assert len(records.open_for_reading(tmp_path / "run").trials()) == 1
+    with records.open_for_writing(tmp_path / "run", **opening):
+        pass
+    with records.open_for_writing(tmp_path / "other", **opening) as record:  # a new run goes there, too
+        assert record.facts["storage"] == bare
+    monkeypatch.setenv("EXPAND_STORAGE", "postgresql://me:hunter2@host/other")
+    records.open_for_reading(tmp_path / "run")
+    assert opened_with == [secret, secret, secret, secret, bare]
+    refused = records.open_for_writing(tmp_path / "run", **opening, storage="postgresql://me:hunter2@host/other")
+    with pytest.raises(UsageError) as error, refused:
+        pass
+    assert "postgresql://me@host/other" in str(error.value) and "hunter2" not in str(error.value)
+
+
 @pytest.mark.parametrize("url", ["foo", "nosuchdatabase://x", "journal:///x.log"])
 def test_a_wrong_storage_is_named_and_not_kept(tmp_path, url):
     of = study()

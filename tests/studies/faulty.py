@@ -4,10 +4,12 @@ kill-once   the process is killed with -9 in the second epoch of the first attem
 kill-always the same at every attempt
 raise       that network's forward raises
 nan         that network's output is not a number
+hang        that network's forward never comes back, in its second epoch
 """
 
 import os
 import signal
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,6 +34,8 @@ class FaultyX3D(X3D):
         self.calls += 1
         if self.fault == "raise":
             raise ArithmeticError("a fault in the model's code")
+        if self.fault == "hang" and self.calls > STEPS_AN_EPOCH + 1:
+            time.sleep(3600)
         if self.fault == "nan":
             return logits * float("nan")
         deadly = self.fault == "kill-always" or (self.fault == "kill-once" and not Path(self.flag).exists())
