@@ -254,6 +254,16 @@ def test_other_logits_are_an_error(tmp_path, got, words):
         verify._difference(written, "model.safetensors", got)
 
 
+def test_another_runtime_may_round_as_much_as_torch_does_but_torch_may_not(tmp_path):
+    logits = torch.tensor([[1.0, 2.0]])
+    got = {"logits": [[1.0, 2.0 + 3e-5]], "first": [[1.0, 2.0]]}
+    rough = verify.Written(tmp_path, ("model.onnx",), (), logits, logits, rounding=1e-5)
+    assert verify._difference(rough, "model.onnx", got) == pytest.approx(3e-5)
+    for written, file in ((rough, "model.pt2"), (replace(rough, rounding=1e-6), "model.onnx")):
+        with pytest.raises(ExpandError, match="allowed are 1e-05"):
+            verify._difference(written, file, got)
+
+
 def test_what_is_not_plain_is_named(toy, tmp_path):
     with pytest.raises(ExpandError, match=r"TwoStreams\(act=.*plain values only"):
         export_network(tmp_path / "out", replace(toy, arguments={"act": torch.nn.ReLU}))

@@ -16,7 +16,7 @@ from expand.errors import ExpandError, UsageError
 from expand.export import load
 from expand.export.card import card
 from expand.export.place import placed, recover
-from expand.export.portable import require, write_portable
+from expand.export.portable import ONNX, require, write_portable
 from expand.export.spelled import network_source
 from expand.export.verify import Written, fixed_inputs, verify
 from expand.layers import Layer
@@ -107,7 +107,15 @@ def _write(folder: Path, package: Package, formats: Sequence[str]) -> Written:
     if formats:
         write_portable(folder, network, inputs, formats)
     macs = package.about.get("cost", {}).get("macs")
-    return Written(folder, (WEIGHTS, *formats), inputs, logits, first, macs)
+    rounding = _rounding(network, inputs, logits) if ONNX in formats else 0.0
+    return Written(folder, (WEIGHTS, *formats), inputs, logits, first, macs, rounding)
+
+
+def _rounding(network: nn.Module, inputs: Sequence[Tensor], logits: Tensor) -> float:
+    """The largest difference of these logits from the same network's in float64. The network is left in float64."""
+    with torch.no_grad():
+        exact = network.double()(*(clip.double() for clip in inputs))
+    return float((logits.double() - exact).abs().max())
 
 
 def refuse_occupied(folder: Path, *, force: bool) -> None:

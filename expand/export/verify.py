@@ -26,7 +26,7 @@ ALONE = {"model.safetensors": "torch", "model.pt2": "torch", "model.onnx": "onnx
 class Written:
     """An exported folder, the files in it that hold the network, and what the network must answer: `inputs` are one
     (B, C, T, H, W) a stream, `logits` (B, classes), `first` those of the first clip alone, which other kernels may compute,
-    `macs` the multiply-adds of one clip where they are known."""
+    `macs` the multiply-adds of one clip where they are known, `rounding` how far the logits here are from those in float64."""
 
     folder: Path
     files: tuple[str, ...]
@@ -34,6 +34,11 @@ class Written:
     logits: Tensor
     first: Tensor
     macs: int | None = None
+    rounding: float = 0.0
+
+    def tolerance(self, file: str) -> float:
+        """Another runtime sums in another order: it may be off by as much as torch itself, and somewhat more."""
+        return max(TOLERANCE, 4 * self.rounding) if ALONE[file] != "torch" else TOLERANCE
 
 
 def fixed_inputs(shapes: Sequence[Sequence[int]]) -> tuple[Tensor, ...]:
@@ -103,8 +108,8 @@ def _difference(export: Written, file: str, got: Mapping[str, Any]) -> float:
             raise ExpandError(f"{file} answers {tuple(answer.shape)}, here it is {tuple(expected.shape)}")
         largest.append((answer - expected.double()).abs().max())
     difference = float(torch.stack(largest).max())  # not a number if any is
-    if not difference <= TOLERANCE:
-        raise ExpandError(f"the logits of {file} differ by {difference:.2g}, allowed are {TOLERANCE:g}")
+    if not difference <= export.tolerance(file):
+        raise ExpandError(f"the logits of {file} differ by {difference:.2g}, allowed are {export.tolerance(file):.2g}")
     if export.macs is not None and got.get("macs", export.macs) != export.macs:
         raise ExpandError(
             f"{file} has {got['macs']:,} multiply-adds as torch counts them, recorded are {export.macs:,}"
