@@ -15,7 +15,7 @@ from torch import nn
 from expand import listing
 from expand.errors import UsageError
 from expand.evaluate import _save_weights
-from expand.export.folder import export_network
+from expand.export.folder import Package, export_network
 from expand.training import checkpoint
 from expand.weights import load_weights, points_that_fit
 from search_spaces.x3d import X3DSpace
@@ -49,7 +49,7 @@ def one_export(tmp_path_factory) -> Path:
     about = {"architecture": {"family": "x3d", **SPACE.start.as_dict()}}
     folder = tmp_path_factory.mktemp("export") / "taken"
     state, clip = built(seed=1).state_dict(), SPACE.inputs(SPACE.start)
-    export_network(folder, network=cls, arguments=arguments, state_dict=state, about=about, clip=clip)
+    export_network(folder, Package(cls, arguments, state, about, clip))
     return folder
 
 
