@@ -12,6 +12,7 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -181,8 +182,11 @@ def _cluster(workers: Workers) -> Iterator[None]:
             "num_cpus": workers.count * workers.threads,
             "object_store_memory": 100 * 1024**2,  # jobs are plain numbers; clips come from the memory map
         }
+    ours = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**options)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, ours)  # Ray puts a handler of its own there, which ends the process at once
     except (ConnectionError, OSError, RuntimeError) as error:
         raise ExpandError(f"Ray did not start ({str(error).splitlines()[0]}); --workers 0 trains without it") from error
     try:

@@ -208,8 +208,9 @@ def test_an_interrupt_marks_what_is_in_flight_and_says_how_to_go_on(expand, squa
     assert "interrupted" in expand("status", "run").stdout
 
 
-def test_sigterm_ends_with_its_own_code(squares, tmp_path):
-    process = start(squares, tmp_path, "--workers", "0", "--set", "recipe.epochs=400")
+@pytest.mark.parametrize("workers", ["0", pytest.param("1", marks=[pytest.mark.heavy, pytest.mark.ray])])
+def test_sigterm_ends_with_its_own_code(squares, tmp_path, workers):
+    process = start(squares, tmp_path, "--workers", workers, "--set", "recipe.epochs=400")
     wait_for_line(process, "epoch 1/")
     process.terminate()
     _, error = process.communicate(timeout=30)
