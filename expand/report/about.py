@@ -13,16 +13,20 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from expand.report.tested import Test, all_tests, official
+
 
 @dataclass(frozen=True)
 class About:
     """`name` tells the run among others. `facts` is study.json, `environment` environment.json, `classes` holds for each class
-    its number of videos a split (from data.json). Empty where there is none."""
+    its number of videos a split (from data.json), `tested` a line for each network scored on the test split. Empty where
+    there is none."""
 
     name: str
     facts: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     classes: dict[str, dict[str, int]] = field(default_factory=dict)
+    tested: tuple[str, ...] = ()
 
     @property
     def study(self) -> dict[str, Any]:
@@ -40,8 +44,18 @@ class About:
 
 def about_run(folder: Path, facts: dict[str, Any]) -> About:
     """What the run directory says beside its record."""
+    tests = official(all_tests(folder), facts.get("data", {}).get("fingerprint", ""))
     return About(
-        folder.resolve().name, facts, _read(folder / "environment.json"), videos_by_class(_read(folder / "data.json"))
+        folder.resolve().name, facts, _read(folder / "environment.json"), videos_by_class(_read(folder / "data.json")),
+        tuple(_tested(tests[number]) for number in sorted(tests)),
+    )  # fmt: skip
+
+
+def _tested(test: Test) -> str:
+    rate = test["video_top1"]
+    return (
+        f"trial {test['trial']} ({test['label']}): {100 * rate['value']:.1f} ± {100 * rate['standard_error']:.1f} % of "
+        f"{test['videos']} videos, {test['views']} views of {test['crop']} pixels"
     )
 
 

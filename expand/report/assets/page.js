@@ -129,7 +129,7 @@ function aboutSection(run, id) {
   const table = { name: data.name || run.data_name, classes: (data.classes || []).length || "not recorded", videos, ...(data.groups ? { groups: data.groups } : {}), "SHA-256 of the list and all files": data.fingerprint || "not recorded" };
   const parts = [
     ["Data", table, Object.keys(classes).length ? el("details", {}, el("summary", {}, "videos a class and split"), classesTable(run)) : null],
-    ["Accuracy", { "selected by": run.texts.accuracy, "±": run.texts.noise, seeds: run.seeds, views: run.views, "test split": "not looked at by the search" }],
+    ["Accuracy", { "selected by": run.texts.accuracy, "±": run.texts.noise, seeds: run.seeds, views: run.views, "test split": run.about.tested.length ? run.about.tested.join("; ") : "not looked at yet" }],
     ["Costs", Object.fromEntries(run.costs.map((cost) => [cost.name, cost.what]))],
     ["Recipe", recipe], ["Strategy", strategy], ["Budget", budget], ["Search space", space],
     ["Environment", environment], ["Asked for", asked],
