@@ -126,7 +126,7 @@ def _draw_points(
     axes.grid(color="#E6E6E6", linewidth=0.8)
     axes.set_axisbelow(True)
     what = {"params_m": "parameters", "latency_ms": "measured, one clip"}.get(name, facts.convention)
-    axes.set_xlabel(f"{unit} ({what}), log scale")
+    axes.set_xlabel(textwrap.fill(f"{unit} ({what}), log scale", 96), fontsize=9)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, fontsize=10, columnspacing=1.2)
     labelled = way or [candidate for candidate in (drawn if len(drawn) <= MOST_LABELS else best) if candidate.name]
     labels = [f"contract {one.label}" if one.kind == "contract" else one.label for one in labelled]
