@@ -29,7 +29,7 @@ from preparing import preparing
 
 from expand.data.augment import centre_crop, normalise
 from expand.data.cache import ClipCache, prepare
-from expand.data.decode import scaled
+from expand.data.files.decode import scaled
 from expand.data.formats import read_source
 from expand.data.loader import TrainingClips, batches, mix
 from expand.data.manifest import Manifest

@@ -23,8 +23,9 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from expand.data import cache, parallel
-from expand.data.decode import decode, probe
+from expand.data import cache
+from expand.data.cached import parallel
+from expand.data.files.decode import decode, probe
 from expand.data.formats import read_source
 
 SIDE = 96

@@ -581,7 +581,7 @@ def data_prepare(
 ) -> None:
     """Decode everything once, write down what there is, and split it by group where no validation split is given."""
     from expand import videos
-    from expand.data.rows import Options
+    from expand.data.layouts.rows import Options
 
     options = Options(layout, split, group_column, fps, skip_missing)
     videos.prepare_data(source, to, options, strict=strict, cache_side=cache_side if cache else None, as_json=as_json)
@@ -603,7 +603,7 @@ def data_check(
 ) -> None:
     """Decode every video and list what is wrong: damaged, too short, unevenly timed, leaking from split to split."""
     from expand import videos
-    from expand.data.rows import Options
+    from expand.data.layouts.rows import Options
 
     options = Options(layout, split, group_column, fps, skip_missing)
     if not videos.check_data(source, options, shortest=shortest, as_json=as_json) and strict:

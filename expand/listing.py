@@ -190,7 +190,7 @@ def show_matched(
 
 def render(to: Path | None, seed: int) -> None:
     """The default clips, into the cache or a folder."""
-    from expand.data.rendered import ensure_rendered, render_dataset, verify
+    from expand.data.rendered.render import ensure_rendered, render_dataset, verify
 
     if to is None and seed:
         raise UsageError(f"--seed {seed} needs --to: the cache holds the default clips only")
@@ -209,8 +209,8 @@ def render(to: Path | None, seed: int) -> None:
 
 def reencode_data(source: str, to: Path, *, side: int, keyframes: int) -> None:
     """Smaller files, fast to decode, and what came of it."""
+    from expand.data.files.reencode import reencode
     from expand.data.formats import read_source
-    from expand.data.reencode import reencode
 
     console = Console()
     with console.status("re-encoding") as spinner:

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from expand.calibrate import SECONDS, calibrate
 from expand.data.cache import prepare, prepared
+from expand.data.cached.room import expected_bytes
 from expand.data.manifest import Manifest
-from expand.data.room import expected_bytes
 from expand.engine import MacsCounter
 from expand.errors import UsageError
 from expand.plan import Videos, courses, distinct, make_plan

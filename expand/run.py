@@ -17,11 +17,11 @@ from expand.alone import Alone
 from expand.dashboard.presenter import Presenter
 from expand.data.augment import mirrored_labels
 from expand.data.cache import ClipCache, prepare, reference_fps
-from expand.data.checking import copies, without
 from expand.data.formats import read_source
+from expand.data.layouts.rows import Options
 from expand.data.manifest import Manifest, describe_changes
-from expand.data.rendered import ensure_rendered
-from expand.data.rows import Options
+from expand.data.prepared.checking import copies, without
+from expand.data.rendered.render import ensure_rendered
 from expand.engine import MacsCounter, Search
 from expand.errors import ExpandError, UsageError
 from expand.progress import Watcher

@@ -15,14 +15,14 @@ from rich.table import Table
 from rich.text import Text
 
 from expand.data import cache
-from expand.data.checking import LEFT_OUT, Finding, Report, check, counts, plain
-from expand.data.checking import Progress as Count
+from expand.data.cached.room import expected_bytes
 from expand.data.formats import read_source
+from expand.data.layouts.rows import BadInput, Options
 from expand.data.manifest import SPLITS, Manifest, cache_root
-from expand.data.preparing import prepare_source
-from expand.data.rendered import ensure_rendered, verify
-from expand.data.room import expected_bytes
-from expand.data.rows import BadInput, Options
+from expand.data.prepared.checking import LEFT_OUT, Finding, Report, check, counts, plain
+from expand.data.prepared.checking import Progress as Count
+from expand.data.prepared.preparing import prepare_source
+from expand.data.rendered.render import ensure_rendered, verify
 from expand.listing import print_json
 from expand.progress import format_bytes
 

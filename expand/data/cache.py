@@ -21,21 +21,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from expand.data import shards
-from expand.data.clips import DamagedVideo
-from expand.data.decode import decode
-from expand.data.keeping import CACHE_VERSION, Plan, entry, stamp
+from expand.data.cached import shards
+from expand.data.cached.keeping import CACHE_VERSION, Plan, entry, stamp
+from expand.data.cached.parallel import in_order
+from expand.data.cached.room import Budget, reference_fps, remedies, require_room
+from expand.data.cached.shards import Entry
+from expand.data.files.clips import DamagedVideo
+from expand.data.files.decode import decode
+from expand.data.files.seeking import pick
 from expand.data.manifest import Manifest, cache_root
-from expand.data.parallel import in_order
-from expand.data.room import Budget, reference_fps, remedies, require_room
-from expand.data.seeking import pick
-from expand.data.shards import Entry
 from expand.errors import ExpandError
 
 if TYPE_CHECKING:
     import torch
 
-    from expand.data.on_device import DeviceClips
+    from expand.data.cached.on_device import DeviceClips
 
 Progress = Callable[[int, int], None]
 
@@ -116,7 +116,7 @@ class ClipCache:
 
     def on_device(self, device: torch.device | str, *, share: float = 0.5) -> DeviceClips | None:
         """All clips in the memory of a device, None if they take more than this share of what is free there."""
-        from expand.data.on_device import hold
+        from expand.data.cached.on_device import hold
 
         return hold(self, device, share)
 

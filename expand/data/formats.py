@@ -16,13 +16,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from expand.data.clips import DamagedVideo
-from expand.data.layouts import detect
+from expand.data.files.clips import DamagedVideo
+from expand.data.files.stills import pictures
+from expand.data.layouts.known import detect
+from expand.data.layouts.official import group_of
+from expand.data.layouts.rows import BadInput, Found, Options, Problems, Row, shown
 from expand.data.manifest import SPLITS, Manifest, Video, divide_groups
-from expand.data.official import group_of
-from expand.data.prepared import is_prepared, read_prepared
-from expand.data.rows import BadInput, Found, Options, Problems, Row, shown
-from expand.data.stills import pictures
+from expand.data.prepared.folder import is_prepared, read_prepared
 from expand.errors import UsageError
 
 __all__ = ["BadInput", "Options", "read_source"]

@@ -26,7 +26,7 @@ from expand.study import Recipe
 
 if TYPE_CHECKING:
     from expand.data.cache import ClipCache
-    from expand.data.on_device import DeviceClips
+    from expand.data.cached.on_device import DeviceClips
 
 Sample = tuple[tuple[torch.Tensor, ...], int]
 Finished = tuple[tuple[torch.Tensor, ...], torch.Tensor]  # (B, C, T, H, W) a stream; labels (B,) or (B, classes)

@@ -12,9 +12,9 @@ from torch.nn import functional
 from expand.data import augment, loader
 from expand.data.augment import LEAST, MOST, centre_crop, colour_matrix, cut, finish, normalise
 from expand.data.cache import ClipCache, prepare
+from expand.data.cached.on_device import DeviceClips
 from expand.data.formats import read_source
 from expand.data.loader import TrainingClips, batches
-from expand.data.on_device import DeviceClips
 from expand.data.sampling import Draw, Rectangle
 from expand.space import Clip
 from expand.study import Recipe

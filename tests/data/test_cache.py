@@ -13,9 +13,9 @@ import av
 import numpy as np
 import pytest
 
-from expand.data import keeping, shards
 from expand.data.cache import ClipCache, prepare, reference_fps
-from expand.data.decode import DamagedVideo, decode
+from expand.data.cached import keeping, shards
+from expand.data.files.decode import DamagedVideo, decode
 from expand.data.formats import read_source
 from expand.errors import ExpandError
 
@@ -140,7 +140,7 @@ def test_shards_are_bounded_and_hold_the_same_frames(root: Path, monkeypatch: py
 
 KILLED = """
 import os, signal, sys
-import expand.data.shards as shards
+import expand.data.cached.shards as shards
 from expand.data.cache import prepare
 from expand.data.formats import read_source
 

@@ -16,11 +16,11 @@ from conftest import ROOT, moving_square, write_video
 
 import expand.data.cache as cache_module
 import expand.data.manifest as manifest_module
-from expand.data import keeping, room
 from expand.data.cache import ClipCache
-from expand.data.checking import check, copies, without
+from expand.data.cached import keeping, room
 from expand.data.formats import BadInput, Options, read_source
-from expand.data.preparing import prepare_source
+from expand.data.prepared.checking import check, copies, without
+from expand.data.prepared.preparing import prepare_source
 from expand.errors import ExpandError, UsageError
 from expand.run import open_data
 from expand.study import Data
@@ -185,7 +185,8 @@ def test_what_prepare_refuses(root: Path, tmp_path: Path) -> None:
 
 KILLED = """
 import os, signal, sys
-from expand.data import prepared, preparing
+from expand.data.prepared import folder as prepared
+from expand.data.prepared import preparing
 real, calls = os.replace, []
 def replace(*paths):
     calls.append(paths)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from expand.data.formats import BadInput, Options, read_source
-from expand.data.layouts import LAYOUTS, LOOKED_FOR, detect
+from expand.data.layouts.known import LAYOUTS, LOOKED_FOR, detect
 from expand.data.manifest import Manifest
 from expand.errors import UsageError
 

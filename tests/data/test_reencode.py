@@ -9,12 +9,12 @@ import av
 import numpy as np
 import pytest
 
-from expand.data import reencode as module
-from expand.data.decode import decode, probe
+from expand.data.files import reencode as module
+from expand.data.files.decode import decode, probe
+from expand.data.files.reencode import reencode
+from expand.data.files.seeking import locate
 from expand.data.formats import read_source
 from expand.data.manifest import Manifest
-from expand.data.reencode import reencode
-from expand.data.seeking import locate
 from expand.errors import ExpandError, UsageError
 
 

@@ -10,7 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from expand.data import figures, rendered
+from expand.data.rendered import figures
+from expand.data.rendered import render as rendered
 from expand.errors import ExpandError, UsageError
 
 TINY = {"seed": 3, "train_groups": 1, "val_groups": 1, "test_groups": 1}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from expand.data.decode import DamagedVideo, decode, probe, survey
+from expand.data.files.decode import DamagedVideo, decode, probe, survey
 from expand.data.manifest import content_hashes, stamp_of
 
 CLIP = np.arange(6, dtype=np.uint8)[:, None, None, None] * 40 + np.zeros((6, 12, 16, 3), np.uint8)

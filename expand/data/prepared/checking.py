@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from expand.data.clips import DamagedVideo
-from expand.data.decode import Survey, survey
+from expand.data.cached.parallel import in_order
+from expand.data.files.clips import DamagedVideo
+from expand.data.files.decode import Survey, survey
 from expand.data.manifest import SPLITS, Manifest, Video, stamp_of
-from expand.data.parallel import in_order
 from expand.errors import ExpandError
 
 LEFT_OUT = ("damaged", "single frame", "copy")

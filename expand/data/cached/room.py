@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from expand.data.decode import DamagedVideo, probe, scaled
+from expand.data.files.decode import DamagedVideo, probe, scaled
 from expand.data.manifest import Manifest, Video, cache_root
 from expand.errors import ExpandError
 

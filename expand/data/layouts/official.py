@@ -13,8 +13,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from expand.data.lists import read_lines
-from expand.data.rows import (
+from expand.data.layouts.lists import read_lines
+from expand.data.layouts.rows import (
     SPLIT_NAMES,
     Found,
     Options,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from expand.data.stills import ARRAY_SUFFIXES, is_picture
+from expand.data.files.stills import ARRAY_SUFFIXES, is_picture
 from expand.errors import UsageError
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".gif"})

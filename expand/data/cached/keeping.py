@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from expand.data.decode import DamagedVideo, decode, probe
+from expand.data.cached.shards import Entry
+from expand.data.files.decode import DamagedVideo, decode, probe
+from expand.data.files.seeking import locate, pick
 from expand.data.manifest import Manifest, Video, cache_root, stamp_of
-from expand.data.seeking import locate, pick
-from expand.data.shards import Entry
 from expand.errors import ExpandError
 
 CACHE_VERSION = 2

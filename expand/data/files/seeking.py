@@ -19,7 +19,7 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from expand.data.decode import (
+from expand.data.files.decode import (
     DamagedVideo,
     _check_whole,
     _nearest,
@@ -33,7 +33,7 @@ from expand.data.decode import (
     probe,
     scaled,
 )
-from expand.data.stills import is_stills, read_stills
+from expand.data.files.stills import is_stills, read_stills
 
 FROM_START = np.iinfo(np.int64).min
 Size = tuple[int, int]

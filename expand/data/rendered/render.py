@@ -31,7 +31,7 @@ from typing import Any
 import av
 import numpy as np
 
-from expand.data.figures import CLASSES, FPS, FRAMES, HEIGHT, WIDTH, draw_clip, render_frames
+from expand.data.rendered.figures import CLASSES, FPS, FRAMES, HEIGHT, WIDTH, draw_clip, render_frames
 from expand.errors import ExpandError, UsageError
 
 VERSION = 1

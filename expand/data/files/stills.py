@@ -19,7 +19,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from PIL import Image, ImageOps
 
-from expand.data.clips import DamagedVideo, VideoInfo, scaled
+from expand.data.files.clips import DamagedVideo, VideoInfo, scaled
 
 ARRAY_SUFFIXES = frozenset({".npy", ".npz"})
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})

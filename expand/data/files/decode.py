@@ -18,8 +18,8 @@ import numpy as np
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
-from expand.data.clips import DamagedVideo, VideoInfo, scaled
-from expand.data.stills import is_stills, probe_stills, read_stills
+from expand.data.files.clips import DamagedVideo, VideoInfo, scaled
+from expand.data.files.stills import is_stills, probe_stills, read_stills
 
 
 @dataclass

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from expand.data.checking import LEFT_OUT, Report, check, told, without
-from expand.data.checking import Progress as Progress
 from expand.data.formats import read_source
+from expand.data.layouts.rows import Options
 from expand.data.manifest import Manifest, stamp_of
-from expand.data.prepared import is_free, is_prepared, write_prepared
-from expand.data.rows import Options
+from expand.data.prepared.checking import LEFT_OUT, Report, check, told, without
+from expand.data.prepared.checking import Progress as Progress
+from expand.data.prepared.folder import is_free, is_prepared, write_prepared
 from expand.errors import ExpandError, UsageError
 
 

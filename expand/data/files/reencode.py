@@ -17,10 +17,10 @@ from pathlib import Path
 import av
 import numpy as np
 
-from expand.data.decode import DamagedVideo, scaled
+from expand.data.cached.parallel import in_order
+from expand.data.files.decode import DamagedVideo, scaled
+from expand.data.files.seeking import Places, locate, pictures
 from expand.data.manifest import SPLITS, Manifest, Video, stamp_of
-from expand.data.parallel import in_order
-from expand.data.seeking import Places, locate, pictures
 from expand.errors import ExpandError, UsageError
 
 QUALITY = {"libx264": {"crf": "18", "preset": "veryfast", "bf": "0"}, "mpeg4": {"qscale": "3", "bf": "0"}}

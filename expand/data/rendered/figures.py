@@ -1,7 +1,7 @@
 """The figures of the default data: actors, rooms and motions drawn from a seed, and the frames they make.
 
-Everything drawn is a plain value, a function of the seed and a name. `expand/data/rendered.py` says what the classes are for
-and writes the files.
+Everything drawn is a plain value, a function of the seed and a name. `expand/data/rendered/render.py` says what the classes are
+for and writes the files.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from expand.data import official
-from expand.data.lists import read_lines, read_list
-from expand.data.rows import (
+from expand.data.layouts import official
+from expand.data.layouts.lists import read_lines, read_list
+from expand.data.layouts.rows import (
     CLIP_SUFFIXES,
     SPLIT_NAMES,
     Found,

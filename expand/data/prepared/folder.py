@@ -17,8 +17,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from expand.data.layouts.rows import BadInput, Options
 from expand.data.manifest import SPLITS, Manifest, Video, content_hashes, stamp_of
-from expand.data.rows import BadInput, Options
 from expand.errors import ExpandError, UsageError
 
 MADE_BY = "expand data prepare"

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from expand.data.rows import (
+from expand.data.layouts.rows import (
     CLIP_SUFFIXES,
     SPLIT_NAMES,
     VIDEO_SUFFIXES,
