@@ -26,12 +26,13 @@ from expand.report.candidates import RunFacts, candidates
 from expand.report.page_data import RunOnPage
 from expand.report.tested import Test, all_tests, official
 from expand.strategies.stepwise import ledger
+from expand.trial import Trial
 
 
-def run_facts(record: Record) -> RunFacts:
-    """What the captions of a report say about the run."""
+def run_facts(record: Record, trials: Sequence[Trial] | None = None) -> RunFacts:
+    """What the captions of a report say about the run, by these of its trials, which are read if they are not given."""
     study = record.facts["study"]
-    trials = record.trials()
+    trials = record.trials() if trials is None else trials
     validated = [trial.metrics.clips for trial in trials if trial.metrics]
     return RunFacts(
         study=study["name"], scale=record.facts["scale"], data=record.facts["data"]["name"],
@@ -41,11 +42,11 @@ def run_facts(record: Record) -> RunFacts:
     )  # fmt: skip
 
 
-def report(record: Record, folder: Path | None = None) -> list[Path]:
+def report(record: Record, folder: Path | None = None, trials: Sequence[Trial] | None = None) -> list[Path]:
     """The page, front, trials, ledger or comparison, and figures of a run, finished or not."""
-    trials = record.trials()
+    trials = record.trials() if trials is None else trials
     return write_report(
-        folder or record.folder / "report", run_facts(record), trials, record.objectives, ledger(trials),
+        folder or record.folder / "report", run_facts(record, trials), trials, record.objectives, ledger(trials),
         plan=records.read_plan(record.folder), about=about_run(record.folder, record.facts), tests=_tests(record),
     )  # fmt: skip
 
@@ -72,7 +73,8 @@ def report_together(found: Sequence[Record], folder: Path) -> list[Path]:
 def summary(record: Record, console: Console) -> bool:
     """Prints the ledger of a search in steps, else the comparison over seeds where there is one, and the front; False when
     nothing has been trained to the end."""
-    trials, facts = record.trials(), run_facts(record)
+    trials = record.trials()
+    facts = run_facts(record, trials)
     found = candidates(trials, facts.seeds)
     if steps := ledger(trials):
         print_ledger(console, steps)
@@ -96,9 +98,10 @@ def show_report(folders: Sequence[Path], to: Path | None, console: Console, *, t
     found = [records.open_for_reading(folder) for folder in folders]
     if len(found) > 1 and to is None:
         raise UsageError(f"{len(found)} runs make one page of its own: say where with --to FOLDER")
-    paths = report(found[0], to) if len(found) == 1 or to is None else report_together(found, to)
+    trials = [record.trials() for record in found]  # read once: of a thousand trials that takes half a second
+    paths = report(found[0], to, trials[0]) if len(found) == 1 or to is None else report_together(found, to)
     page = next(path for path in paths if path.name == "index.html")
-    done = [any(c.top1 is not None for c in candidates(r.trials(), r.seeds)) for r in found]
+    done = [any(c.top1 is not None for c in candidates(of, r.seeds)) for r, of in zip(found, trials, strict=True)]
     for record in found if tables else []:
         summary(record, console)
     if tables:
