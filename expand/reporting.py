@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from expand import record as records
-from expand.errors import UsageError
+from expand.errors import ExpandError, UsageError
 from expand.record import Record
 from expand.report import (
     compare,
@@ -99,7 +99,11 @@ def show_report(folders: Sequence[Path], to: Path | None, console: Console, *, t
     if len(found) > 1 and to is None:
         raise UsageError(f"{len(found)} runs make one page of its own: say where with --to FOLDER")
     trials = [record.trials() for record in found]  # read once: of a thousand trials that takes half a second
-    paths = report(found[0], to, trials[0]) if len(found) == 1 or to is None else report_together(found, to)
+    try:
+        paths = report(found[0], to, trials[0]) if len(found) == 1 or to is None else report_together(found, to)
+    except OSError as error:
+        place = to or found[0].folder / "report"
+        raise ExpandError(f"cannot write the report to {place} ({error.strerror}): --to names another folder") from error
     page = next(path for path in paths if path.name == "index.html")
     done = [any(c.top1 is not None for c in candidates(of, r.seeds)) for r, of in zip(found, trials, strict=True)]
     for record in found if tables else []:

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from expand import record as records
 from expand.cli import report as report_command
-from expand.errors import UsageError
+from expand.errors import ExpandError, UsageError
 from expand.report import RunFacts, candidates, write_page, write_report
 from expand.report.about import About, about_run, unique_names, videos_by_class
 from expand.report.history import Box, box_of, payoffs, training_macs, volume_over_time
@@ -241,3 +241,9 @@ def test_chromium_shows_the_cost_and_the_trial_of_a_link(tmp_path):
     )
     assert "step 2 width · trial 4" in document.partition('class="pinned"')[2][:200] and "over the limit" in document
     assert "step 2 width · trial 4" not in opened(tmp_path / "index.html")[0].partition('class="pinned"')[2][:200]
+
+
+def test_a_place_that_cannot_be_written_is_one_line(unfinished, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ExpandError, match=r"cannot write the report to .*file.*--to names another folder"):
+        show_report([unfinished], tmp_path / "file" / "below", Console(file=io.StringIO()), tables=False)
