@@ -4,7 +4,6 @@ matplotlib are imported when files are written."""
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from expand.compare.runs import Run
 from expand.compare.tables import Section, markdown, sections
 from expand.errors import UsageError
 from expand.report.comparison import Network
+from expand.report.files import write_whole
 
 OURS = ("compare.md", "compare.csv", "compare.json", "fronts.png", "fronts.svg")
 
@@ -172,15 +172,4 @@ def _write(folder: Path, files: dict[str, Callable[[Path], object]]) -> list[Pat
     for name in OURS:
         if name not in files:
             (folder / name).unlink(missing_ok=True)  # of an earlier comparison, and no longer true
-    return [_whole(folder / name, write) for name, write in files.items()]
-
-
-def _whole(path: Path, write: Callable[[Path], object]) -> Path:
-    """The file under a temporary name first, so that a reader never sees half of one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    return [write_whole(folder / name, write) for name, write in files.items()]

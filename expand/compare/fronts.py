@@ -16,13 +16,12 @@ from expand.compare import intervals
 from expand.compare.intervals import Difference, Noise
 from expand.compare.runs import Run
 from expand.errors import UsageError
-from expand.pareto import Direction, hypervolume
+from expand.pareto import hypervolume
 from expand.report.candidates import Candidate, CostName, front
 from expand.report.comparison import Network
+from expand.report.history import COST_AND_ACCURACY, training_macs
 from expand.study import Objective
-from expand.trial import Trial
 
-COST_AND_ACCURACY: tuple[Direction, Direction] = ("minimize", "maximize")
 UNITS = {"gmacs": 1e9, "params_m": 1e6, "latency_ms": 1.0}  # what a cost's amount is divided by
 RESAMPLED = 300  # draws of validation clips for the noise of a hypervolume
 
@@ -185,14 +184,6 @@ def network_difference(
 def share_at(moments: Sequence[Moment], macs: int) -> float:
     """The hypervolume after so much training."""
     return max((moment.share for moment in moments if moment.macs <= macs), default=0.0)
-
-
-def training_macs(trial: Trial, training_clips: int, validation_clips: int, views: int) -> int:
-    """Multiply-adds of the epochs that were trained: three times the network's for a clip learned from (forward, and twice
-    as much backward), once for a validation clip; each video is scored by `views` clips after the last planned epoch."""
-    epochs = len(trial.curve)
-    looked = epochs + (views - 1 if epochs and epochs >= trial.suggestion.epochs else 0)
-    return trial.cost.macs * (3 * epochs * training_clips + looked * validation_clips)
 
 
 def _known(run: Run, cost: CostName) -> Run:

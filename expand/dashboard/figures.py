@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from expand.pareto import Direction, hypervolume
 from expand.report.candidates import Candidate, CostName, RunFacts, candidates, cost_name, front
+from expand.report.history import box_of, volume_over_time
 from expand.report.tables import caption, cost_unit
 from expand.study import Objective
 from expand.trial import Trial, TrialState
 
 BLUE, RED, GREY = "#1f5fa8", "#c0392b", "#9aa3ad"
-COST_AND_ACCURACY: tuple[Direction, Direction] = ("minimize", "maximize")
 
 
 def front_figure(run: RunFacts, found: Sequence[Candidate], objectives: Sequence[Objective]) -> dict[str, Any]:
@@ -54,23 +53,14 @@ def hypervolume_figure(run: RunFacts, trials: Sequence[Trial], objectives: Seque
 
 def volumes(trials: Sequence[Trial], seeds: Sequence[int], name: CostName) -> list[tuple[int, float, float]]:
     """After each trial that has ended, in the order of their ends: its number, the seconds of training so far, and the share
-    below the front of the box that spans top-1 from 0 to 1 and, on a log axis, the costs from the cheapest complete candidate
-    to twice the dearest one. A candidate counts from the end of its last trial on."""
-    found = [c for c in candidates(trials, seeds) if c.top1 is not None and 0 < c.amount(name) < math.inf]
-    if not found:
+    of the box below the front (`report/history.py`). Nothing before there is a complete candidate."""
+    found = candidates(trials, seeds)
+    box = box_of(found, name)
+    if box is None:
         return []
-    low = math.log2(min(candidate.amount(name) for candidate in found))
-    high = 1 + math.log2(max(candidate.amount(name) for candidate in found))
-    by_last = {max(candidate.numbers): candidate for candidate in found}
-    points: list[tuple[float, float]] = []
-    seconds, share, moments = 0.0, 0.0, []
-    for trial in sorted((t for t in trials if t.state.ended), key=lambda t: (t.ended, t.number)):
-        seconds += trial.train_seconds
-        if (candidate := by_last.get(trial.number)) and candidate.top1 is not None:
-            points.append((math.log2(candidate.amount(name)), candidate.top1))
-            share = hypervolume(points, COST_AND_ACCURACY, (high, 0.0)) / (high - low)
-        moments.append((trial.number, seconds, share))
-    return moments
+    unasked = dict.fromkeys((trial.number for trial in trials), 0)  # multiply-adds, which this figure does not show
+    moments = volume_over_time(trials, found, name, box, unasked)
+    return [(moment.number, moment.seconds, moment.volume) for moment in moments]
 
 
 def _points(title: str, chosen: Sequence[Candidate], name: CostName, size: float) -> dict[str, Any]:

@@ -110,7 +110,7 @@ def _page_files(runs: Sequence[RunOnPage]) -> dict[str, Writer]:
 
 def _write_all(folder: Path, files: dict[str, Writer]) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
-    written = [_write(folder / name, write) for name, write in files.items()]
+    written = [write_whole(folder / name, write) for name, write in files.items()]
     for name in SOMETIMES:
         if name not in files:
             (folder / name).unlink(missing_ok=True)  # of an earlier report, and no longer true
@@ -257,7 +257,7 @@ def _text(content: str) -> Writer:
     return lambda path: path.write_text(content, encoding="utf-8")
 
 
-def _write(path: Path, write: Callable[[Path], object]) -> Path:
+def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
     """The file under a temporary name first, so that a reader never sees half of one."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
