@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from expand.cost import cost_of, family_layers
+from expand.data import augment, sampling
 from expand.errors import ExpandError, UsageError
 from expand.export import load, takeaway, verify
 from expand.export.folder import FILES, Package, export_network
@@ -175,8 +176,6 @@ def test_the_readme_tells_classes_clips_and_figures(answer):
 
 @pytest.mark.parametrize("recipe", [Recipe(scale_jitter=(1.0, 1.0)), Recipe(), Recipe(crop="fixed")])
 def test_prepare_is_what_validation_does(tmp_path, recipe):
-    augment = pytest.importorskip("expand.data.augment")
-    sampling = pytest.importorskip("expand.data.sampling")
     scale, resize = sampling.validation_scale(recipe), takeaway.resize_facts(recipe)
     normal = {"mean": augment.MEAN, "std": augment.STD}
     about = {"clip": [{"frames": 4, "stride": 3, "height": 32, "width": 32}], "normalisation": normal, "resize": resize}

@@ -7,9 +7,11 @@ import importlib
 import sys
 
 import pytest
+import torch
 
 from expand.errors import ExpandError
 from expand.export.source import standalone_source
+from search_spaces.x3d import X3D
 
 FAMILY = '''# Copyright the authors.
 """A toy family.
@@ -172,7 +174,6 @@ def test_the_imports_left_are_torch_and_the_standard_library(write):
 
 
 def test_the_text_stands_alone(write):
-    torch = pytest.importorskip("torch")
     module = write(family=FAMILY, layers=LAYERS, inner=INNER)
     scope = {"__name__": "alone"}
     exec(standalone_source(module.Net), scope)
@@ -207,8 +208,7 @@ class Second(Root):
 
 
 def test_x3d_leaves_its_space_behind():
-    x3d = pytest.importorskip("search_spaces.x3d")
-    text = standalone_source(x3d.X3D)
+    text = standalone_source(X3D)
     assert definitions(text) == ["SqueezeExcitation", "Block", "X3D", "round_to_8"]
     assert "expand.space" not in text and "dataclass" not in text
 

@@ -87,10 +87,6 @@ class Problems:
             raise BadInput(self.source, self.found, self.hint)
 
 
-def is_video(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
-
-
 def is_clip_file(name: str) -> bool:
     """A video or an array; hidden files are none (macOS leaves `._clip.mp4`)."""
     base = os.path.basename(name)
