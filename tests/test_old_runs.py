@@ -1,0 +1,44 @@
+"""Runs of earlier versions still resume, report and export. tests/runs/VERSION holds a small one, killed in the middle: its study
+file, its videos and its run directory as that version left them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from expand.record import open_for_reading
+
+VERSIONS = sorted((ROOT / "tests" / "runs").iterdir())
+
+
+@pytest.fixture(params=VERSIONS, ids=lambda folder: folder.name)
+def old(request, tmp_path: Path) -> Path:
+    """A copy of the run, which names its study file by an absolute path."""
+    for source in request.param.iterdir():
+        copy = shutil.copytree if source.is_dir() else shutil.copyfile
+        copy(source, tmp_path / source.name)
+    facts = json.loads((tmp_path / "run" / "study.json").read_text())
+    facts["reference"] = str(tmp_path / "old_study.py")
+    (tmp_path / "run" / "study.json").write_text(json.dumps(facts))
+    return tmp_path
+
+
+def test_an_old_run_reports_tests_exports_and_resumes(old, expand):
+    before = open_for_reading(old / "run").trials()
+    assert [trial.state.value for trial in before] == ["running", "running", "complete"]
+    assert expand("status", "run").returncode == 0
+    reported = expand("report", "run")
+    assert reported.returncode == 0 and "Pareto front of old" in reported.stdout, reported.stderr
+    exported = expand("export", "run", "--trial", 2, "--to", "network")
+    assert exported.returncode == 0, exported.stderr
+    tested = expand("test", "run", "--trial", 2, "--views", "2x1", "--data", "squares", "--json")
+    assert tested.returncode == 0 and json.loads(tested.stdout)["trial"] == 2, tested.stderr
+    resumed = expand("run", "old_study.py", "--data", "squares", "--out", "run", "--workers", 0)
+    assert resumed.returncode == 0, resumed.stderr + resumed.stdout
+    after = open_for_reading(old / "run").trials()
+    assert all(trial.state.value == "complete" for trial in after) and len(after) > len(before)
+    assert after[2] == before[2] and "trial 2 epoch" not in resumed.stdout
