@@ -1,4 +1,4 @@
-"""Runs of earlier versions still resume, report and export. tests/runs/VERSION holds a small one, killed in the middle: its study
+"""Runs of earlier versions still resume, report and export. tests/old_runs/VERSION holds a small one, killed in the middle: its study
 file, its videos and its run directory as that version left them."""
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from conftest import ROOT
 
 from expand.record import open_for_reading
 
-VERSIONS = sorted((ROOT / "tests" / "runs").iterdir())
+VERSIONS = sorted((ROOT / "tests" / "old_runs").iterdir())
 
 
 @pytest.fixture(params=VERSIONS, ids=lambda folder: folder.name)
