@@ -512,6 +512,24 @@ def export(
     take_away(run, to, under=under, trial=trial, best=best, all_front=all_front, formats=formats, force=force)
 
 
+@app.command(
+    epilog="Such as: expand predict my_network clip.mp4, expand predict runs/x3d_stepwise-demo:12 a.mp4 b.mp4 --json"
+)
+def predict(
+    network: Annotated[str, typer.Argument(metavar="FOLDER|RUN:TRIAL", help="An export folder, or a trial of a run.")],
+    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files.")],
+    views: Annotated[int, typer.Option(min=1, help="Clips spread evenly over the video, averaged.")] = 10,
+    top: Annotated[int, typer.Option(min=1, help="So many classes.")] = 5,
+    device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:0; chosen without it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what video files show: the most probable classes, by an exported network or one of a run."""
+    from expand import predict as predicting
+
+    if not predicting.show(network, videos, views=views, top=top, device=device, as_json=as_json):
+        raise typer.Exit(2)
+
+
 @app.command(epilog="Such as: expand weights X3D_M.pyth, expand weights X3D_M.pyth x3d --point M")
 def weights(
     file: Annotated[

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -74,3 +76,18 @@ def expand(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )  # fmt: skip
 
     return call
+
+
+VERSIONS = sorted((ROOT / "tests" / "old_runs").iterdir())
+
+
+@pytest.fixture(params=VERSIONS, ids=lambda folder: folder.name)
+def old(request, tmp_path: Path) -> Path:
+    """A copy of the run, which names its study file by an absolute path."""
+    for source in request.param.iterdir():
+        copy = shutil.copytree if source.is_dir() else shutil.copyfile
+        copy(source, tmp_path / source.name)
+    facts = json.loads((tmp_path / "run" / "study.json").read_text())
+    facts["reference"] = str(tmp_path / "old_study.py")
+    (tmp_path / "run" / "study.json").write_text(json.dumps(facts))
+    return tmp_path

@@ -1,30 +1,11 @@
-"""Runs of earlier versions still resume, report and export. tests/old_runs/VERSION holds a small one, killed in the middle: its study
-file, its videos and its run directory as that version left them."""
+"""Runs of earlier versions still resume, report and export. tests/old_runs/VERSION holds a small one, killed in the middle: its
+study file, its videos and its run directory as that version left them."""
 
 from __future__ import annotations
 
 import json
-import shutil
-from pathlib import Path
-
-import pytest
-from conftest import ROOT
 
 from expand.record import open_for_reading
-
-VERSIONS = sorted((ROOT / "tests" / "old_runs").iterdir())
-
-
-@pytest.fixture(params=VERSIONS, ids=lambda folder: folder.name)
-def old(request, tmp_path: Path) -> Path:
-    """A copy of the run, which names its study file by an absolute path."""
-    for source in request.param.iterdir():
-        copy = shutil.copytree if source.is_dir() else shutil.copyfile
-        copy(source, tmp_path / source.name)
-    facts = json.loads((tmp_path / "run" / "study.json").read_text())
-    facts["reference"] = str(tmp_path / "old_study.py")
-    (tmp_path / "run" / "study.json").write_text(json.dumps(facts))
-    return tmp_path
 
 
 def test_an_old_run_reports_tests_exports_and_resumes(old, expand):

@@ -226,6 +226,7 @@ def _licence(about: Facts) -> Iterator[str]:
 def _files(about: Facts) -> Iterator[str]:
     told = {
         "network.py": "the network's source, with its numbers at the end", "load.py": "`load`, `describe`, `prepare`",
+        "predict.py": "`python predict.py clip.mp4` says what a video shows (needs PyAV)",
         "__init__.py": "makes the folder a package", "model.safetensors": "the weights", "README.md": "this text",
         "architecture.json": "all of this for a program to read, classes included",
         "model.pt2": "torch.export", "model.onnx": "ONNX",

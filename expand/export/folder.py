@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from expand.errors import ExpandError, UsageError
-from expand.export import load
+from expand.export import load, predict
 from expand.export.card import card
 from expand.export.place import placed, recover
 from expand.export.portable import ONNX, require, write_portable
@@ -24,7 +24,9 @@ from expand.space import Clip
 
 FORMAT = "expand-export-2"
 FORMATS = ("expand-export-1", FORMAT)
-FILES = ("__init__.py", "network.py", "load.py", "architecture.json", "model.safetensors", "README.md")
+FILES = (
+    "__init__.py", "network.py", "load.py", "predict.py", "architecture.json", "model.safetensors", "README.md",
+)  # fmt: skip
 WEIGHTS, INDEX = "model.safetensors", "front.json"
 INIT = '"""A video network as plain PyTorch; README.md says what it is."""\n\nfrom .load import describe, load, prepare\n\n'
 INIT += '__all__ = ["describe", "load", "prepare"]\n'
@@ -98,6 +100,7 @@ def _write(folder: Path, package: Package, formats: Sequence[str]) -> Written:
     texts = {
         "__init__.py": INIT,
         "load.py": Path(load.__file__).read_text(encoding="utf-8"),
+        "predict.py": Path(predict.__file__).read_text(encoding="utf-8"),
         "network.py": network_source(package.network, package.arguments, package.layers),
         "architecture.json": json.dumps(described, indent=2, ensure_ascii=False) + "\n",
         "README.md": card(described),

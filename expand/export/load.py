@@ -10,7 +10,8 @@ import importlib.util
 import json
 import struct
 import sys
-from math import ceil, prod
+from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -58,23 +59,44 @@ def prepare(
     height and width each, had been resized to a little more than the training crop, normalised. `fps` is the video's frame
     rate: where it is more than 5 % off the training videos', the frames nearest in time at theirs are taken."""
     about = describe(folder)
-    video = video[_at_rate(len(video), fps, about.get("fps"))]
-    scale = {key: torch.tensor(value).reshape(-1, 1, 1, 1) for key, value in about.get("normalisation", {}).items()}
-    streams = []
+    rate = fps or about.get("fps") or 1.0
+    places = frame_indices([number / rate for number in range(len(video))], about, view, views)
+    return prepare_frames(tuple(video[stream] for stream in places), about)
+
+
+def frame_indices(times: Sequence[float], about: dict[str, Any], view: int, views: int) -> list[list[int]]:
+    """Which frames of a video, shown at these `times` in seconds, each stream reads in view number `view` of `views`."""
+    rated = _at_rate(times, about.get("fps"))
+    places = []
     for clip in about["clip"]:
-        slack = max(0, len(video) - ((clip["frames"] - 1) * clip["stride"] + 1))
+        slack = max(0, len(rated) - ((clip["frames"] - 1) * clip["stride"] + 1))
         start = int(slack * (view + 0.5) / views)
-        frames = video[[min(start + n * clip["stride"], len(video) - 1) for n in range(clip["frames"])]]
+        places.append([rated[min(start + n * clip["stride"], len(rated) - 1)] for n in range(clip["frames"])])
+    return places
+
+
+def prepare_frames(streams: Sequence[torch.Tensor], about: dict[str, Any]) -> tuple[torch.Tensor, ...]:
+    """The frames that each stream reads, uint8 (T, H, W, 3), cut and normalised: float (1, 3, T, height, width)."""
+    scale = {key: torch.tensor(value).reshape(-1, 1, 1, 1) for key, value in about.get("normalisation", {}).items()}
+    prepared = []
+    for clip, frames in zip(about["clip"], streams, strict=True):
         stream = _centre(frames.permute(0, 3, 1, 2).float(), clip, about.get("resize", {})).transpose(0, 1) / 255
-        streams.append(((stream - scale["mean"]) / scale["std"] if scale else stream)[None])
-    return tuple(streams)
+        prepared.append(((stream - scale["mean"]) / scale["std"] if scale else stream)[None])
+    return tuple(prepared)
 
 
-def _at_rate(length: int, fps: float | None, trained: float | None) -> list[int]:
-    if not fps or not trained or abs(fps / trained - 1) <= 0.05:
-        return list(range(length))
-    ratio = fps / trained
-    return [min(ceil(n * ratio - 0.5), length - 1) for n in range(max(1, round(length / ratio)))]
+def _at_rate(times: Sequence[float], trained: float | None) -> list[int]:
+    """The frame nearest in time for every tick of the training videos' rate; all frames where the rate is theirs."""
+    gap = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
+    if not trained or gap <= 0 or abs(1 / (gap * trained) - 1) <= 0.05:
+        return list(range(len(times)))
+    ticks, nearest, frame = max(1, round((times[-1] - times[0] + gap) * trained)), [], 0
+    for tick in range(ticks):
+        time = times[0] + tick / trained
+        while frame + 1 < len(times) and (times[frame] + times[frame + 1]) / 2 < time:
+            frame += 1
+        nearest.append(frame)
+    return nearest
 
 
 def _centre(planes: torch.Tensor, clip: dict[str, int], resize: dict[str, float]) -> torch.Tensor:  # (T, 3, H, W)

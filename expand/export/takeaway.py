@@ -249,6 +249,7 @@ def describe(record: Record, study: Study, trial: Trial, tested: Test | None) ->
         "classes": record.facts["data"]["classes"],
         "normalisation": {"mean": MEAN, "std": STD},
         "resize": resize_facts(study.recipe),
+        "frame_side": study.data.cache_side,
     }  # fmt: skip
 
 
