@@ -318,8 +318,8 @@ def _say_what_may_differ(record: Record, study: Study, workers: Workers, watch: 
     threads = {t.extra["threads"] for t in record.trials() if t.extra.get("device") == "cpu" and "threads" in t.extra}
     if others := sorted(threads - {workers.threads}):
         watch.note(
-            f"trials of this run were trained on {' or '.join(map(str, others))} threads, now it is {workers.threads} a worker: "
-            "sums are taken in another order, so the same training may give another accuracy (the number of --workers sets it)"
+            f"threads a worker: {' or '.join(map(str, others))} in the run, {workers.threads} now (cores / --workers); sums are "
+            "taken in another order, so the same training may give another accuracy"
         )
 
 

@@ -189,7 +189,8 @@ def loop(squares: Path, folder: Path, recipe: Recipe, stop_after: int | None = N
     train(
         network, SPACE.inputs(SPACE.start), *caches, recipe, epochs=recipe.epochs, seed=0, device=torch.device("cpu"),
         checkpoint_path=folder / "last.pt",
-        identity=Identity(SPACE.start, 0, recipe.epochs, recipe, ["train", "val"], []), on_epoch=lambda entry: None, note=pytest.fail, on_step=on_step,
+        identity=Identity(SPACE.start, 0, recipe.epochs, recipe, ["train", "val"], []),
+        on_epoch=lambda entry: None, note=pytest.fail, on_step=on_step,
     )  # fmt: skip
     return network.state_dict()
 

@@ -136,7 +136,7 @@ def _training(about: Facts) -> Iterator[str]:
     made, videos = about.get("training"), about.get("videos")
     if not made or not videos:
         return
-    threads = f", {made['threads']} threads" if made.get("threads") else ""
+    threads = f" (threads: {made['threads']})" if made.get("threads") else ""
     yield (
         f"- from scratch, {made['epochs']} epochs, seed {made['seed']}, {made['seconds']:g} s on {made['device'] or 'a CPU'}"
         + threads

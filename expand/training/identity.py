@@ -35,15 +35,15 @@ class Identity:
         try:
             before, now = json.loads(kept), json.loads(self.text())
         except ValueError:
-            return kept == self._text_of_version_0_1(kept)
+            return self._had_in_version_0_1(kept)
         codes = [before["code"], now["code"]]
         return before["training"] == now["training"] and (None in codes or codes[0] == codes[1])
 
-    def _text_of_version_0_1(self, kept: str) -> str:
-        """What was kept then: with the folders of the clips and the recipe's fields of that time."""
+    def _had_in_version_0_1(self, kept: str) -> bool:
+        """Whether this is what was kept then: with the folders of the clips and the recipe's fields of that time."""
         known = [field for field in fields(Recipe) if f"({field.name}=" in kept or f" {field.name}=" in kept]
         recipe = replace(self.recipe, weights=None)
         shown = ", ".join(f"{field.name}={getattr(recipe, field.name)!r}" for field in known)
         younger = unusual(recipe).keys() - {field.name for field in known}
         facts = ", ".join(map(repr, (self.architecture.to_json(), self.seed, self.epochs)))
-        return "" if younger else f"({facts}, Recipe({shown}), {', '.join(map(repr, self.folders))})"
+        return not younger and kept == f"({facts}, Recipe({shown}), {', '.join(map(repr, self.folders))})"
