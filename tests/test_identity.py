@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -385,7 +386,7 @@ def test_runs_of_the_same_second_and_of_a_clock_set_back_keep_apart(tmp_path, mo
                 return datetime(2026, 7, 1, hour, tzinfo=tz)
 
         monkeypatch.setattr("expand.record.datetime", Clock)
-        monkeypatch.setattr("time.time", lambda now=Clock.now(UTC).timestamp(): now)
+        monkeypatch.setattr("time.time", partial(Clock.timestamp, Clock.now(UTC)))
         random.seed(0)
         with open_for_writing(tmp_path / str(len(names)), {"study": describe(study)}, study, storage=url) as record:
             record.open_trial(Suggestion(study.space.start, 1, len(names)), Cost(1, 1, 1, 1, ()), study.space)
