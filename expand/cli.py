@@ -177,7 +177,7 @@ def run(
     from expand.workers import plan_workers
 
     if not trust:
-        require_own(study, out)
+        require_own(study)
     request = Request(study, scale, tuple(set_ or ()), data, seed, tuple(limit or ()))
     chosen = request.study()
     folder = out or request.default_folder(chosen)

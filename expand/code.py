@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
 from functools import cache
 from typing import Any
 
 from expand.export.source import hashed_source
 from expand.space import Architecture, SearchSpace
+from expand.trial import Trial
 
 Code = dict[str, str]  # a hash by name
 
@@ -44,6 +45,15 @@ def changes(before: Mapping[str, str] | None, now: Mapping[str, str] | None) -> 
     other = [name for name in sorted(before.keys() & now.keys()) if before[name] != now[name]]
     told = ((other, "changed"), (lost, "gone"), (new, "new"))
     return [f"{', '.join(names)} {what}" for names, what in told if names]
+
+
+def edited(space: SearchSpace, trials: Iterable[Trial]) -> str:
+    """The first of these trials whose network is made of other code now, in words; nothing where all are as they were."""
+    for trial in trials:
+        before = trial.extra.get("code")
+        if before and (lines := changes(before, code_of(space, trial.architecture))):
+            return f"code of the network of trial {trial.number}: {'; '.join(lines)}"
+    return ""
 
 
 def unusual(value: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from expand import record as records
 from expand.alone import Alone
-from expand.code import changes, code_of
+from expand.code import changes, code_of, edited
 from expand.dashboard.presenter import Presenter
 from expand.data.augment import mirrored_labels
 from expand.data.cache import ClipCache, prepare, reference_fps
@@ -105,8 +105,7 @@ def run(
     refuse = partial(_refuse_changes, facts=facts, manifest=manifest, folder=folder, force=force)
     opening = records.open_for_writing(folder, facts, study, storage=storage, refuse=refuse, threads=workers.threads)
     with opening as record, following(watch, track, folder) as watch:
-        _refuse_other_code(record, study)
-        _say_what_may_differ(record, study, workers, watch)
+        _look_at_trials(record, study, workers, watch)
         _keep_facts(record, facts, manifest)
 
         def decoding(done: int, total: int) -> None:
@@ -292,30 +291,19 @@ def _refuse_changes(
         )
 
 
-def _refuse_other_code(record: Record, study: Study) -> None:
-    """A network that has a part which the start lacks is made of other code."""
-    for trial in record.trials():
-        if trial.state in (TrialState.RUNNING, TrialState.COMPLETE) and (lines := _edited(study, trial)):
-            raise UsageError(
-                f"{record.folder} holds another experiment: code of the network of trial {trial.number}: {'; '.join(lines)}. "
-                "Undo the change, or give another folder with --out"
-            )
-
-
-def _edited(study: Study, trial: Trial) -> list[str]:
-    """What is no more as it was when a trial was trained."""
-    before = trial.extra.get("code")
-    return changes(before, code_of(study.space, trial.architecture)) if before else []
-
-
-def _say_what_may_differ(record: Record, study: Study, workers: Workers, watch: Watcher) -> None:
-    """What is allowed when a run is resumed, and what is known to change the numbers or not."""
+def _look_at_trials(record: Record, study: Study, workers: Workers, watch: Watcher) -> None:
+    """Refuses a run whose trials are of other code, and says what else may differ."""
+    trials = [trial for trial in record.trials() if trial.state in (TrialState.RUNNING, TrialState.COMPLETE)]
+    if other := edited(study.space, trials):
+        raise UsageError(
+            f"{record.folder} holds another experiment: {other}. Undo the change, or give another folder with --out"
+        )
     if record.facts.get("code", {}) is None:
         watch.note("the networks' code cannot be read: that it has changed will not be noticed")
     before, now = record.facts["study"]["recipe"].get("loader_workers", 0), study.recipe.loader_workers
     if before != now:
         watch.note(f"recipe.loader_workers: {before} in the run, {now} now; the numbers stay the same")
-    threads = {t.extra["threads"] for t in record.trials() if t.extra.get("device") == "cpu" and "threads" in t.extra}
+    threads = {t.extra["threads"] for t in trials if t.extra.get("device") == "cpu" and "threads" in t.extra}
     if others := sorted(threads - {workers.threads}):
         watch.note(
             f"threads a worker: {' or '.join(map(str, others))} in the run, {workers.threads} now (cores / --workers); sums are "
@@ -395,7 +383,7 @@ def study_of(record: Record, trials: Sequence[Trial] = (), *, trust: bool = Fals
     """
     facts = record.facts
     if not trust:
-        require_trust(facts, record.folder)
+        require_trust(facts)
     study = Request.of(facts).study()
     old, now = _without_place(facts["study"]), _without_place(describe(study))
     lines = [line for part in ("space", "recipe") for line in differences(old[part], now[part], part)]
@@ -403,10 +391,6 @@ def study_of(record: Record, trials: Sequence[Trial] = (), *, trust: bool = Fals
         raise ExpandError(
             f"{facts['reference']} has changed since this run ({'; '.join(lines)}): put it back as it was"
         )
-    for trial in trials:
-        if lines := _edited(study, trial):
-            raise ExpandError(
-                f"the code of the network of trial {trial.number} has changed since it was trained ({'; '.join(lines)}): put it "
-                "back as it was"
-            )
+    if other := edited(study.space, trials):
+        raise ExpandError(f"{other} since it was trained: put it back as it was")
     return study

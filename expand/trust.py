@@ -19,29 +19,29 @@ def file_hashes(facts: Mapping[str, Any]) -> dict[str, str]:
     return {role: _sha256(file) for role, file in files.items() if file.is_file()}
 
 
-def require_trust(facts: Mapping[str, Any], folder: Path) -> None:
-    """Looks at what the run in `folder` names, before any of it is imported.
+def require_trust(facts: Mapping[str, Any]) -> None:
+    """Looks at what a run names, before any of it is imported.
 
     Raises:
-        UsageError: it lies in the run, or in another one, or is a file that is not what it was when the run was made.
+        UsageError: it lies in a run, or is a file that is not what it was when the run was made.
     """
     for reference in _references(facts).values():
-        require_own(reference, folder)
+        require_own(reference)
     now = file_hashes(facts)
     for role, before in facts.get("files", {}).items():
         if now.get(role, before) != before:
             raise _asking(_references(facts)[role], "is not what it was when the run was made")
 
 
-def require_own(reference: str, folder: Path | None = None) -> None:
+def require_own(reference: str) -> None:
     """A study or search space that lies in a run directory came from whoever made that.
 
     Raises:
-        UsageError: it does, in `folder` or in any other run.
+        UsageError: it does.
     """
     place = _place(reference)
     for above in place.parents if place is not None and place.exists() else ():
-        if os.path.isfile(above / "study.json") or (folder is not None and above == folder.resolve()):
+        if os.path.isfile(above / "study.json"):
             raise _asking(str(place), f"lies in the run {above}")
 
 

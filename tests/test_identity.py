@@ -150,7 +150,7 @@ def test_edited_network_code_is_refused_by_name_and_formatting_is_not(home, squa
     words = "GAIN, louder changed"
     with pytest.raises(UsageError, match=f"holds another experiment: code of the networks: {words}"):
         carried_out(home, squares)
-    with pytest.raises(ExpandError, match=f"code of the network of trial 0 has changed since it was trained .{words}"):
+    with pytest.raises(ExpandError, match=f"code of the network of trial 0: {words} since it was trained"):
         take_away(home / "run", tmp_path / "other", trial=0, trust=True, **ONE)
     with pytest.raises(ExpandError, match=words):
         show_tests(home / "run", VIEWS, trial=0, all_front=False, as_json=True, trust=True, **ONE)

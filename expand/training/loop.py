@@ -52,8 +52,8 @@ def train(
     on_step: OnStep = lambda epoch, done, steps, loss: None,
 ) -> tuple[Metrics, Curve]:
     """Trains to `epochs` and validates after each, going on from `checkpoint_path` where there is one of this `identity`.
-    `note` hears about checkpoints that were not used. Where the recipe wants an
-    average of the weights, that is what is validated, and what `network` holds in the end.
+    `note` hears about checkpoints that were not used. Where the recipe wants an average of the weights, that is what is
+    validated, and what `network` holds in the end.
 
     `on_epoch` gets one plain dict an epoch: epoch (from 1), loss, top1, val_loss, views, learning_rate, seconds. Epochs
     before the last are validated with a single centre clip; what is returned has all of the recipe's views. `on_step` hears
