@@ -296,6 +296,7 @@ def test_equal_threads_give_equal_digits_through_ray_and_in_this_process(squares
     assert len(here.trials()) == len(there.trials()) > 3
     for one, other in zip(here.trials(), there.trials(), strict=True):
         assert one.extra["threads"] == other.extra["threads"] == 1
+        assert one.extra["code"] == other.extra["code"]  # as each process read it
         assert [entry["loss"] for entry in one.curve] == [entry["loss"] for entry in other.curve]
         assert here.weights(one.number).read_bytes() == there.weights(other.number).read_bytes()
 
