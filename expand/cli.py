@@ -25,6 +25,7 @@ app.add_typer(data_app, name="data")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Run a study file that lies in a run directory or has changed.")]
 
 
 def main() -> None:
@@ -164,6 +165,7 @@ def run(
         typer.Option(metavar="TRACKER", help="tensorboard, mlflow or wandb: curves for these, too; may be repeated."),
     ] = None,
     force: Annotated[bool, typer.Option(help="Resume although the study or the data have changed.")] = False,
+    trust: Trust = False,
 ) -> None:
     """Run a study, or go on with it: the same command again resumes. Ends with the front, and the ledger or comparison."""
     _sigterm_exits()
@@ -171,8 +173,11 @@ def run(
 
     from expand.run import Request
     from expand.tracking import check
+    from expand.trust import require_own
     from expand.workers import plan_workers
 
+    if not trust:
+        require_own(study)
     request = Request(study, scale, tuple(set_ or ()), data, seed, tuple(limit or ()))
     chosen = request.study()
     folder = out or request.default_folder(chosen)
@@ -274,6 +279,7 @@ def train(
     workers: Annotated[int, typer.Option(help="Seeds at once on Ray; 0 trains in this process, one by one.")] = 0,
     gpus_per_trial: Annotated[float | None, typer.Option(help="Such as 0.5: two seeds share a GPU.")] = None,
     calibrate: Annotated[bool, typer.Option(help="Time real training steps first, to say how long it takes.")] = True,
+    trust: Trust = False,
 ) -> None:
     """Train one network fully: of a run, or a published one. The same command again resumes; `expand export` takes it away."""
     _sigterm_exits()
@@ -283,7 +289,7 @@ def train(
     from expand.workers import plan_workers
 
     wishes = full_training.Wishes(
-        epochs, scale, data, tuple(set_ or ()), full_training.parse_seeds(seeds), weights, freeze
+        epochs, scale, data, tuple(set_ or ()), full_training.parse_seeds(seeds), weights, freeze, trust
     )
     request = full_training.request(source, trial, point, values or [], recipe_of, wishes)
     chosen = request.study()
@@ -433,6 +439,7 @@ def test(
     data: Annotated[str | None, typer.Option(help="Other videos of the same classes.")] = None,
     skip_damaged: Annotated[bool, typer.Option("--skip-damaged", help="Leave out what cannot be decoded.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Score again what has been scored already.")] = False,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Score trained networks on the test split, a video by all its views; the only command that looks at it."""
@@ -440,7 +447,7 @@ def test(
     from expand.training.views import Views
 
     question = Question(Views.parse(views), split, crop, scale, data, skip_damaged, again)
-    show_tests(run, question, trial=trial, best=best, under=under, all_front=all_front, as_json=as_json)
+    show_tests(run, question, trial=trial, best=best, under=under, all_front=all_front, as_json=as_json, trust=trust)
 
 
 @app.command(
@@ -504,12 +511,15 @@ def export(
     pt2: Annotated[bool, typer.Option("--pt2", help="Also model.pt2, for torch.export.load.")] = False,
     onnx: Annotated[bool, typer.Option("--onnx", help="Also model.onnx; needs the extra of that name.")] = False,
     force: Annotated[bool, typer.Option(help="Replace an earlier export.")] = False,
+    trust: Trust = False,
 ) -> None:
     """Take networks away: a folder with source, weights and model card that needs only torch."""
     from expand.export.takeaway import take_away
 
     formats = [file for file, wanted in (("model.pt2", pt2), ("model.onnx", onnx)) if wanted]
-    take_away(run, to, under=under, trial=trial, best=best, all_front=all_front, formats=formats, force=force)
+    take_away(
+        run, to, under=under, trial=trial, best=best, all_front=all_front, formats=formats, force=force, trust=trust
+    )
 
 
 @app.command(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from expand.code import code_of
 from expand.cost import cost_of
 from expand.dashboard.presenter import Presenter
 from expand.errors import ExpandError
@@ -150,7 +151,7 @@ class Search:
             number = self.record.open_trial(suggestion, cost, space)
             self._fail(number, f"{type(error).__name__}: {error}", {"traceback": traceback.format_exc()[-6000:]})
             return None
-        number = self.record.open_trial(suggestion, cost, space)
+        number = self.record.open_trial(suggestion, cost, space, code_of(space, suggestion.architecture))
         self.watch.started(self.record.trial(number))
         if self._ended_over_limit(number, self.record.trial(number)):
             return None

@@ -8,20 +8,22 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from expand.code import Code, code_of
 from expand.data.cache import ClipCache
 from expand.errors import ExpandError
 from expand.space import Architecture, SearchSpace
 from expand.study import Objective, Recipe
 from expand.training import checkpoint
 from expand.training.device import pick_device, seed_everything
+from expand.training.identity import Identity
 from expand.training.loop import train
 from expand.training.memory import PeakMemory
 from expand.weights import load_weights
@@ -72,7 +74,9 @@ def evaluate(job: Job, on_epoch: EpochReport, on_step: StepReport | None = None)
         device = pick_device()
         about["device"] = device.type
         torch.set_num_threads(job.threads)
+        about["threads"] = torch.get_num_threads()
         training, validation = ClipCache(job.train_cache), ClipCache(job.val_cache)
+        about["code"] = code_of(job.space, job.architecture)  # as this process has it, before it is edited further
         if job.latency is not None:
             about["speed"] = job.speed or _latency(job, len(training.classes))
             if job.latency.over(about["speed"]["ms"]):
@@ -85,7 +89,8 @@ def evaluate(job: Job, on_epoch: EpochReport, on_step: StepReport | None = None)
                 about["initial_weights"] = _start_from(job.recipe.weights, network, job)
             metrics, curve = train(
                 network, job.space.inputs(job.architecture), training, validation, job.recipe,
-                epochs=job.epochs, seed=job.seed, device=device, checkpoint_path=Path(job.checkpoint), identity=_identity(job),
+                epochs=job.epochs, seed=job.seed, device=device, checkpoint_path=Path(job.checkpoint),
+                identity=_identity(job, (training, validation), about["code"]),
                 on_epoch=lambda entry: on_epoch(entry | {"attempts": about["attempts"]}), note=notes.append,
                 on_step=partial(on_step, job.number) if on_step else lambda *_: None,
             )  # fmt: skip
@@ -128,10 +133,12 @@ def _latency(job: Job, num_classes: int) -> dict[str, Any]:
     return measure(network, clips, job.recipe, threads=LATENCY_THREADS, repeats=30, seconds=5.0).plain()
 
 
-def _identity(job: Job) -> str:
-    """What a checkpoint must be of to be gone on from. A run refuses other initial weights; the same may lie elsewhere now."""
-    recipe = replace(job.recipe, weights=None)
-    return repr((job.architecture.to_json(), job.seed, job.epochs, recipe, job.train_cache, job.val_cache))
+def _identity(job: Job, caches: Sequence[ClipCache], code: Code | None) -> Identity:
+    """What a checkpoint must be of to be gone on from."""
+    return Identity(
+        job.architecture, job.seed, job.epochs, job.recipe, [cache.content for cache in caches],
+        (job.train_cache, job.val_cache), code,
+    )  # fmt: skip
 
 
 def _reason(error: Exception) -> str:

@@ -38,6 +38,7 @@ class Wishes:
     seeds: tuple[int, ...] = ()
     weights: str | None = None
     freeze: bool = False
+    trust: bool = False
 
     def all_settings(self, weights: Path | None) -> tuple[str, ...]:
         """`settings` after what has an option of its own.
@@ -88,7 +89,7 @@ def of_run(folder: Path, trial: int, wishes: Wishes) -> Request:
         raise UsageError(
             f"trial {trial} of {folder} is {chosen.state.value}{why}: name one that is complete (`expand status {folder}`)"
         )
-    study_of(record)  # raises for a study file that is not what it was
+    study_of(record, [chosen], trust=wishes.trust)  # raises for code that is not what it was
     old = Request.of(record.facts)
     before = old.alone or Alone("", "", "", ())  # a run that is itself a full training hands on what it was made with
     weights = record.weights(trial) if wishes.weights == "same" else _path(wishes.weights)

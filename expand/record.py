@@ -84,8 +84,10 @@ class Record:
                 )
             return _to_trial(self._study._storage.get_trial(self._id(number)))
 
-    def open_trial(self, suggestion: Suggestion, cost: Cost, space: SearchSpace) -> int:
-        """A new running trial; its number."""
+    def open_trial(
+        self, suggestion: Suggestion, cost: Cost, space: SearchSpace, code: dict[str, str] | None = None
+    ) -> int:
+        """A new running trial; its number. `code` is what its network is made of (`expand/code.py`)."""
         values = suggestion.architecture.as_dict()
         attributes = {
             "state": TrialState.RUNNING.value, "architecture": suggestion.architecture.to_json(),
@@ -93,6 +95,7 @@ class Record:
             "axes": list(suggestion.axes), "parent": suggestion.parent, "reason": suggestion.reason,
             "seed": suggestion.seed, "epochs": suggestion.epochs, "cost": asdict(cost),
             "mmacs": round(cost.macs / 1e6, 4), "params_m": round(cost.params / 1e6, 4), "feasible": True,
+            **({"code": code} if code else {}),
         }  # fmt: skip
         distributions = {axis.parameter: _distribution(axis) for axis in space.axes if axis.parameter in values}
         with _database_errors(self.folder):
@@ -196,6 +199,8 @@ def known_cost(objective: Objective, cost: Cost) -> float | None:
 
 EXTRA = (
     "device",
+    "threads",
+    "code",
     "notes",
     "traceback",
     "peak_bytes",
@@ -254,10 +259,11 @@ def open_for_writing(
     *,
     storage: str | None = None,
     refuse: Refuse = lambda stored: None,
+    threads: int | None = None,
 ) -> Iterator[Record]:
     """The run directory as its only driver: made if it is not there, resumed if it is. `refuse` gets the study.json of a
     run to be resumed and raises where `facts` are of another experiment; nothing has been written then. Of `storage`, a
-    URL, everything but a password is kept.
+    URL, everything but a password is kept. `threads` are those of a worker, for environment.json.
 
     Raises:
         UsageError: the folder holds something else; another driver is at it; another storage than the run's.
@@ -273,7 +279,7 @@ def open_for_writing(
             name = study.name if storage is None else f"{study.name}-{secrets.token_hex(4)}"
             stored = facts | {"storage": place, "optuna_study": name}
             optuna_study = _open_study(folder, stored, create=study, given=storage)
-            write_json(folder / "environment.json", environment())
+            write_json(folder / "environment.json", environment() | ({"threads": threads} if threads else {}))
             write_json(folder / "study.json", stored)
         else:
             if place is not None and place != storage_url(folder, stored):

@@ -14,6 +14,7 @@ from typing import Any
 
 from expand import record as records
 from expand.alone import Alone
+from expand.code import changes, code_of, edited
 from expand.dashboard.presenter import Presenter
 from expand.data.augment import mirrored_labels
 from expand.data.cache import ClipCache, prepare, reference_fps
@@ -30,6 +31,8 @@ from expand.reporting import report, run_facts
 from expand.settings import describe, differences, limited, load_study, override
 from expand.study import CROPS, Budget, Data, Recipe, Study
 from expand.tracking import following
+from expand.trial import Trial, TrialState
+from expand.trust import file_hashes, require_trust
 from expand.weight_files import weights_file
 from expand.workers import Workers, drive
 
@@ -100,8 +103,9 @@ def run(
     study.strategy.ask(study, (), macs)  # raises for what cannot be searched, before anything is written
     facts = _facts(request, study, manifest)
     refuse = partial(_refuse_changes, facts=facts, manifest=manifest, folder=folder, force=force)
-    opening = records.open_for_writing(folder, facts, study, storage=storage, refuse=refuse)
+    opening = records.open_for_writing(folder, facts, study, storage=storage, refuse=refuse, threads=workers.threads)
     with opening as record, following(watch, track, folder) as watch:
+        _look_at_trials(record, study, workers, watch)
         _keep_facts(record, facts, manifest)
 
         def decoding(done: int, total: int) -> None:
@@ -228,17 +232,18 @@ def _facts(request: Request, study: Study, manifest: Manifest) -> dict[str, Any]
     counts = {split: len(manifest.split(split)) for split in ("train", "val", "test")}
     plain = describe(study)
     plain["data"]["source"] = "rendered" if study.data.source is None else study.data.source
-    return {
+    facts = {
         "reference": lasting(request.reference), "scale": request.scale, "settings": list(request.settings),
         "limits": list(request.limits), "data_option": request.data, "seed_option": request.seed,
         "alone": asdict(request.alone) if request.alone else None, "weights_sha256": _weights_sha256(study),
-        "study": plain,
+        "study": plain, "code": code_of(study.space, study.space.start),
         "data": {
             "name": "rendered clips" if study.data.source is None else Path(study.data.source).name,
             "fingerprint": manifest.fingerprint(), "classes": list(manifest.classes), "videos": counts,
             "fps": reference_fps(manifest),
         },
     }  # fmt: skip
+    return facts | {"files": file_hashes(facts)}
 
 
 def _weights_sha256(study: Study) -> str | None:
@@ -272,6 +277,7 @@ def _refuse_changes(
     before, now = stored.get("weights_sha256"), facts["weights_sha256"]
     if before != now:
         lines.append(f"recipe.weights: another file (SHA-256 {str(before)[:12]} in the run, {str(now)[:12]} now)")
+    lines += [f"code of the networks: {line}" for line in changes(stored.get("code"), facts["code"])]
     fixed = [line for line in lines if line.split(".")[0].split(":")[0] not in FORCIBLE]
     old, new = stored["data"]["fingerprint"], facts["data"]["fingerprint"]
     if old != new:
@@ -282,6 +288,26 @@ def _refuse_changes(
         remedy = "" if fixed else ", or accept another budget or other videos with --force"
         raise UsageError(
             f"{folder} holds another experiment: {'; '.join(lines)}. Undo the change, or give another folder with --out{remedy}"
+        )
+
+
+def _look_at_trials(record: Record, study: Study, workers: Workers, watch: Watcher) -> None:
+    """Refuses a run whose trials are of other code, and says what else may differ."""
+    trials = [trial for trial in record.trials() if trial.state in (TrialState.RUNNING, TrialState.COMPLETE)]
+    if other := edited(study.space, trials):
+        raise UsageError(
+            f"{record.folder} holds another experiment: {other}. Undo the change, or give another folder with --out"
+        )
+    if record.facts.get("code", {}) is None:
+        watch.note("the networks' code cannot be read: that it has changed will not be noticed")
+    before, now = record.facts["study"]["recipe"].get("loader_workers", 0), study.recipe.loader_workers
+    if before != now:
+        watch.note(f"recipe.loader_workers: {before} in the run, {now} now; the numbers stay the same")
+    threads = {t.extra["threads"] for t in trials if t.extra.get("device") == "cpu" and "threads" in t.extra}
+    if others := sorted(threads - {workers.threads}):
+        watch.note(
+            f"threads a worker: {' or '.join(map(str, others))} in the run, {workers.threads} now (cores / --workers); sums are "
+            "taken in another order, so the same training may give another accuracy"
         )
 
 
@@ -299,11 +325,11 @@ def _keep_facts(record: Record, facts: dict[str, Any], manifest: Manifest) -> No
 
 
 def _without_place(study: dict[str, Any]) -> dict[str, Any]:
-    """Where videos and weights lie, and when videos are decoded, may change; what they are is compared by content. A field that
-    is younger than a run had its default there."""
+    """Where videos and weights lie, and when and by how many processes videos are decoded, may change; what they are is compared
+    by content. A field that is younger than a run had its default there."""
     recipe, data = describe(Recipe()) | study["recipe"], describe(Data()) | study["data"]
     return study | {
-        "recipe": {key: value for key, value in recipe.items() if key != "weights"},
+        "recipe": {key: value for key, value in recipe.items() if key not in ("weights", "loader_workers")},
         "data": {key: value for key, value in data.items() if key not in ("source", "decode", "skip_damaged")},
         "budget": describe(Budget()) | study["budget"],
         "objectives": [{"on_front": True} | objective for objective in study["objectives"]],
@@ -348,13 +374,16 @@ class _terminable:
         signal.signal(signal.SIGTERM, self.old)
 
 
-def study_of(record: Record) -> Study:
-    """The study of a run, made again from its study.json, to rebuild and feed its networks.
+def study_of(record: Record, trials: Sequence[Trial] = (), *, trust: bool = False) -> Study:
+    """The study of a run, made again from its study.json, to rebuild and feed the networks of these trials.
 
     Raises:
-        ExpandError: the study file has changed in what matters for that.
+        UsageError: that would run somebody else's code, without `trust` (`expand/trust.py`).
+        ExpandError: the study file or the code of a network has changed in what matters for that.
     """
     facts = record.facts
+    if not trust:
+        require_trust(facts)
     study = Request.of(facts).study()
     old, now = _without_place(facts["study"]), _without_place(describe(study))
     lines = [line for part in ("space", "recipe") for line in differences(old[part], now[part], part)]
@@ -362,4 +391,6 @@ def study_of(record: Record) -> Study:
         raise ExpandError(
             f"{facts['reference']} has changed since this run ({'; '.join(lines)}): put it back as it was"
         )
+    if other := edited(study.space, trials):
+        raise ExpandError(f"{other} since it was trained: put it back as it was")
     return study

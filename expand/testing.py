@@ -88,18 +88,20 @@ def show_tests(
     under: str | None,
     all_front: bool,
     as_json: bool,
+    trust: bool = False,
 ) -> list[Test]:
     """Tests one trial of a run, or the best seed of every network on its front, prints what came out, and keeps it.
 
     Raises:
-        UsageError: not exactly one choice, a trial that is not complete, a crop that the network cannot take, no such videos.
+        UsageError: not exactly one choice, a trial that is not complete, a crop that the network cannot take, no such videos,
+            code that is somebody else's, without `trust`.
         ExpandError: weights or videos are missing or damaged.
     """
     record, device = records.open_for_reading(run), pick_device()
     if all_front and (trial, best, under) != (None, None, None):
         raise UsageError("--all-front goes without --trial, --best and --under")
     chosen = choose_front(record) if all_front else [choose(record, under=under, trial=trial, best=best)]
-    study = study_of(record)
+    study = study_of(record, chosen, trust=trust)
     for one in chosen:  # said before anything is decoded
         _clips(study, one, question.crop)
         read_weights(record, one)

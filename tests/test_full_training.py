@@ -31,6 +31,7 @@ from expand.study import Recipe
 from expand.training import state
 from expand.training.average import AveragedWeights
 from expand.training.freeze import freeze_trunk, head_of, training_mode
+from expand.training.identity import Identity
 from expand.training.loop import train
 from expand.weights import load_weights
 from expand.workers import Workers
@@ -187,7 +188,9 @@ def loop(squares: Path, folder: Path, recipe: Recipe, stop_after: int | None = N
 
     train(
         network, SPACE.inputs(SPACE.start), *caches, recipe, epochs=recipe.epochs, seed=0, device=torch.device("cpu"),
-        checkpoint_path=folder / "last.pt", identity="one", on_epoch=lambda entry: None, note=pytest.fail, on_step=on_step,
+        checkpoint_path=folder / "last.pt",
+        identity=Identity(SPACE.start, 0, recipe.epochs, recipe, ["train", "val"], []),
+        on_epoch=lambda entry: None, note=pytest.fail, on_step=on_step,
     )  # fmt: skip
     return network.state_dict()
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from expand.errors import ExpandError
-from expand.export.source import standalone_source
+from expand.export.source import hashed_source, standalone_source
 from search_spaces.x3d import X3D
 
 FAMILY = '''# Copyright the authors.
@@ -247,3 +247,68 @@ def test_a_class_inside_a_function_is_refused():
 def test_a_star_import_of_torch_stays(write):
     module = write(family="from torch.nn import *\n\n\nclass Net(Module):\n    layer = Conv3d\n")
     assert "from torch.nn import *" in standalone_source(module.Net)
+
+
+# --- by hash ---------------------------------------------------------------------------------------------------------
+
+
+def differing(before, now):
+    return {name for name in before.keys() | now.keys() if before.get(name) != now.get(name)}
+
+
+@pytest.mark.parametrize(
+    ("part", "old", "new", "names"),
+    [
+        ("family", "ratio])  # never fewer", "ratio]\n    )", set()),
+        ("family", '"""Channels after widening."""', "pass", set()),
+        ("family", "hidden: int = STEM,", "hidden: int = (STEM),", set()),
+        ("family", "UNUSED = json.dumps({{}})", "UNUSED = json.dumps([])", set()),
+        ("family", "return space.points", "return None", set()),
+        ("family", "math.ceil(ch", "math.floor(ch", {"widen"}),
+        ("family", "STEM = 8", "STEM = 9", {"STEM"}),
+        ("family", 'RATIOS["wide"] = 2', 'RATIOS["wide"] = 3', {"RATIOS"}),
+        ("family", "import torch.nn.functional as F", "import torch.nn.functional as F  # short", set()),
+        ("family", "self.act = Swish()", "self.act = nn.ReLU()", {"Net", "Swish", "gate"}),
+        ("layers", "channels, channels, 1)", "channels, channels, 3)", {"Mixer"}),
+        ("layers", "NEVER = 1", "NEVER = 2", set()),
+        ("inner", "return torch.sigmoid(x)", "return torch.tanh(x)", {"gate"}),
+        ("inner", "    return x\n", "    return -x\n", set()),
+    ],
+)  # fmt: skip
+def test_a_hash_changes_with_what_the_name_does_and_nothing_else(write, part, old, new, names):
+    texts = {"family": FAMILY, "layers": LAYERS, "inner": INNER}
+    before = hashed_source(write(**texts).Net)
+    assert before and {"Net", "Base", "widen", "STEM", "RATIOS", "Mixer", "Mix", "Swish", "gate"} <= before.keys()
+    assert old in texts[part] and not {"UNUSED", "search", "Space", "NEVER", "unused"} & before.keys()
+    assert differing(before, hashed_source(write(**texts | {part: texts[part].replace(old, new)}).Net)) == names
+
+
+def test_what_cannot_be_exported_has_hashes_nevertheless(write):
+    """A module taken whole, another package, a class in a function."""
+    family = """
+import numpy as np
+from numpy import pi as half_a_turn
+import {layers}
+
+def make():
+    class Net({layers}.Base):
+        angle = np.sin(half_a_turn)
+    return Net
+"""
+    layers = "from torch import nn\n\nclass Base(nn.Module):\n    pass\n\nclass Other:\n    x = 1\n"
+    with pytest.raises(ExpandError):
+        standalone_source(write(family=family, layers=layers).make())
+    before = hashed_source(write(family=family, layers=layers).make())
+    assert before and {"make", "Base", "Other", "half_a_turn"} <= before.keys()
+    assert differing(before, hashed_source(write(family=family, layers=layers.replace("x = 1", "x = 2")).make())) == {
+        "Other"
+    }
+    turned = family.replace("pi as half", "e as half")
+    assert differing(before, hashed_source(write(family=turned, layers=layers).make())) == {"half_a_turn"}
+
+
+def test_a_class_without_source_has_none():
+    """As in a notebook, or from a C extension."""
+    scope = {"__name__": "__nowhere__"}
+    exec("class Net: pass", scope)
+    assert hashed_source(scope["Net"]) is None and hashed_source(type(ast.parse(""))) is None

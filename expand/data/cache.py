@@ -49,8 +49,8 @@ class Problem:
 class ClipCache:
     """One split's clips, read-only. It travels to other processes as its folder's name.
 
-    `fps` is what the clips were brought to, `rates` what each file has, `cut` how many frames each lost to
-    `data.cache_frames`.
+    `content` names what the clips are, wherever they lie. `fps` is what they were brought to, `rates` what each file has, `cut`
+    how many frames each lost to `data.cache_frames`.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -64,6 +64,7 @@ class ClipCache:
         self._index, self._clips = index, index["clips"]
         self._maps: dict[int, np.ndarray] = {}
         self.classes: tuple[str, ...] = tuple(index["classes"])
+        self.content: str = index.get("content", self.folder.name)  # which an older cache is named after
         self.fps: float = index["fps"]
         self.labels = np.array([clip["label"] for clip in self._clips], dtype=np.int64)
         self.names: tuple[str, ...] = tuple(clip["path"] for clip in self._clips)
@@ -242,8 +243,9 @@ def _build(plan: Plan, count: Callable[..., None]) -> None:
 
 def _index(plan: Plan, tables: Sequence[shards.Table]) -> dict[str, Any]:
     return {
-        "version": CACHE_VERSION, "split": plan.split, "side": plan.side, "fps": plan.fps, "frames": plan.frames,
-        "root": str(plan.manifest.root) if plan.fly else None, "rate": plan.manifest.fps, "classes": plan.manifest.classes,
+        "version": CACHE_VERSION, "content": plan.content, "split": plan.split, "side": plan.side, "fps": plan.fps,
+        "frames": plan.frames, "root": str(plan.manifest.root) if plan.fly else None, "rate": plan.manifest.fps,
+        "classes": plan.manifest.classes,
         "shards": [{"bytes": table["bytes"], "crc32": table["crc32"]} for table in tables],
         "clips": [clip for table in tables for clip in table["clips"]],
         "skipped": [problem for table in tables for problem in table["skipped"]],

@@ -136,7 +136,11 @@ def _training(about: Facts) -> Iterator[str]:
     made, videos = about.get("training"), about.get("videos")
     if not made or not videos:
         return
-    yield f"- from scratch, {made['epochs']} epochs, seed {made['seed']}, {made['seconds']:g} s on {made['device'] or 'a CPU'}"
+    threads = f" (threads: {made['threads']})" if made.get("threads") else ""
+    yield (
+        f"- from scratch, {made['epochs']} epochs, seed {made['seed']}, {made['seconds']:g} s on {made['device'] or 'a CPU'}"
+        + threads
+    )
     yield (
         f"- SGD, momentum {made['momentum']:g}, batches of {made['batch_size']}, learning rate {made['learning_rate']:g} "
         f"({made['schedule']}, {made['warmup_epochs']:g} epochs of warm-up), weight decay {made['weight_decay']:g}, dropout "

@@ -88,6 +88,7 @@ def _training(study: Study, trial: Trial) -> dict[str, Any]:
         "seed": trial.suggestion.seed,
         "seconds": round(trial.train_seconds, 1),
         "device": trial.extra.get("device", ""),
+        "threads": trial.extra.get("threads"),
         "ended": trial.ended,
         **{name: recipe[name] for name in RECIPE},
     }

@@ -195,3 +195,24 @@ def _changed(node: ast.stmt) -> Iterator[str]:
             root = root.value
         if isinstance(root, ast.Name) and root is not target:
             yield root.id
+
+
+def meaning(statement: Statement) -> str:
+    """What a statement says to Python, for comparing: no places, comments, docstrings, `pass`, and nothing that is empty, which
+    versions of Python write differently."""
+    return repr([_plain(node) for node in ast.parse(statement.text).body])
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, list):
+        return [_plain(each) for each in value if not _says_nothing(each)]
+    if not isinstance(value, ast.AST):
+        return value
+    named = ((name, each) for name, each in ast.iter_fields(value) if each is not None and each != [])
+    return [type(value).__name__, *((name, _plain(each)) for name, each in named if name not in ("ctx", "kind"))]
+
+
+def _says_nothing(node: object) -> bool:
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return isinstance(node, ast.Pass)

@@ -8,11 +8,13 @@ own modules beside it, is put ahead of it in the same way.
 from __future__ import annotations
 
 import builtins
+import hashlib
 import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from expand.errors import ExpandError
-from expand.export.parsed import Import, ParsedModule, Statement, module_file, parse_module
+from expand.export.parsed import Import, ParsedModule, Statement, meaning, module_file, parse_module
 
 ENGINE = frozenset({"expand", "search_spaces", "studies"})
 
@@ -26,18 +28,40 @@ def standalone_source(cls: type) -> str:
     """
     if cls.__qualname__ != cls.__name__:
         raise ExpandError(f"{cls.__module__}.{cls.__qualname__} cannot be exported: define it at the top of its module")
-    slicer = _Slicer(cls)
-    slicer.need(slicer.root, cls.__name__)
+    slicer = _Slicer(cls, cls.__name__)
     text = slicer.text()
     compile(text, f"<{cls.__name__}>", "exec")
     return text
 
 
-class _Slicer:
-    """Follows names from one class through the modules, and keeps what it meets."""
+def hashed_source(cls: type) -> dict[str, str] | None:
+    """A hash of the code behind every name that a class reaches, also where it could not be exported: what it takes from other
+    packages counts by its name, modules of the user's own that are imported whole count whole. Formatting, comments and
+    docstrings change nothing. None where there is no source, such as in a notebook or a C extension."""
+    try:
+        slicer = _Slicer(cls, cls.__qualname__.partition(".")[0], exported=False)
+    except (ExpandError, SyntaxError, ValueError, OSError):
+        return None
+    texts: dict[str, list[str]] = {}
+    for module, kept in slicer.kept.items():
+        for _, statement in sorted(kept.items()):
+            for name in statement.binds or statement.changes or (module,):
+                texts.setdefault(name, []).append(meaning(statement))
+    for _, names in sorted(slicer.renamed.items()):
+        for new, old in names.items():
+            texts.setdefault(new, []).append(old)
+    for found in sorted(slicer.imports, key=lambda found: found.text):
+        if found.name is not None and not found.typing_only:
+            texts.setdefault(found.bound, []).append(found.text)
+    return {name: hashlib.sha256(repr(parts).encode()).hexdigest()[:16] for name, parts in sorted(texts.items())}
 
-    def __init__(self, cls: type) -> None:
-        self.wanted = f"{cls.__module__}.{cls.__name__}"
+
+class _Slicer:
+    """Follows names from `name` through the modules, and keeps what it meets. Where it is not to be exported, nothing is
+    refused."""
+
+    def __init__(self, cls: type, name: str, *, exported: bool = True) -> None:
+        self.wanted, self.exported = f"{cls.__module__}.{cls.__name__}", exported
         self.modules: dict[str, ParsedModule] = {}
         self.root = self._module(cls.__module__)
         self.kept: dict[str, dict[int, Statement]] = {}  # by module, by first line
@@ -46,10 +70,11 @@ class _Slicer:
         self.renamed: dict[str, dict[str, str]] = {}  # by module: the name it uses -> the name as defined
         self.origin: dict[str, tuple[str, str]] = {}  # every global name of the result -> where it comes from
         self.seen: set[tuple[str, str]] = set()
-        if not self.root.binds(cls.__name__):
+        if not self.root.binds(name):
             raise ExpandError(
                 f"{self.wanted} is not defined in the text of its module, so its source cannot be exported"
             )
+        self.need(self.root, name)
 
     def need(self, module: ParsedModule, name: str) -> None:
         """Keeps whatever defines `name` in the module; a name that nothing there defines is a builtin."""
@@ -73,7 +98,9 @@ class _Slicer:
         for name in statement.binds:
             self._claim(name, (module.name, name))
         for found in statement.inner_imports:
-            if not self._stays(found):
+            if not self.exported:
+                self._follow(module, found)
+            elif not self._stays(found):
                 raise ExpandError(
                     f"{self.wanted} cannot be exported: '{found.text}' within a statement of {module.name}; import "
                     "only torch and the standard library there"
@@ -88,7 +115,7 @@ class _Slicer:
             self.imports.add(found)
             return
         if not _is_own(found.module, self.root.name):
-            if found.typing_only:  # for annotations only: never executed
+            if found.typing_only or not self.exported:  # for annotations only: never executed
                 self.imports.add(found)
                 return
             raise ExpandError(
@@ -97,6 +124,8 @@ class _Slicer:
             )
         source = self._module(found.module)
         if found.name is None or not source.binds(found.name):
+            if not self.exported:
+                return self._take_whole(source)
             raise ExpandError(
                 f"{self.wanted} cannot be exported: {module.name} has '{found.text}', which is not the name of a "
                 "definition; import the functions and classes themselves"
@@ -107,7 +136,15 @@ class _Slicer:
         self.uses.setdefault(module.name, []).append(source.name)
         self.need(source, found.name)
 
+    def _take_whole(self, module: ParsedModule) -> None:
+        if (module.name, "") not in self.seen:
+            self.seen.add((module.name, ""))
+            for statement in module.statements:
+                self._keep(module, statement)
+
     def _claim(self, name: str, origin: tuple[str, str]) -> None:
+        if not self.exported:
+            return
         there = self.origin.setdefault(name, origin)
         # `import torch` and `import torch.nn` bind the same name to the same package
         if there != origin and not (there[1] == origin[1] == "" and there[0].split(".")[0] == origin[0].split(".")[0]):
@@ -185,8 +222,12 @@ def _is_own(name: str, root: str) -> bool:
     top = name.split(".")[0]
     if top in ENGINE or top == root.split(".")[0]:
         return True
-    file = module_file(name)
-    return file is not None and not {"site-packages", "dist-packages"} & set(file.parts)
+    # The package first: looking for a module in it would import it.
+    return not _installed(module_file(top)) and (file := module_file(name)) is not None and not _installed(file)
+
+
+def _installed(file: Path | None) -> bool:
+    return file is not None and not {"site-packages", "dist-packages"}.isdisjoint(file.parts)
 
 
 def _as_comment(text: str) -> Iterator[str]:

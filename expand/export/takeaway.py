@@ -42,11 +42,13 @@ def take_away(
     all_front: bool = False,
     formats: Sequence[str] = (),
     force: bool = False,
+    trust: bool = False,
 ) -> list[Path]:
     """Exports one trial of a run, or the best seed of every network on its front, and prints what was written: the folders.
 
     Raises:
-        UsageError: not exactly one choice, one that no complete trial answers, a folder that holds something, a missing extra.
+        UsageError: not exactly one choice, one that no complete trial answers, a folder that holds something, a missing extra,
+            code that is somebody else's, without `trust`.
         ExpandError: weights are missing or damaged, or an exported network does not give the same logits.
     """
     record, console = records.open_for_reading(run), Console()
@@ -55,7 +57,7 @@ def take_away(
     chosen = choose_front(record) if all_front else [choose(record, under=under, trial=trial, best=best)]
     require(formats)
     refuse_occupied(to.resolve(), force=force)
-    study, names = study_of(record), folder_names(chosen) if all_front else [""]
+    study, names = study_of(record, chosen, trust=trust), folder_names(chosen) if all_front else [""]
     packages = {name: _package(record, study, one) for name, one in zip(names, chosen, strict=True)}
     texts = _index(record, names, chosen) if all_front else {}
     differences = export_networks(to, packages, texts=texts, formats=formats, force=force)

@@ -19,6 +19,7 @@ from expand.training.average import AveragedWeights
 from expand.training.depthwise import speed_up
 from expand.training.device import amp_dtype, autocast
 from expand.training.freeze import freeze_trunk, training_mode
+from expand.training.identity import Identity
 from expand.training.optim import learning_rate, sgd
 from expand.training.state import Curve, State
 from expand.training.views import to_device, validate
@@ -45,14 +46,14 @@ def train(
     seed: int,
     device: torch.device,
     checkpoint_path: Path,
-    identity: str,
+    identity: Identity,
     on_epoch: Callable[[dict[str, Any]], None],
     note: Callable[[str], None],
     on_step: OnStep = lambda epoch, done, steps, loss: None,
 ) -> tuple[Metrics, Curve]:
-    """Trains to `epochs` and validates after each, going on from `checkpoint_path` where there is one of this `identity`
-    (whatever tells this training from others). `note` hears about checkpoints that were not used. Where the recipe wants an
-    average of the weights, that is what is validated, and what `network` holds in the end.
+    """Trains to `epochs` and validates after each, going on from `checkpoint_path` where there is one of this `identity`.
+    `note` hears about checkpoints that were not used. Where the recipe wants an average of the weights, that is what is
+    validated, and what `network` holds in the end.
 
     `on_epoch` gets one plain dict an epoch: epoch (from 1), loss, top1, val_loss, views, learning_rate, seconds. Epochs
     before the last are validated with a single centre clip; what is returned has all of the recipe's views. `on_step` hears

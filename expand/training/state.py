@@ -13,6 +13,7 @@ from torch import nn
 
 from expand.training import checkpoint
 from expand.training.average import AveragedWeights
+from expand.training.identity import Identity
 from expand.trial import Metrics
 
 Curve = list[dict[str, Any]]
@@ -29,7 +30,7 @@ class State:
     scaler: torch.amp.GradScaler
     average: AveragedWeights | None
     path: Path
-    identity: str
+    identity: Identity
     curve: Curve = field(default_factory=list)
     metrics: Metrics | None = None
     steps: int = 0
@@ -75,7 +76,8 @@ class State:
             "network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(), "average": None if self.average is None else self.average.state_dict(),
             "curve": self.curve, "metrics": None if self.metrics is None else asdict(self.metrics),
-            "steps": self.steps, "total": self.total, "seen": self.seen, "seconds": self.elapsed(), "identity": self.identity,
+            "steps": self.steps, "total": self.total, "seen": self.seen, "seconds": self.elapsed(),
+            "identity": self.identity.text(),
         })  # fmt: skip
         self._saved = time.perf_counter()
 
@@ -86,7 +88,7 @@ class State:
             note(damage)
         if saved is None:
             return
-        if saved["identity"] != self.identity:
+        if not self.identity.has(saved["identity"]):
             return note(f"{self.path} is of another training and was not used")
         self.network.load_state_dict(saved["network"])
         self.optimiser.load_state_dict(saved["optimiser"])

@@ -31,15 +31,23 @@ class Plan:
     fly: bool
 
     @cached_property
+    def content(self) -> str:
+        """What is in the clips, wherever they lie and whenever they are decoded."""
+        return self._name(None)
+
+    @cached_property
     def folder(self) -> Path:
+        place = str(self.manifest.root) if self.fly else None  # frames are looked for there later
+        return cache_root() / "clips" / self._name(place)
+
+    def _name(self, place: str | None) -> str:
         videos = self.manifest.split(self.split)
         if not videos:
             raise ExpandError(f"the {self.split} split of {self.manifest.root} has no video")
         labelled = [(v.path, v.label, h) for v, h in zip(videos, self.manifest.hashes(videos), strict=True)]
-        place = str(self.manifest.root) if self.fly else None  # frames are looked for there later
         kept = (CACHE_VERSION, self.side, self.fps, self.manifest.fps, self.frames, place)
         facts = (*kept, self.split, self.manifest.classes, labelled)
-        return cache_root() / "clips" / f"{self.split}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:24]}"
+        return f"{self.split}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:24]}"
 
     @property
     def unfinished(self) -> Path:
