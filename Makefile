@@ -37,7 +37,7 @@ papers: .venv/installed
 reference: .venv/installed
 	$(BIN)/python docs/reference.py
 
-# The site goes to build/site: open build/site/index.html, or serve the folder.
+# The site goes to build/site; its search needs it served: python3 -m http.server --bind 127.0.0.1 --directory build/site
 docs: reference .venv/docs
 	$(BIN)/mkdocs build --strict
 

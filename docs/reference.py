@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import html
 import importlib
 import pkgutil
 import typing
@@ -151,12 +152,15 @@ def _given(parameter: Any) -> str:
 
 
 def _code(text: str) -> str:
+    """As code in a cell; a pipe as an entity, since Markdown's dialects escape it differently there."""
+    if "|" in text:
+        return f"<code>{html.escape(text).replace('|', '&#124;')}</code>"
     return f"`{text}`" if text else ""
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,10 @@ def on_files(files: Files, config: Any) -> None:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Links of the repository as links of the site; what the site does not have keeps its text alone."""
+    """Links of the repository as links of the site; what the site does not have keeps its text alone. A page without
+    neighbours has no navigation beside it."""
+    if page.parent is None:
+        page.meta["hide"] = ["navigation"]
     places: dict[str, str] = config.extra["pages"]
     here = page.file.src_uri
     source = next((path for path, place in places.items() if place == here), f"docs/{here}")

@@ -15,7 +15,7 @@ from typing import Any, Literal, Union
 from expand.space import SearchSpace
 from expand.study import Study
 
-WORDS = {int: "int", float: "float", bool: "true|false", str: "text", type(None): "none"}
+WORDS = {int: "int", float: "float", bool: "true or false", str: "text", type(None): "none"}
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,12 @@ def _axis_meaning(owner: object, name: str) -> str:
 
 
 def type_text(hint: Any) -> str:
-    """A type as it is typed on the command line: "cosine|step", "float,float", "int or none"."""
+    """A type as its values are typed on the command line: "cosine or step", "float,float", "int or none"."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, types.UnionType):
         return " or ".join(type_text(argument) for argument in arguments)
     if origin is Literal:
-        return "|".join(map(str, arguments))
+        return " or ".join(map(str, arguments))
     if origin is tuple:
         return ",".join("..." if argument is Ellipsis else type_text(argument) for argument in arguments)
     return WORDS.get(hint) or getattr(hint, "__name__", str(hint))

@@ -124,8 +124,10 @@ class Objective:
 
 @dataclass(frozen=True)
 class Budget:
-    """When a search ends. `trials`, `epochs` and `hours` end any search: a network is started only if all its seeds fit,
-    and what has started is finished.
+    """When a search ends.
+
+    `trials`, `epochs` and `hours` end any search: a network is started only if all its seeds fit, and what has started is
+    finished.
 
     Attributes:
         targets_gmacs: costs, in rising order, that a stepwise expansion reaches one after the other; it ends at the last.
@@ -148,8 +150,9 @@ class Budget:
 
 @dataclass(frozen=True)
 class Data:
-    """Which videos are used, and how they are read. Damaged videos, single frames and copies in two splits are left out and
-    counted.
+    """Which videos are used, and how they are read.
+
+    Damaged videos, single frames and copies in two splits are left out and counted.
 
     Attributes:
         source: a folder or a list of videos; none uses the rendered default clips.
@@ -184,16 +187,25 @@ class Data:
 
 
 class SearchStrategy(Protocol):
-    """`ask` says what to train next: a pure function of the study and of what is known, so that a resumed search goes
-    on as if it had never stopped. An answer holds what is wanted now and not among `trials`, all seeds of a network together
-    or missing ones alone; an empty answer means "wait" while something runs and "done" when nothing does. `macs` counts a
-    network without training it. What cannot be searched is refused when asked with no trials at all.
+    """Decides what to train next, from the study and the trials alone, so that a resumed search continues as if it had
+    never stopped."""
 
-    Raises:
-        UsageError: see above.
-    """
+    def ask(self, study: Study, trials: Sequence[Trial], macs: CountMacs) -> list[Suggestion]:
+        """What to train now.
 
-    def ask(self, study: Study, trials: Sequence[Trial], macs: CountMacs) -> list[Suggestion]: ...
+        Args:
+            study: what is searched, with its budget and seeds.
+            trials: all trials so far, in any order.
+            macs: counts the multiply-adds of a network without training it.
+
+        Returns:
+            Suggestions that are not among `trials`, in the order to start them: all seeds of a network together, or the
+            missing ones. None means "wait" while a trial is running, and "finished" otherwise.
+
+        Raises:
+            UsageError: the study cannot be searched like this; raised already when there are no trials.
+        """
+        ...
 
 
 @dataclass(frozen=True)
