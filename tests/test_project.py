@@ -51,7 +51,7 @@ def test_the_workflow_lints_and_tests_on_the_first_and_last_python_that_is_promi
     assert {"3.11", "3.13"} <= set(tested)
     promised = {f"Programming Language :: Python :: {version}" for version in tested}
     assert promised <= set(PROJECT["classifiers"])
-    assert ["make lint", "make test"] == [step["run"] for step in jobs["test"]["steps"] if "run" in step]
+    assert [step["run"] for step in jobs["test"]["steps"] if "run" in step] == ["make lint", "make test"]
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     assert all(repository["repo"] == "local" for repository in hooks)
 
