@@ -46,20 +46,22 @@ def meanings(kind: type) -> dict[str, str]:
     """What the section "Attributes:" of a class's docstring says of each field, that of its base classes included."""
     found: dict[str, str] = {}
     for each in reversed(kind.__mro__):
-        name = ""
+        name = ""  # of the field that the last line was about
         for line in inspect.cleandoc(each.__doc__ or "").partition("\nAttributes:\n")[2].splitlines():
             if not line.startswith("    "):
                 break  # an empty line or the next section
             if line.startswith("     "):
-                found[name] += " " + line.strip()
+                found[name] = f"{found.get(name, '')} {line.strip()}".strip()
             else:
-                name, _, found[name] = line.strip().partition(": ")
+                name, _, text = line.strip().partition(": ")
+                name = name.partition(" (")[0]  # Google's style allows the type here
+                found[name] = text
     return found
 
 
 def fields_of(kind: type, prefix: str = "") -> list[Field]:
     """The fields of a frozen class with their defaults as values."""
-    hints, meant = typing.get_type_hints(kind), meanings(kind)
+    hints, meant = _hints(kind), meanings(kind)
     found = []
     for each in fields(kind):
         default = each.default if each.default_factory is MISSING else each.default_factory()
@@ -67,6 +69,13 @@ def fields_of(kind: type, prefix: str = "") -> list[Field]:
             meaning = meant.get(each.name, "")
             found.append(Field(prefix + each.name, type_text(hints[each.name]), default, default, meaning))
     return found
+
+
+def _hints(kind: type) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(kind)
+    except NameError:  # a name imported for type checkers only
+        return {field.name: field.type for field in fields(kind)}
 
 
 def study_fields(study: Study) -> list[Field]:

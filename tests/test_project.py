@@ -123,10 +123,21 @@ class Derived(Base):
     """Another.
 
     Attributes:
-        second: otherwise.
+        second (float): otherwise.
     """
 
     third: tuple[bool, ...] = (True,)
+
+
+@dataclass(frozen=True)
+class Odd:
+    """What a user may write.
+
+    Attributes:
+          indented too far
+    """
+
+    field: NotImportedHere = 3  # type: ignore[name-defined]  # noqa: F821
 
 
 def test_meanings_are_read_from_docstrings_and_inherited():
@@ -136,6 +147,8 @@ def test_meanings_are_read_from_docstrings_and_inherited():
     assert (first.name, first.type, first.default) == ("part.first", "int", MISSING)
     assert (second.type, second.default, second.meaning) == ("float or none", None, "otherwise.")
     assert (third.type, value_text(third.value), third.meaning) == ("true or false,...", "true", "")
+    (odd,) = fields_of(Odd)
+    assert (odd.type, odd.value, odd.meaning) == ("NotImportedHere", 3, "")
 
 
 def test_list_prints_the_fields_of_a_study(capsys):
