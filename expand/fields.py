@@ -86,7 +86,7 @@ def study_fields(study: Study) -> list[Field]:
 def _walk(owner: Any, prefix: str) -> Iterator[Field]:
     for field in fields_of(type(owner), prefix):
         value = getattr(owner, field.name.removeprefix(prefix))
-        parts = [part for part in value if is_dataclass(part)] if isinstance(value, tuple) else []
+        parts: list[Any] = [part for part in value if is_dataclass(part)] if isinstance(value, tuple) else []
         if is_dataclass(value):
             yield from _walk(value, f"{field.name}.")
         elif parts:
@@ -118,7 +118,7 @@ def type_text(hint: Any) -> str:
         return " or ".join(map(str, arguments))
     if origin is tuple:
         return ",".join("..." if argument is Ellipsis else type_text(argument) for argument in arguments)
-    return WORDS.get(hint) or getattr(hint, "__name__", str(hint))
+    return WORDS.get(hint) or str(getattr(hint, "__name__", hint))
 
 
 def value_text(value: object) -> str:
