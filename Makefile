@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-all lint format bench papers wheel clean
+.PHONY: run test test-all lint format bench papers reference docs wheel clean
 
 run: .venv/installed
 	$(BIN)/expand run x3d_stepwise
@@ -34,6 +34,13 @@ bench: .venv/installed
 papers: .venv/installed
 	$(BIN)/expand cost --papers --to docs/papers.md
 
+reference: .venv/installed
+	$(BIN)/python docs/reference.py
+
+# The site goes to build/site; its search needs it served: python3 -m http.server --bind 127.0.0.1 --directory build/site
+docs: reference .venv/docs
+	$(BIN)/mkdocs build --strict
+
 wheel: .venv/installed
 	$(BIN)/python -m build --wheel
 
@@ -43,6 +50,10 @@ wheel: .venv/installed
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+.venv/docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 clean:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 app = typer.Typer(
-    name="expand", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    name="expand", no_args_is_help=True, pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Search for video networks: count what candidates cost, train them, keep the accuracy-cost front, take one away. "
     "Any command takes --debug for a traceback.",
@@ -23,7 +24,26 @@ data_app = typer.Typer(
 )  # fmt: skip
 app.add_typer(data_app, name="data")
 
+
+def _names_in(package: str) -> Callable[[str], list[str]]:
+    """Completes the names of our studies or search spaces in a shell."""
+
+    def names(incomplete: str) -> list[str]:
+        from expand.settings import names_in
+
+        return [name for name in names_in(package) if name.startswith(incomplete)]
+
+    return names
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+StudyName = Annotated[
+    str,
+    typer.Argument(
+        help="A study: one of ours (`expand list`), a dotted name or a file.",
+        autocompletion=_names_in("studies"),
+    ),
+]  # fmt: skip
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 Trust = Annotated[bool, typer.Option("--trust", help="Run a study file that lies in a run directory or has changed.")]
 
@@ -54,11 +74,28 @@ def main() -> None:
         sys.exit(1)
 
 
-@app.command("list", epilog="Such as: expand list, expand list --json")
-def list_(as_json: Json = False) -> None:
-    """The studies and search spaces that come along."""
+@app.command(
+    "list", epilog="Such as: expand list, expand list x3d_stepwise, expand list ./my_study.py --scale paper --json"
+)
+def list_(
+    study: Annotated[
+        str | None,
+        typer.Argument(
+            help="A study: one of ours, a dotted name or a file; its fields are shown.",
+            autocompletion=_names_in("studies"),
+        ),
+    ] = None,
+    scale: Annotated[str | None, typer.Option(help="With a study: demo or paper; demo without it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The studies and search spaces; with a study, all its fields with value, type, default and meaning."""
     from expand import listing
+    from expand.errors import UsageError
 
+    if study is not None:
+        return listing.show_fields(study, scale or "demo", as_json=as_json)
+    if scale is not None:
+        raise UsageError(f"--scale {scale} needs a study, such as: expand list x3d_stepwise --scale {scale}")
     listing.show(as_json=as_json)
 
 
@@ -72,6 +109,7 @@ def cost(
         typer.Argument(
             metavar="SPACE|MODULE:FACTORY",
             help="A search space (one of ours, a dotted name or a file), or what makes a network of your own.",
+            autocompletion=_names_in("search_spaces"),
         ),
     ] = None,
     values: Annotated[
@@ -132,7 +170,7 @@ def cost(
     "expand run mcx_split --limit 'gmacs<=0.1' --budget-hours 8 --out runs/mcx, expand run ./my_study.py --track tensorboard"
 )
 def run(
-    study: Annotated[str, typer.Argument(help="A study: one of ours (`expand list`), a dotted name or a file.")],
+    study: StudyName,
     data: Annotated[str | None, typer.Option(help="A folder or list of videos; rendered clips without it.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run directory; runs/STUDY-SCALE without it.")] = None,
     workers: Annotated[int | None, typer.Option(help="Trials at once; 0 trains in this process without Ray.")] = None,
@@ -342,7 +380,7 @@ def measure(
     "expand plan x3d_stepwise --scale paper --no-calibrate --wins bottleneck,frames"
 )
 def plan(
-    study: Annotated[str, typer.Argument(help="A study: one of ours (`expand list`), a dotted name or a file.")],
+    study: StudyName,
     data: Annotated[str | None, typer.Option(help="A folder or list of videos.")] = None,
     videos: Annotated[
         int | None, typer.Option(min=1, help="So many training videos, where there are none yet; with --classes.")

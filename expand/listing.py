@@ -6,7 +6,9 @@ import contextlib
 import json
 import os
 import shlex
+import textwrap
 from collections.abc import Sequence
+from dataclasses import MISSING
 from pathlib import Path
 
 from rich.console import Console
@@ -15,7 +17,8 @@ from rich.text import Text
 
 from expand.errors import UsageError
 from expand.progress import format_bytes, format_macs, format_seconds
-from expand.settings import load_module, load_space, names_in
+from expand.settings import describe, load_module, load_space, load_study, names_in
+from expand.study import Study
 
 
 def print_json(content: object) -> None:
@@ -36,7 +39,52 @@ def show(*, as_json: bool) -> None:
         for name, line in found[package].items():
             table.add_row(f"  {name}", line)
         console.print(table)
-    console.print("A study or space of your own is a file or a dotted name: expand run ./my_study.py", highlight=False)
+    for line in (
+        "The fields of a study, with their meaning: expand list NAME",
+        "A study or space of your own is a file or a dotted name: expand run ./my_study.py",
+    ):
+        console.print(line, highlight=False)
+
+
+def show_fields(reference: str, scale: str, *, as_json: bool) -> None:
+    """Every field of a study that `--set` reaches: its value, type, default and meaning."""
+    from expand.fields import meanings, study_fields, summary, value_text
+
+    study = load_study(reference, scale)
+    found = study_fields(study)
+    if as_json:
+        return print_json({
+            "study": study.name, "scale": study.scale,
+            "fields": [
+                {"name": f.name, "type": f.type, "value": _plain(f.value), "meaning": f.meaning}
+                | ({} if f.default is MISSING else {"default": _plain(f.default)})
+                for f in found
+            ],
+        })  # fmt: skip
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(Text(f"{study.name} ({study.scale}): change any of these with --set NAME=VALUE"))
+    described, before = meanings(Study), ""
+    for field in found:
+        part = field.name.partition(".")[0] if "." in field.name else ""
+        if part and part != before:
+            kind = type(getattr(study, part))
+            says = described[part] if kind is tuple else f"{kind.__name__}. {summary(kind)}"
+            console.print(Text(f"\n{textwrap.fill(f'{part}: {says}', console.width)}", style="bold"))
+        before = part
+        default = "no default" if field.default is MISSING else f"default {value_text(field.default)}".rstrip()
+        changed = field.default is not MISSING and field.value != field.default
+        line = Text(f"  {field.name}={value_text(field.value)}", style="bold" if changed else "")
+        console.print(line.append(f"   {field.type}, {default}", style="dim"))
+        if field.meaning:
+            console.print(Text(textwrap.indent(textwrap.fill(field.meaning, console.width - 6), " " * 6)))
+
+
+def _plain(value: object) -> object:
+    """A field's value for JSON; the class's name for what is no plain value."""
+    try:
+        return describe(value)
+    except UsageError:
+        return type(value).__name__
 
 
 def _headline(doc: str | None) -> str:

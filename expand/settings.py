@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any, Literal, TypeVar, Union
 
 from expand.errors import UsageError, unknown
+from expand.fields import study_fields
 from expand.space import SearchSpace
 from expand.study import COSTS, Objective, Study
 
@@ -171,6 +172,13 @@ def _replaced(owner: Any, path: Sequence[str], text: str, setting: str) -> Any:
         raise UsageError(f"--set {setting}: {type(owner).__name__} has no fields")
     names = [field.name for field in fields(owner) if field.init]
     if name not in names:
+        deeper = (
+            [field.name for field in study_fields(owner) if field.name.endswith(f".{name}")]
+            if isinstance(owner, Study)
+            else []
+        )
+        if deeper:
+            raise UsageError(f"unknown field in --set {setting}: '{name}'; did you mean {' or '.join(deeper)}?")
         raise unknown(f"field in --set {setting}:", name, names)
     if len(path) > 1:
         return replace(owner, **{name: _replaced(getattr(owner, name), path[1:], text, setting)})

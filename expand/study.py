@@ -18,21 +18,44 @@ CROPS = ("scale_jitter", "resized", "fixed")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one candidate is trained and validated. Learning rates are for `batch_size` clips on one device.
+    """How one candidate is trained and validated: SGD with momentum on labelled clips.
 
-    SGD with momentum; the learning rate rises linearly over `warmup_epochs` from `warmup_learning_rate`, then falls
-    along half a cosine (X3D, section 4) or, with `schedule` "step", to a tenth every `decay_every` epochs
-    (C3D, R(2+1)D).
+    The learning rate rises linearly during the warm-up, then follows `schedule` (X3D, section 4; C3D and R(2+1)D for "step").
+    All random augmentation parameters of a clip are the same in all its frames.
 
-    How a training clip is cut out, at random, the same in all its frames (`crop`):
-    "scale_jitter" resizes the short side to a length uniform in `scale_jitter` × the crop's and crops (X3D, section 4);
-    "resized" takes a share of the picture uniform in `crop_area`, its width over height in `crop_aspect` (Inception);
-    "fixed" gives up the aspect, resizes to `squeeze` (height, width) × the crop's side and crops, as C3D and R(2+1)D do.
-    Then, if wanted: a flip; `randaugment_operations` of RandAugment at a magnitude from 0 to 10; `colour_jitter`, the spreads of
-    brightness, contrast, saturation (factors around 1) and hue (of a turn); `mixup` of pairs, weighted by Beta(mixup, mixup).
-
-    `ema` is the decay a step of an average of the weights, which is then what is validated and kept; 0 is none. `weights` is
-    a file to start from instead of random numbers; with `freeze` only the head learns.
+    Attributes:
+        epochs: passes over the training videos; each pass reads one clip per video.
+        batch_size: clips per optimiser step on one device; `learning_rate` is meant for this number.
+        learning_rate: the learning rate at the end of the warm-up.
+        schedule: "cosine" follows half a cosine down to 0; "step" divides by 10 every `decay_every` epochs.
+        decay_every: epochs between two divisions by 10, with `schedule` "step".
+        warmup_epochs: epochs of linear warm-up; at most half of `epochs` is used.
+        warmup_learning_rate: the learning rate of the first step.
+        momentum: of SGD, from 0 to below 1.
+        nesterov: use Nesterov's momentum.
+        weight_decay: L2 penalty on kernels and matrices; norms and biases have none.
+        label_smoothing: share of the label's probability that is spread over all classes, from 0 to below 1.
+        dropout: probability of dropping a feature before the last layer, from 0 to below 1.
+        clip_gradient_norm: gradients with a larger L2 norm are scaled down to it; none leaves them as they are.
+        crop: how a training clip is cropped at random. "scale_jitter" resizes the short side, then crops (X3D, section 4);
+            "resized" takes a random share of the picture (Inception); "fixed" resizes both sides, then crops (C3D, R(2+1)D).
+        scale_jitter: smallest and largest short side, in units of the crop's side, with `crop` "scale_jitter".
+        crop_area: smallest and largest share of the picture's area, with `crop` "resized".
+        crop_aspect: smallest and largest width over height, with `crop` "resized".
+        squeeze: height and width of the resized picture in units of the crop's side, with `crop` "fixed"; the aspect ratio
+            is not kept.
+        flip: mirror half of the training clips left to right.
+        colour_jitter: spreads of brightness, contrast and saturation (factors around 1) and of the hue (share of a turn).
+        randaugment_operations: RandAugment operations per clip; 0 is none.
+        randaugment_magnitude: strength of the RandAugment operations, from 0 to 10.
+        mixup: pairs of clips are mixed with a weight from Beta(mixup, mixup); 0 is no mixup.
+        temporal_jitter: start a training clip at a random frame; otherwise it is the centre clip.
+        views: clips per video in validation, spaced evenly in time, cropped at the centre; their softmax is averaged.
+        mixed_precision: use 16-bit floats where the device supports it.
+        loader_workers: processes that load clips for one training; 0 loads them in the training process.
+        ema: decay per step of an average of the weights, which is then validated and kept; 0 is none.
+        weights: a file of weights to start from; none starts from random weights.
+        freeze: train the head only; needs `weights`.
     """
 
     epochs: int = 12
@@ -72,12 +95,18 @@ COSTS = ("gmacs", "params_m", "latency_ms")
 
 @dataclass(frozen=True)
 class Objective:
-    """Something to be made large or small. With `known_before_training` it is a cost, and a candidate over `limit` is
-    recorded as infeasible instead of being trained.
+    """A quantity to maximise or minimise.
 
-    `gmacs` and `params_m` (all parameters, in millions) are counted. `latency_ms` is measured, once for each network, by the
-    worker that is to train it, before it does: the median time of one clip on one thread, or on the worker's GPU
-    (`expand/measure.py`). Without `on_front` only the limit matters: what it is about is no objective of the front.
+    `gmacs` and `params_m` (all parameters, in millions) are counted. `latency_ms` is measured once per network by the worker
+    that trains it, before training: the median time of one clip on one thread, or on the worker's GPU (`expand/measure.py`).
+
+    Attributes:
+        name: the quantity.
+        direction: "maximize" or "minimize".
+        known_before_training: true for costs, false for top1. A candidate that exceeds its `limit` is then recorded as
+            infeasible and not trained.
+        limit: the largest value allowed (the smallest with "maximize"); none is no limit.
+        on_front: false uses the limit only; the quantity is then no objective of the Pareto front.
     """
 
     name: Literal["top1", "gmacs", "params_m", "latency_ms"]
@@ -95,11 +124,20 @@ class Objective:
 
 @dataclass(frozen=True)
 class Budget:
-    """When to stop. `targets_gmacs` are the complexities a stepwise expansion goes on to, in rising order; `steps`
-    ends it earlier. `trials` (trainings, each seed of a network being one), `epochs` (of all trials) and `hours` (of training,
-    added up over workers) end any search: a network is begun only if all its seeds fit, and what has begun is finished.
-    A trial whose worker dies is tried `attempts` times. One that trains for longer than `minutes_per_trial`, counted from its
-    last start, fails."""
+    """When a search ends.
+
+    `trials`, `epochs` and `hours` end any search: a network is started only if all its seeds fit, and what has started is
+    finished.
+
+    Attributes:
+        targets_gmacs: costs, in rising order, that a stepwise expansion reaches one after the other; it ends at the last.
+        steps: most expansion steps of a stepwise search.
+        trials: most trainings; each seed of a network is one.
+        epochs: most training epochs, summed over all trials.
+        hours: most hours of training, summed over all workers.
+        attempts: how often a trial is started in all when its worker process dies.
+        minutes_per_trial: longest training time of one trial since its last start; a longer one fails. None is no limit.
+    """
 
     targets_gmacs: tuple[float, ...] = ()
     steps: int | None = None
@@ -112,14 +150,25 @@ class Budget:
 
 @dataclass(frozen=True)
 class Data:
-    """`source` is a folder or a list of videos; None is the rendered default. Frames are kept in the cache with a short
-    side of at most `cache_side` pixels, and of a video with more than `cache_frames` frames those in the middle. With
-    `decode` "fly" frames are decoded each time from the files, the same ones to the last pixel. A source without its own
-    validation or test list gives up these shares.
-    How it is read: `layout` by name instead of detected, which of the official splits (UCF101, HMDB51), `group_column` of a
-    list, `fps` of frame folders and arrays, `skip_missing` where listed files are not all there. Damaged videos, single frames
-    and copies in two splits are left out and counted; with `strict` they stop the run instead.
-    `published` is what the study was published on, for planning without it: training videos, validation videos, classes.
+    """Which videos are used, and how they are read.
+
+    Damaged videos, single frames and copies in two splits are left out and counted.
+
+    Attributes:
+        source: a folder or a list of videos; none uses the rendered default clips.
+        cache_side: largest short side of cached frames, in pixels.
+        cache_frames: most frames cached per video, taken from its middle; none caches all.
+        decode: "cache" decodes every video once into the cache; "fly" decodes the same frames from the files each time.
+        validation_share: share of the videos used for validation where the source has no validation list.
+        test_share: share of the videos used for testing where the source has no test list.
+        layout: the layout of the source by name; none detects it.
+        official_split: which of the official splits of UCF101 or HMDB51 is used.
+        group_column: the column of a list whose clips must stay in one split.
+        fps: frames per second of frame folders and arrays.
+        skip_missing: leave out listed files that do not exist.
+        strict: stop the run instead of leaving out damaged videos, single frames and copies.
+        published: training videos, validation videos and classes of the data set that the study was published on, used to
+            plan without it.
     """
 
     source: str | None = None
@@ -138,20 +187,43 @@ class Data:
 
 
 class SearchStrategy(Protocol):
-    """`ask` says what to train next: a pure function of the study and of what is known, so that a resumed search goes
-    on as if it had never stopped. An answer holds what is wanted now and not among `trials`, all seeds of a network together
-    or missing ones alone; an empty answer means "wait" while something runs and "done" when nothing does. `macs` counts a
-    network without training it. What cannot be searched is refused when asked with no trials at all.
+    """Decides what to train next, from the study and the trials alone, so that a resumed search continues as if it had
+    never stopped."""
 
-    Raises:
-        UsageError: see above.
-    """
+    def ask(self, study: Study, trials: Sequence[Trial], macs: CountMacs) -> list[Suggestion]:
+        """What to train now.
 
-    def ask(self, study: Study, trials: Sequence[Trial], macs: CountMacs) -> list[Suggestion]: ...
+        Args:
+            study: what is searched, with its budget and seeds.
+            trials: all trials so far, in any order.
+            macs: counts the multiply-adds of a network without training it.
+
+        Returns:
+            Suggestions that are not among `trials`, in the order to start them: all seeds of a network together, or the
+            missing ones. None means "wait" while a trial is running, and "finished" otherwise.
+
+        Raises:
+            UsageError: the study cannot be searched like this; raised already when there are no trials.
+        """
+        ...
 
 
 @dataclass(frozen=True)
 class Study:
+    """One question: a search space, how it is searched, how candidates are trained, and on which videos.
+
+    Attributes:
+        name: the study's name; a run is written to `runs/NAME-SCALE`.
+        space: the search space.
+        strategy: the search strategy, which suggests what to train next.
+        recipe: how a candidate is trained.
+        data: which videos are used.
+        budget: when the search ends.
+        objectives: the axes of the Pareto front, and limits on costs.
+        seeds: training seeds; every network is trained once with each.
+        scale: "demo" takes minutes on two CPU cores; "paper" is the published recipe.
+    """
+
     name: str
     space: SearchSpace
     strategy: SearchStrategy

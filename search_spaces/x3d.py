@@ -235,7 +235,10 @@ class X3DSpace(SearchSpace):
     A clip's duration is frames x stride source frames. Frame rate (X-Fast) grows at constant duration. Frames
     (X-Temporal) lengthens the clip too: each doubling adds the start's duration and divides by the new number of frames.
     The paper prints no intermediate durations; this rule gives all that it does print (1x16, 2x16, XS 4x12, 8x8, 16x5,
-    and 13x6 for the contracted S). `longest_clip` caps the duration where the videos are short.
+    and 13x6 for the contracted S).
+
+    Attributes:
+        longest_clip: longest duration of a clip in source frames, for short videos; none is no limit.
     """
 
     frames: int = 1

@@ -58,6 +58,8 @@ def test_set_reaches_every_kind_of_field(setting, read):
         ("recipe.epochs", "name=value"), ("objectives.gmac.limit=3", "did you mean 'gmacs'"),
         ("strategy.growth=fast", "is not"), ("recipe.scale_jitter=1", "is not"), ("space.name=a", "space"),
         ("objectives.gmacs.limt=1", "did you mean 'limit'"),
+        ("epochs=3", "'epochs'; did you mean recipe.epochs or budget.epochs"), ("crop=fixed", "did you mean recipe.crop"),
+        ("limit=1", "objectives.top1.limit or objectives.gmacs.limit"), ("recipes=1", "did you mean 'recipe'"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_set_is_named(setting, words):

@@ -14,7 +14,12 @@ from expand.trial import Suggestion, Trial
 
 @dataclass(frozen=True)
 class Fixed:
-    """The strategy. `network` is an architecture as JSON, `label` what people call it."""
+    """Trains one given network, once per seed: the strategy of `expand train`.
+
+    Attributes:
+        network: the architecture as JSON.
+        label: the network's name in tables.
+    """
 
     network: str
     label: str

@@ -16,15 +16,18 @@ from expand.trial import Suggestion, Trial
 
 @dataclass(frozen=True)
 class Grid:
-    """The strategy. It asks for one network after the other, all seeds of each together, so that every network is
-    compared on the same seeds and a budget can end the search between two.
+    """Trains named networks, or every combination of the values of some axes.
 
-    Args:
+    It asks for one network after the other, all seeds of each together, so that every network is compared on the same
+    seeds and a budget can end the search between two.
+
+    Attributes:
         points: names of the space's points, in this order.
-        axes: names of axes; every combination of their values, the last axis fastest, all else as at the start.
-        equal_to: the name of a point; each other network is first brought to its multiply-adds by scaling `by`, so that
-            networks are compared at equal cost.
-        by: the axis that is scaled.
+        axes: names of axes; every combination of their values is trained, the last axis changing fastest. All else is as at
+            the start.
+        equal_to: name of a point; each other network is scaled along `by` to its multiply-adds, so that networks are compared
+            at equal cost. Empty scales nothing.
+        by: name of the axis that is scaled.
     """
 
     points: tuple[str, ...] = ()

@@ -17,17 +17,17 @@ from expand.trial import Suggestion, Trial
 
 @dataclass(frozen=True)
 class Sampled:
-    """The strategy. Each axis is drawn uniformly from its values; equal networks are drawn once.
+    """Samples every axis uniformly from its values; equal networks are sampled once.
 
-    What is drawn depends on the sampler, its seed and the axes alone, never on results: the n-th network is the same in a
+    What is sampled depends on the sampler, its seed and the axes alone, never on results: the n-th network is the same in a
     run that was interrupted. It asks for one network after the other, all seeds of each together.
 
-    Args:
-        sampler: "qmc" is a scrambled Sobol sequence, which covers the space more evenly than "random" draws.
-        axes: names of the axes to draw from; all else is as at the start.
-        points: names of points to train before anything is drawn, for comparison.
-        within: (axis, lowest, highest) for axes of numbers whose whole range is not meant.
-        seed: of the sampler.
+    Attributes:
+        sampler: "qmc" is a scrambled Sobol sequence, which covers the space more evenly than "random".
+        axes: names of the axes to sample; all else is as at the start.
+        points: names of points that are trained first, for comparison.
+        within: axis, lowest and highest value, for axes of numbers that are not sampled over their whole range.
+        seed: the sampler's seed.
     """
 
     sampler: Literal["qmc", "random"] = "qmc"

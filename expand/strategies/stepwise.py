@@ -23,16 +23,18 @@ from expand.trial import Suggestion, Trial, TrialState
 
 @dataclass(frozen=True)
 class Stepwise:
-    """The strategy.
+    """Grows every axis alone until the cost has about doubled, trains all these candidates, and continues from the best one.
 
-    Args:
-        factor: how much a step multiplies the cost.
-        growth: "solved" takes on each axis the point whose cost is nearest to `factor` times the current one; "paper" takes
-            the paper's fixed steps, whose ratios drift (1.84 to 2.22 over its walk).
-        axes: the names of the axes to grow; all of the space's where empty.
-        reach: a target counts as reached from this share of it on. The paper's instances stop at 0.90 (XL) to 1.01 (XS)
-            of their round regimes.
-        overshoot: contraction sets in above this share of the target.
+    Source: X3D (arXiv 2004.04730), section 3.2.
+
+    Attributes:
+        factor: how much one step multiplies the cost.
+        growth: "solved" takes on each axis the network whose cost is nearest to `factor` times the current one; "paper" takes
+            the paper's fixed steps, whose ratios drift (1.84 to 2.22 over its search).
+        axes: names of the axes to grow; empty grows all axes of the space.
+        reach: share of a target from which it counts as reached. The paper's networks stop at 0.90 (XL) to 1.01 (XS) of
+            their targets.
+        overshoot: share of a target above which the network is contracted.
     """
 
     factor: float = 2.0
