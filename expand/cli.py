@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -32,13 +33,17 @@ def main() -> None:
     debug = "--debug" in sys.argv or bool(os.environ.get("EXPAND_DEBUG"))
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     from expand.errors import ExpandError
+    from expand.files import LINES, escaped
 
+    for stream in (sys.stdout, sys.stderr):  # a file's name may be no text of this terminal
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except ExpandError as error:
         if debug:
             raise
-        print(f"expand: {error}", file=sys.stderr)
+        print(f"expand: {escaped(str(error), keep=LINES)}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -48,7 +53,7 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        line = (str(error) or "no message").splitlines()[0]
+        line = escaped((str(error) or "no message").splitlines()[0])
         print(f"expand: {type(error).__name__}: {line} (a fault of ours? --debug shows where)", file=sys.stderr)
         sys.exit(1)
 

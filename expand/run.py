@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import signal
 import types
 from collections.abc import Callable, Sequence
@@ -275,8 +274,8 @@ def _refuse_changes(
     fixed = [line for line in lines if line.split(".")[0].split(":")[0] not in FORCIBLE]
     old, new = stored["data"]["fingerprint"], facts["data"]["fingerprint"]
     if old != new:
-        listing = folder / "data.json"
-        what = describe_changes(json.loads(listing.read_text()), manifest.listing()) if listing.exists() else "changed"
+        listing = records.read_listing(folder)
+        what = "changed" if listing is None else describe_changes(listing, manifest.listing())
         lines.append(f"data: {what} (fingerprint {old[:12]} in the run, {new[:12]} now)")
     if fixed or (lines and not force):
         remedy = "" if fixed else ", or accept another budget or other videos with --force"

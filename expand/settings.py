@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
 import inspect
 import math
+import os
 import pkgutil
 import sys
+import traceback
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TypeVar, Union
 
 from expand.errors import UsageError, unknown
+from expand.files import not_a_file, shortened
 from expand.space import SearchSpace
-from expand.study import COSTS, Objective, Study
+from expand.study import COSTS, Objective, SearchStrategy, Study
+from expand.time_limit import Alarm
 
 SCALES = ("demo", "paper")
+CODE_SECONDS = 60.0  # for a user's file to be imported, and for its function to return
+MOST = 2**53  # of any number in a study
 T = TypeVar("T")
 
 
@@ -40,15 +47,19 @@ def load_study(reference: str, scale: str = "demo") -> Study:
     if scale not in SCALES:
         raise unknown("scale", scale, SCALES)
     make = _member(reference, "studies", "study")
-    study = make(scale) if inspect.signature(make).parameters else make()
+    with _users_code(reference, "study"):
+        study = make(scale) if inspect.signature(make).parameters else make()
     if not isinstance(study, Study):
         raise UsageError(f"{reference}: study() returned {type(study).__name__}, not an expand.study.Study")
+    _require_types(study, reference)
     return study
 
 
 def load_space(reference: str) -> SearchSpace:
     """The search space of a bare name (one of ours), a dotted name or a file: what its `space()` returns."""
-    space = _member(reference, "search_spaces", "space")()
+    make = _member(reference, "search_spaces", "space")
+    with _users_code(reference, "search space"):
+        space = make()
     if not isinstance(space, SearchSpace):
         raise UsageError(f"{reference}: space() returned {type(space).__name__}, not an expand.space.SearchSpace")
     return space
@@ -102,17 +113,22 @@ def _import(reference: str, kind: str) -> ModuleType:
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
-        return importlib.import_module(reference)
-    except ModuleNotFoundError as error:
-        if error.name and (reference == error.name or reference.startswith(error.name + ".")):
-            raise UsageError(f"unknown {kind} '{reference}': no module {error.name}") from None
+        with _users_code(reference, kind):
+            return importlib.import_module(reference)
+    except UsageError as error:
+        cause = error.__cause__
+        if isinstance(cause, ModuleNotFoundError) and cause.name and f"{reference}.".startswith(f"{cause.name}."):
+            raise UsageError(f"unknown {kind} '{reference}': no module {cause.name}") from None
         raise
 
 
 def _load_file(path: Path, kind: str) -> ModuleType:
-    path = path.resolve()
-    if not path.is_file():
-        raise UsageError(f"unknown {kind}: there is no file {path}")
+    try:
+        path = path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UsageError(f"unknown {kind} {path}: {getattr(error, 'strerror', None) or error}") from None
+    if reason := not_a_file(path):
+        raise UsageError(f"unknown {kind} {path}: {reason}")
     if path.suffix != ".py":
         raise UsageError(f"unknown {kind}: {path} is not a Python file")
     if str(path.parent) not in sys.path:  # so that it can import its neighbours
@@ -128,14 +144,109 @@ def _load_file(path: Path, kind: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        del sys.modules[name]
-        raise UsageError(f"{path} is not Python: {error.msg} (line {error.lineno})") from error
-    except ImportError as error:
-        del sys.modules[name]
-        raise UsageError(f"{path} cannot be loaded: {error}") from error
+        with _users_code(str(path), kind):
+            spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
     return module
+
+
+class _Late(Exception):
+    """Code of a user's file does not return."""
+
+
+@contextlib.contextmanager
+def _users_code(reference: str, kind: str) -> Iterator[None]:
+    """What a user's own file raises is shown with its file and line, and is no fault of ours. It has `CODE_SECONDS`.
+
+    Raises:
+        UsageError: whatever was raised.
+    """
+    try:
+        with Alarm(CODE_SECONDS, _Late):
+            yield
+    except (UsageError, KeyboardInterrupt):
+        raise
+    except SyntaxError as error:
+        raise UsageError(f"{error.filename or reference} is not Python: {error.msg} (line {error.lineno})") from error
+    except BaseException as error:
+        if isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128:
+            raise  # a signal ends this process, see `_sigterm_exits`
+        if isinstance(error, _Late):
+            what = f"it does not return within {CODE_SECONDS:g} s; a {kind} file only says what there is"
+        elif isinstance(error, SystemExit):
+            what = f"it ends the program (sys.exit({error.code!r})); a {kind} file only says what there is"
+        else:
+            what = f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}"
+        raise UsageError(f"{_line_in(error, reference)}: {what}") from error
+
+
+def _line_in(error: BaseException, reference: str) -> str:
+    """ "FILE line N" of the user's code that an exception came from: in the file itself, else in the last one that is not ours
+    or Python's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == str(Path(reference).absolute())]
+    other = [
+        f for f in frames if not f.filename.startswith(("<", str(Path(__file__).parent), os.path.dirname(os.__file__)))
+    ]
+    chosen = own or other
+    return f"{chosen[-1].filename} line {chosen[-1].lineno}" if chosen else reference
+
+
+def _require_types(owner: Any, reference: str, path: str = "") -> None:
+    """Every field of a study, and of its recipe and so on, holds what its annotation says.
+
+    Raises:
+        UsageError: the first that does not.
+    """
+    hints = typing.get_type_hints(type(owner))
+    for field in fields(owner):
+        value, hint, name = getattr(owner, field.name), hints[field.name], f"{path}{field.name}"
+        if not _fits(value, hint):
+            raise UsageError(f"{reference}: {name}={value!r}: wanted {_described(hint)}")
+        if (
+            type(owner) is Study
+            and field.name != "space"
+            and is_dataclass(value)
+            and type(value).__module__ == Study.__module__
+        ):
+            _require_types(value, reference, f"{name}.")
+        for aim in value if name == "objectives" else ():
+            _require_types(aim, reference, f"objectives.{aim.name}.")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, each) for each in arguments)
+    if origin is Literal:
+        return value in arguments
+    if origin is tuple:
+        kinds = (
+            arguments[:1] * len(value) if isinstance(value, tuple | list) and arguments[-1] is Ellipsis else arguments
+        )
+        return isinstance(value, tuple | list) and len(value) == len(kinds) and all(map(_fits, value, kinds))
+    if hint is SearchStrategy:
+        return callable(getattr(value, "ask", None)) and not isinstance(value, type)
+    return isinstance(value, {float: float | int, bool: bool | int, types.NoneType: types.NoneType}.get(hint, hint))
+
+
+def require_finite(owner: Any, path: str = "") -> None:
+    """No number anywhere in a frozen value is infinite, no number at all (nan), or beyond what a float holds exactly.
+
+    Raises:
+        UsageError: the first that is, with its field.
+    """
+    if isinstance(owner, float | int):
+        if not -MOST <= owner <= MOST:
+            raise UsageError(f"{path}={owner}: a finite number, at most 2**53 away from 0")
+    elif isinstance(owner, tuple | list):
+        for number, each in enumerate(owner):
+            require_finite(each, f"{path}.{each.name}" if isinstance(each, Objective) else f"{path}[{number}]")
+    elif is_dataclass(owner) and not isinstance(owner, type):
+        for field in fields(owner):
+            require_finite(getattr(owner, field.name), f"{path}.{field.name}".lstrip("."))
 
 
 def _is(name: str, path: Path) -> bool:
@@ -178,7 +289,7 @@ def _replaced(owner: Any, path: Sequence[str], text: str, setting: str) -> Any:
     try:
         value = _parse(text, hint)
     except ValueError:
-        raise UsageError(f"--set {setting}: '{text}' is not {_described(hint)}") from None
+        raise UsageError(f"--set {setting}: '{shortened(text)}' is not {_described(hint)}") from None
     return replace(owner, **{name: value})
 
 
@@ -228,7 +339,7 @@ def limited(study: Study, limits: Iterable[str]) -> Study:
             most = float(text)
         except ValueError:
             most = math.nan
-        if not separator or not most > 0:
+        if not separator or not 0 < most <= MOST:
             raise UsageError(f"--limit '{limit}': write it as {name}<=2, with a number above 0")
         objectives = study.objectives
         if name not in [objective.name for objective in objectives]:

@@ -7,7 +7,6 @@ and every scoring is counted.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -192,8 +191,8 @@ def open_videos(record: Record, study: Study, question: Question, bars: Bars) ->
 
 
 def _changes(record: Record, manifest: Manifest) -> str:
-    listing = record.folder / "data.json"
-    return describe_changes(json.loads(listing.read_text()), manifest.listing()) if listing.exists() else "changed"
+    listing = records.read_listing(record.folder)
+    return "changed" if listing is None else describe_changes(listing, manifest.listing())
 
 
 def _others(manifest: Manifest) -> str:
@@ -237,8 +236,7 @@ def _say_skipped(cache: ClipCache, question: Question, notes: list[str]) -> None
 
 def _seen_in_training(record: Record, hashes: Sequence[str]) -> list[str]:
     """A line where a scored video has the bytes of one that the network learned from."""
-    listing = record.folder / "data.json"
-    rows = json.loads(listing.read_text()).values() if listing.exists() else []
+    rows = (records.read_listing(record.folder) or {}).values()
     learned = {content for _, split, content in rows if split == "train"}
     seen = sum(content in learned for content in hashes)
     return [f"{seen} of these videos are training videos, byte for byte: the accuracy flatters"] if seen else []
