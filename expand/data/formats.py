@@ -44,7 +44,7 @@ def read_source(
     if not (validation_share > 0 and test_share >= 0 and validation_share + test_share < 1):
         shares = f"validation_share={validation_share} and test_share={test_share}"
         raise UsageError(f"{shares}: the first must be above 0, and both together below 1")
-    path, options = Path(os.path.abspath(Path(source).expanduser())), options or Options()
+    path, options = Path(os.path.abspath(os.path.expanduser(source))), options or Options()
     if not os.path.exists(path):
         raise UsageError(
             f"no data at {path}: wanted a folder of videos, a folder with train.csv, or a list (.csv, .txt)"

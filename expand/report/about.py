@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from expand.files import misfit, read_object
+from expand.files import escaped, misfit, read_object
 from expand.report.tested import Test, all_tests, official
 
 
@@ -46,7 +46,7 @@ def about_run(folder: Path, facts: dict[str, Any]) -> About:
     """What the run directory says beside its record."""
     tests = official(all_tests(folder), facts.get("data", {}).get("fingerprint", ""))
     return About(
-        folder.resolve().name, facts, read_object(folder / "environment.json"),
+        escaped(folder.resolve().name), facts, read_object(folder / "environment.json"),
         videos_by_class(read_object(folder / "data.json")),
         tuple(_tested(tests[number]) for number in sorted(tests)),
     )  # fmt: skip
