@@ -198,7 +198,7 @@ def summary_lines(plan: dict[str, Any]) -> list[str]:
     memory = plan["memory"]
     fits = memory["needed"][0] <= memory["there"]
     lines.append(
-        f"a batch      of {memory['batch']:,} clips needs at least {_ends(memory['needed'], format_bytes)} of memory, by arithmetic; "
+        f"a batch      of {memory['batch']:,} clips needs at least {_ends(memory['needed'], format_bytes)} of memory; "
         f"{memory['where']} has {format_bytes(memory['there'])}"
         + ("" if fits else ": NOT ENOUGH for any candidate, lower recipe.batch_size; `expand run` refuses this")
     )
