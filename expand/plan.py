@@ -10,6 +10,7 @@ Hours come from timing a few real training steps (`calibrate.py`); without that 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -366,6 +367,18 @@ def require_memory(study: Study, costs: Sequence[Cost], clips: int, memory: Memo
             f"takes about {format_bytes(least)}, {memory.where} has {format_bytes(memory.bytes)}; "
             f"at most about {max(2, int(batch * memory.bytes / least)):,} would fit"
         )
+
+
+def require_memory_for_one(study: Study, first: Sequence[Suggestion], count: CountCost, clips: int) -> None:
+    """Raises `UsageError` where this machine cannot train even the smallest of the networks that a search begins with."""
+    networks = {suggestion.architecture for suggestion in first}
+    if any(suggestion.kind == "sample" for suggestion in first):
+        networks.add(study.space.start)  # later samples may be smaller than the first ones
+    costs = []
+    for network in networks:
+        with contextlib.suppress(Exception):  # what cannot be counted becomes a failed trial, with its reason
+            costs.append(count(network))
+    require_memory(study, costs, clips, memory_here())
 
 
 def _fit_together(peak_bytes: float, workers: Workers) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import signal
@@ -26,14 +25,14 @@ from expand.data.rendered.render import ensure_rendered
 from expand.engine import MacsCounter, Search
 from expand.errors import ExpandError, UsageError
 from expand.files import escaped
-from expand.plan import memory_here, require_memory
+from expand.plan import require_memory_for_one
 from expand.progress import Watcher
 from expand.record import Record
 from expand.reporting import report, run_facts
-from expand.settings import describe, differences, limited, load_study, override, require_finite
+from expand.settings import describe, differences, limited, load_study, override
 from expand.study import CROPS, Budget, Data, Recipe, Study
 from expand.tracking import following
-from expand.trial import Suggestion
+from expand.values import require_finite
 from expand.weight_files import weights_file
 from expand.workers import Workers, drive
 
@@ -102,8 +101,8 @@ def run(
     manifest = open_data(study.data, watch.progress)
     macs = MacsCounter(study.space, len(manifest.classes))
     first = study.strategy.ask(study, (), macs)  # raises for what cannot be searched, before anything is written
-    if workers.address is None:
-        _require_memory(study, first, macs, len(manifest.split("train")))
+    if workers.address is None and not (folder / "study.json").exists():
+        require_memory_for_one(study, first, macs.cost, len(manifest.split("train")))
     facts = _facts(request, study, manifest)
     refuse = partial(_refuse_changes, facts=facts, manifest=manifest, folder=folder, force=force)
     opening = records.open_for_writing(folder, facts, study, storage=storage, refuse=refuse)
@@ -232,18 +231,6 @@ def check(study: Study) -> None:
             field = f"objectives.{objective.name}.known_before_training"
             raise UsageError(f"{field}={objective.known_before_training}: costs are known before training, top1 is not")
     _ = study.space.start  # raises for a start outside the axes
-
-
-def _require_memory(study: Study, first: Sequence[Suggestion], macs: MacsCounter, clips: int) -> None:
-    """Raises `UsageError` where this machine cannot train even the smallest of the networks that a search begins with."""
-    networks = {suggestion.architecture for suggestion in first}
-    if any(suggestion.kind == "sample" for suggestion in first):
-        networks.add(study.space.start)  # later samples may be smaller than the first ones
-    costs = []
-    for network in networks:
-        with contextlib.suppress(Exception):  # what cannot be counted becomes a failed trial, with its reason
-            costs.append(macs.cost(network))
-    require_memory(study, costs, clips, memory_here())
 
 
 def _unset(value: float | None, default: float) -> float:

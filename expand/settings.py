@@ -23,12 +23,12 @@ from typing import Any, Literal, TypeVar, Union
 from expand.errors import UsageError, unknown
 from expand.files import not_a_file, shortened
 from expand.space import SearchSpace
-from expand.study import COSTS, Objective, SearchStrategy, Study
+from expand.study import COSTS, Objective, Study
 from expand.time_limit import Alarm
+from expand.values import MOST, described, require_types
 
 SCALES = ("demo", "paper")
 CODE_SECONDS = 60.0  # for a user's file to be imported, and for its function to return
-MOST = 2**53  # of any number in a study
 T = TypeVar("T")
 
 
@@ -51,7 +51,7 @@ def load_study(reference: str, scale: str = "demo") -> Study:
         study = make(scale) if inspect.signature(make).parameters else make()
     if not isinstance(study, Study):
         raise UsageError(f"{reference}: study() returned {type(study).__name__}, not an expand.study.Study")
-    _require_types(study, reference)
+    require_types(study, reference)
     return study
 
 
@@ -171,8 +171,9 @@ def _users_code(reference: str, kind: str) -> Iterator[None]:
     except SyntaxError as error:
         raise UsageError(f"{error.filename or reference} is not Python: {error.msg} (line {error.lineno})") from error
     except BaseException as error:
-        if isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128:
-            raise  # a signal ends this process, see `_sigterm_exits`
+        signalled = isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128
+        if signalled or (type(error).__module__.startswith("expand.") and not isinstance(error, Exception)):
+            raise  # what ends this process at a signal
         if isinstance(error, _Late):
             what = f"it does not return within {CODE_SECONDS:g} s; a {kind} file only says what there is"
         elif isinstance(error, SystemExit):
@@ -192,61 +193,6 @@ def _line_in(error: BaseException, reference: str) -> str:
     ]
     chosen = own or other
     return f"{chosen[-1].filename} line {chosen[-1].lineno}" if chosen else reference
-
-
-def _require_types(owner: Any, reference: str, path: str = "") -> None:
-    """Every field of a study, and of its recipe and so on, holds what its annotation says.
-
-    Raises:
-        UsageError: the first that does not.
-    """
-    hints = typing.get_type_hints(type(owner))
-    for field in fields(owner):
-        value, hint, name = getattr(owner, field.name), hints[field.name], f"{path}{field.name}"
-        if not _fits(value, hint):
-            raise UsageError(f"{reference}: {name}={value!r}: wanted {_described(hint)}")
-        if (
-            type(owner) is Study
-            and field.name != "space"
-            and is_dataclass(value)
-            and type(value).__module__ == Study.__module__
-        ):
-            _require_types(value, reference, f"{name}.")
-        for aim in value if name == "objectives" else ():
-            _require_types(aim, reference, f"objectives.{aim.name}.")
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (Union, types.UnionType):
-        return any(_fits(value, each) for each in arguments)
-    if origin is Literal:
-        return value in arguments
-    if origin is tuple:
-        kinds = (
-            arguments[:1] * len(value) if isinstance(value, tuple | list) and arguments[-1] is Ellipsis else arguments
-        )
-        return isinstance(value, tuple | list) and len(value) == len(kinds) and all(map(_fits, value, kinds))
-    if hint is SearchStrategy:
-        return callable(getattr(value, "ask", None)) and not isinstance(value, type)
-    return isinstance(value, {float: float | int, bool: bool | int, types.NoneType: types.NoneType}.get(hint, hint))
-
-
-def require_finite(owner: Any, path: str = "") -> None:
-    """No number anywhere in a frozen value is infinite, no number at all (nan), or beyond what a float holds exactly.
-
-    Raises:
-        UsageError: the first that is, with its field.
-    """
-    if isinstance(owner, float | int):
-        if not -MOST <= owner <= MOST:
-            raise UsageError(f"{path}={owner}: a finite number, at most 2**53 away from 0")
-    elif isinstance(owner, tuple | list):
-        for number, each in enumerate(owner):
-            require_finite(each, f"{path}.{each.name}" if isinstance(each, Objective) else f"{path}[{number}]")
-    elif is_dataclass(owner) and not isinstance(owner, type):
-        for field in fields(owner):
-            require_finite(getattr(owner, field.name), f"{path}.{field.name}".lstrip("."))
 
 
 def _is(name: str, path: Path) -> bool:
@@ -289,7 +235,7 @@ def _replaced(owner: Any, path: Sequence[str], text: str, setting: str) -> Any:
     try:
         value = _parse(text, hint)
     except ValueError:
-        raise UsageError(f"--set {setting}: '{shortened(text)}' is not {_described(hint)}") from None
+        raise UsageError(f"--set {setting}: '{shortened(text)}' is not {described(hint)}") from None
     return replace(owner, **{name: value})
 
 
@@ -318,10 +264,6 @@ def _parse(text: str, hint: Any) -> Any:
 
 def _fail(text: str) -> Any:
     raise ValueError(text)
-
-
-def _described(hint: Any) -> str:
-    return {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, str(hint).replace("typing.", ""))
 
 
 def limited(study: Study, limits: Iterable[str]) -> Study:

@@ -580,7 +580,7 @@ def test_a_batch_beyond_all_memory_is_refused_with_the_estimate():
 
 def test_a_plan_says_what_a_batch_takes_and_a_run_refuses_it(tmp_path, expand):
     root = videos(tmp_path / "videos")
-    for split, many in (("train", 60_000), ("val", 1)):  # copies in one split are no error, and cost nothing
+    for split, many in (("train", 1000), ("val", 1)):  # copies in one split are no error, and cost nothing
         rows = [f"{split}/{name}/{2 if split == 'val' else 0}.avi,{name}" for name in ("left", "right")]
         (root / f"{split}.csv").write_text("\n".join(rows * many))
     large = (
