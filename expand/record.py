@@ -356,8 +356,10 @@ def check_folder(folder: Path) -> None:
             probe.write_bytes(b"0" * 4096)
         finally:
             probe.unlink(missing_ok=True)
-    except FileExistsError:
-        raise UsageError(f"{folder} is a file, not a folder; give another place with --out") from None
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(
+            f"{folder} is a file or lies in one, and is no folder; give another place with --out"
+        ) from None
     except OSError as error:
         raise ExpandError(f"cannot write to {folder}: {error.strerror}; give another place with --out") from None
 

@@ -101,6 +101,8 @@ def show_report(folders: Sequence[Path], to: Path | None, console: Console, *, t
     trials = [record.trials() for record in found]  # read once: of a thousand trials that takes half a second
     try:
         paths = report(found[0], to, trials[0]) if len(found) == 1 or to is None else report_together(found, to)
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(f"--to {to}: it is no folder; name another one") from None
     except OSError as error:
         place = to or found[0].folder / "report"
         raise ExpandError(
