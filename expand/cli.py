@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -23,6 +25,8 @@ data_app = typer.Typer(
     epilog="Such as: expand data prepare my_videos --to prepared, expand data check my_videos",
 )  # fmt: skip
 app.add_typer(data_app, name="data")
+
+MOST_PIXELS, MOST_COUNT = 100_000, 10**12  # beyond these a number is mistyped
 
 
 def _names_in(package: str) -> Callable[[str], list[str]]:
@@ -53,23 +57,33 @@ def main() -> None:
     debug = "--debug" in sys.argv or bool(os.environ.get("EXPAND_DEBUG"))
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     from expand.errors import ExpandError
+    from expand.files import LINES, escaped
 
+    for stream in (sys.stdout, sys.stderr):  # a file's name may be no text of this terminal
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except ExpandError as error:
         if debug:
             raise
-        print(f"expand: {error}", file=sys.stderr)
+        print(f"expand: {escaped(str(error), keep=LINES)}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if debug:
+            raise
+        place = f"{escaped(str(error.filename)[:200])}: " if error.filename else ""
+        print(f"expand: {place}{error.strerror or error}", file=sys.stderr)
+        sys.exit(2 if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR) else 1)
     except Exception as error:
         if debug:
             raise
-        line = (str(error) or "no message").splitlines()[0]
+        line = escaped((str(error) or "no message").splitlines()[0])
         print(f"expand: {type(error).__name__}: {line} (a fault of ours? --debug shows where)", file=sys.stderr)
         sys.exit(1)
 
@@ -120,7 +134,7 @@ def cost(
         int | None, typer.Option(min=1, help="Classes of the last layer; the family's published number without it.")
     ] = None,
     crop: Annotated[
-        int | None, typer.Option(help="The same network on crops of so many pixels, as for testing.")
+        int | None, typer.Option(max=MOST_PIXELS, help="The same network on crops of so many pixels, as for testing.")
     ] = None,
     views: Annotated[
         str | None, typer.Option(metavar="CLIPSxCROPS", help="Also what a video costs, such as 10x3: 30 clips.")
@@ -173,7 +187,9 @@ def run(
     study: StudyName,
     data: Annotated[str | None, typer.Option(help="A folder or list of videos; rendered clips without it.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run directory; runs/STUDY-SCALE without it.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Trials at once; 0 trains in this process without Ray.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(max=MOST_PIXELS, help="Trials at once; 0 trains in this process without Ray.")
+    ] = None,
     gpus_per_trial: Annotated[float | None, typer.Option(help="Such as 0.25: four trials share a GPU.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="The training seed, instead of the study's.")] = None,
     scale: Annotated[
@@ -300,7 +316,7 @@ def train(
     recipe_of: Annotated[
         str | None, typer.Option(metavar="STUDY", help="With a space: the study whose recipe trains it.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Stretch the whole schedule to so many.")] = None,
+    epochs: Annotated[int | None, typer.Option(max=MOST_COUNT, help="Stretch the whole schedule to so many.")] = None,
     scale: Annotated[
         str | None, typer.Option(help="The study's recipe at this scale (demo, paper); a run's own without it.")
     ] = None,
@@ -314,7 +330,9 @@ def train(
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A field of recipe or data.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run directory; runs/train-... without it.")] = None,
-    workers: Annotated[int, typer.Option(help="Seeds at once on Ray; 0 trains in this process, one by one.")] = 0,
+    workers: Annotated[
+        int, typer.Option(max=MOST_PIXELS, help="Seeds at once on Ray; 0 trains in this process, one by one.")
+    ] = 0,
     gpus_per_trial: Annotated[float | None, typer.Option(help="Such as 0.5: two seeds share a GPU.")] = None,
     calibrate: Annotated[bool, typer.Option(help="Time real training steps first, to say how long it takes.")] = True,
     trust: Trust = False,
@@ -383,10 +401,11 @@ def plan(
     study: StudyName,
     data: Annotated[str | None, typer.Option(help="A folder or list of videos.")] = None,
     videos: Annotated[
-        int | None, typer.Option(min=1, help="So many training videos, where there are none yet; with --classes.")
+        int | None,
+        typer.Option(min=1, max=MOST_COUNT, help="So many training videos, where there are none yet; with --classes."),
     ] = None,
-    classes: Annotated[int | None, typer.Option(min=2, help="Goes with --videos.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Trials at once; 0 is one, without Ray.")] = None,
+    classes: Annotated[int | None, typer.Option(min=2, max=MOST_COUNT, help="Goes with --videos.")] = None,
+    workers: Annotated[int | None, typer.Option(max=MOST_PIXELS, help="Trials at once; 0 is one, without Ray.")] = None,
     gpus_per_trial: Annotated[float | None, typer.Option(help="Such as 0.25: four trials share a GPU.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="The training seed, instead of the study's.")] = None,
     scale: Annotated[str, typer.Option(help="demo or paper, as for a run.")] = "demo",
@@ -469,7 +488,9 @@ def test(
     views: Annotated[
         str, typer.Option(metavar="CLIPSxCROPS", help="Clips in time by crops in space: 1 (centre) or 3.")
     ] = "10x3",
-    crop: Annotated[int | None, typer.Option(help="Side of the crops in pixels; that of training without it.")] = None,
+    crop: Annotated[
+        int | None, typer.Option(max=MOST_PIXELS, help="Side of the crops in pixels; that of training without it.")
+    ] = None,
     scale: Annotated[
         float | None, typer.Option(help="Short side over crop; things as large as in training without it.")
     ] = None,
@@ -682,8 +703,8 @@ def data_check(
 def data_reencode(
     source: Annotated[str, typer.Argument(help="A folder or list of videos.")],
     to: Annotated[Path, typer.Option(help="The folder to write; what is there from an earlier try stays.")],
-    side: Annotated[int, typer.Option(help="Pixels of the short side, at most.")] = 128,
-    keyframes: Annotated[int, typer.Option(help="A keyframe every so many frames.")] = 12,
+    side: Annotated[int, typer.Option(min=2, max=MOST_PIXELS, help="Pixels of the short side, at most.")] = 128,
+    keyframes: Annotated[int, typer.Option(min=1, max=MOST_PIXELS, help="A keyframe every so many frames.")] = 12,
 ) -> None:
     """Write smaller files that are fast to decode on the fly, with lists, for `--data DIR --set data.decode=fly`."""
     from expand import listing

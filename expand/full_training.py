@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import torch
 
 from expand.alone import Alone
 from expand.errors import UsageError
+from expand.files import escaped
 from expand.listing import parse_values
 from expand.planning import count_videos, keep, plan_study
 from expand.progress import format_macs, format_seconds
@@ -51,7 +53,7 @@ class Wishes:
                 raise UsageError(
                     f"--set {setting}: a network that is trained alone takes recipe.*, data.* and budget.attempts only"
                 )
-        start = [f"recipe.weights={weights.resolve()}"] if weights is not None else []
+        start = [f"recipe.weights={os.path.realpath(weights)}"] if weights is not None else []
         return (*start, *(["recipe.freeze=true"] if self.freeze else []), *self.settings)
 
 
@@ -96,7 +98,7 @@ def of_run(folder: Path, trial: int, wishes: Wishes) -> Request:
     settings = wishes.all_settings(weights)
     kept = before if wishes.scale is None else Alone("", "", "", (), space=before.space)
     alone = Alone(
-        name=f"train-{record.folder.resolve().name}-trial{trial}",
+        name=f"train-{escaped(record.folder.resolve().name)}-trial{trial}",
         network=chosen.architecture.to_json(),
         label=chosen.suggestion.name or f"was trial {trial}",
         seeds=wishes.seeds or (chosen.suggestion.seed,),

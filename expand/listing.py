@@ -16,13 +16,14 @@ from rich.table import Table
 from rich.text import Text
 
 from expand.errors import UsageError
+from expand.files import json_bytes
 from expand.progress import format_bytes, format_macs, format_seconds
 from expand.settings import describe, load_module, load_space, load_study, names_in
 from expand.study import Study
 
 
 def print_json(content: object) -> None:
-    print(json.dumps(content, indent=1, ensure_ascii=False))
+    print(json_bytes(content, indent=1).decode())
 
 
 def show(*, as_json: bool) -> None:

@@ -10,11 +10,13 @@ Hours come from timing a few real training steps (`calibrate.py`); without that 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from expand.errors import UsageError, unknown
+from expand.progress import format_bytes
 from expand.settings import describe
 from expand.space import Architecture
 from expand.strategies.budget import affordable
@@ -234,6 +236,8 @@ def make_plan(
 ) -> dict[str, Any]:
     """plan.json: everything that is printed, and what sets it against a run later. Ranges are [low, middle, high]."""
     networks = distinct(found)
+    memory = memory_here()
+    needed = [least_bytes(n.cost, study, videos.training, halved=memory.cuda) for n in networks if not n.over] or [0.0]
     macs = [sum(training_macs(network, study, videos) for network in course.trained) for course in found]
     plan: dict[str, Any] = {
         "study": describe(study), "videos": asdict(videos), "workers": workers.described(), "courses": [
@@ -247,6 +251,10 @@ def make_plan(
         "over_limits": range_of([len(course.networks) - len(course.trained) for course in found]).plain(),
         "training_macs": range_of(macs).plain(),
         "disk": _disk(study, found, workers, cache_bytes),
+        "memory": {
+            "batch": min(study.recipe.batch_size, videos.training), "needed": [min(needed), max(needed)],
+            "there": memory.bytes, "where": memory.where,
+        },
         "calibration": None, "hours": None, "device_hours": None, "peak_bytes": None,
     }  # fmt: skip
 
@@ -315,6 +323,62 @@ def _disk(study: Study, found: Sequence[Course], workers: Workers, cache_bytes: 
         "cache": cache_bytes, "weights": range_of(weights).plain(),
         "checkpoints": max(workers.count, 1) * 2 * 8 * largest,
     }  # fmt: skip
+
+
+def least_bytes(cost: Cost, study: Study, clips: int, *, halved: bool = False) -> float:
+    """What training one network on so many clips takes at least: weights, gradients and momentum, and what autograd keeps of a
+    batch, which is next to nothing where only the head learns, and `halved` in mixed precision. 0 of what nobody counted."""
+    recipe = study.recipe
+    if recipe.freeze or cost.training_bytes is None:
+        return 4.0 * cost.params
+    kept = cost.training_bytes / 2 if halved and recipe.mixed_precision else cost.training_bytes
+    return 12.0 * cost.params + min(recipe.batch_size, clips) * kept
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What training may take on this machine at the very most: all of a GPU, or all of the main memory and swap."""
+
+    bytes: int
+    where: str
+    cuda: bool = False
+
+
+def memory_here() -> Memory:
+    import torch
+
+    if torch.cuda.is_available():
+        gpus = [torch.cuda.get_device_properties(index).total_memory for index in range(torch.cuda.device_count())]
+        return Memory(max(gpus), "the GPU", True)
+    import psutil
+
+    return Memory(psutil.virtual_memory().total + psutil.swap_memory().total, "this machine")
+
+
+def require_memory(study: Study, costs: Sequence[Cost], clips: int, memory: Memory) -> None:
+    """Raises `UsageError` where not one of these networks can be trained in this memory."""
+    if not costs:
+        return
+    least = min(least_bytes(cost, study, clips, halved=memory.cuda) for cost in costs)
+    if least > memory.bytes:
+        batch = min(study.recipe.batch_size, clips)
+        raise UsageError(
+            f"recipe.batch_size={study.recipe.batch_size}: training the smallest candidate on batches of {batch:,} clips "
+            f"takes about {format_bytes(least)}, {memory.where} has {format_bytes(memory.bytes)}; "
+            f"at most about {max(2, int(batch * memory.bytes / least)):,} would fit"
+        )
+
+
+def require_memory_for_one(study: Study, first: Sequence[Suggestion], count: CountCost, clips: int) -> None:
+    """Raises `UsageError` where this machine cannot train even the smallest of the networks that a search begins with."""
+    networks = {suggestion.architecture for suggestion in first}
+    if any(suggestion.kind == "sample" for suggestion in first):
+        networks.add(study.space.start)  # later samples may be smaller than the first ones
+    costs = []
+    for network in networks:
+        with contextlib.suppress(Exception):  # what cannot be counted becomes a failed trial, with its reason
+            costs.append(count(network))
+    require_memory(study, costs, clips, memory_here())
 
 
 def _fit_together(peak_bytes: float, workers: Workers) -> dict[str, Any]:

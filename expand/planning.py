@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -119,8 +120,8 @@ def within_budget(request: Request, folder: Path, workers: Workers, hours: float
     Raises:
         UsageError: the plan is over these hours, or nobody can say.
     """
-    if hours <= 0:
-        raise UsageError(f"--budget-hours {hours:g}: must be above 0")
+    if not 0 < hours < math.inf:
+        raise UsageError(f"--budget-hours {hours:g}: must be a number above 0")
     check_folder(folder)
     plan = read_plan(folder)
     known = plan is not None and plan["study"] == describe(request.study()) and plan["workers"] == workers.described()
@@ -194,6 +195,13 @@ def summary_lines(plan: dict[str, Any]) -> list[str]:
         ]
     else:
         lines.append("time         not timed (leave --no-calibrate away)")
+    memory = plan["memory"]
+    fits = memory["needed"][0] <= memory["there"]
+    lines.append(
+        f"a batch      of {memory['batch']:,} clips needs at least {_ends(memory['needed'], format_bytes)} of memory; "
+        f"{memory['where']} has {format_bytes(memory['there'])}"
+        + ("" if fits else ": NOT ENOUGH for any candidate, lower recipe.batch_size; `expand run` refuses this")
+    )
     disk = plan["disk"]
     cache = "unknown without the videos" if disk["cache"] is None else format_bytes(disk["cache"])
     lines.append(

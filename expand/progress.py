@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from expand.files import LINES, escaped
 from expand.trial import Trial, TrialState
 
 
@@ -92,7 +93,8 @@ class PlainLines:
 
     def _line(self, text: str) -> None:
         self.spoke = time.perf_counter()
-        self.console.print(f"[{self.spoke - self.began:7.1f} s] {text}", highlight=False, markup=False, soft_wrap=True)
+        text = f"[{self.spoke - self.began:7.1f} s] {escaped(text, keep=LINES)}"
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
         self.console.file.flush()  # a pipe would keep lines back for minutes
 
 
@@ -121,7 +123,7 @@ class LiveTable:
         self.message = text
 
     def _print(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(escaped(text, keep=LINES), highlight=False, markup=False, soft_wrap=True)
 
     def started(self, trial: Trial, *, resumed: bool = False) -> None:
         self.trials[trial.number] = trial

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import math
 import os
 import secrets
@@ -32,9 +31,28 @@ from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
 from expand.errors import ExpandError, UsageError
+from expand.files import json_bytes, misfit, read_json
 from expand.space import Architecture, SearchSpace
 from expand.study import Objective, Study
 from expand.trial import Cost, Metrics, Suggestion, Trial, TrialState
+
+# What study.json and plan.json hold; "?" is what only some commands need.
+FACTS = {
+    "optuna_study": str, "reference?": str, "scale?": str, "settings?": [str], "data_option?": str | None,
+    "seed_option?": int | None, "limits?": [str], "storage?": str | None,
+    "study": {
+        "name": str, "space?": dict, "recipe?": {"epochs": int, "views": int}, "data?": {"cache_side": int},
+        "budget?": dict, "objectives": [{"name": str, "direction": str, "known_before_training": bool}], "seeds": [int],
+    },
+    "data?": {"name": str, "fingerprint": str, "classes": [str], "videos": {"train": int, "val": int}},
+    "alone?": dict | None,
+}  # fmt: skip
+ALONE = {"name": str, "network": str, "label": str, "seeds": [int], "settings": [str]}
+PLAN = {
+    "study": dict, "workers": str, "videos": dict, "hours": list | None, "training_macs": [float | int],
+    "networks": [{"architecture": str, "seconds": float | int | None, "timed": bool, "peak_bytes": float | int | None}],
+}  # fmt: skip
+LISTING = 3  # of data.json: class, split, SHA-256 of a video
 
 LOCK_WAIT_SECONDS = 60.0  # how long a write waits for another program's lock on the database
 _OPTUNA_STATE = {
@@ -43,6 +61,15 @@ _OPTUNA_STATE = {
     TrialState.PRUNED: OptunaState.PRUNED,
     TrialState.FAILED: OptunaState.FAIL,
 }
+
+
+class Facts(dict[str, Any]):
+    """study.json. What is not in it, though a command needs it, is a `UsageError` that says so."""
+
+    def __missing__(self, key: str) -> Any:
+        raise UsageError(
+            f"study.json of the run has no '{key}': put it back as it was, or begin anew with another --out"
+        )
 
 
 @dataclass(frozen=True)
@@ -335,8 +362,10 @@ def check_folder(folder: Path) -> None:
             probe.write_bytes(b"0" * 4096)
         finally:
             probe.unlink(missing_ok=True)
-    except FileExistsError:
-        raise UsageError(f"{folder} is a file, not a folder; give another place with --out") from None
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(
+            f"{folder} is a file or lies in one, and is no folder; give another place with --out"
+        ) from None
     except OSError as error:
         raise ExpandError(f"cannot write to {folder}: {error.strerror}; give another place with --out") from None
 
@@ -485,32 +514,49 @@ def environment() -> dict[str, Any]:
 
 def _read_facts(folder: Path) -> dict[str, Any] | None:
     try:
-        facts = json.loads((folder / "study.json").read_text())
-        if "optuna_study" not in facts:
-            raise ValueError("it is not one of expand's")
-        return facts
+        facts = read_json(folder / "study.json", FACTS)
+        if facts.get("alone") and (problem := misfit(facts["alone"], ALONE, "alone")):
+            raise ValueError(problem)
+        return Facts(facts)
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as error:
-        raise UsageError(f"{folder}/study.json cannot be read ({error}); give another folder with --out") from None
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{folder}/study.json cannot be read ({reason}); give another folder with --out") from None
 
 
 def read_plan(folder: Path) -> dict[str, Any] | None:
     """plan.json of a run that was planned."""
     try:
-        return json.loads((folder / "plan.json").read_text())
+        return read_json(folder / "plan.json", PLAN)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"{folder}/plan.json cannot be read ({error}): delete it, or make it again with --keep"
+            f"{folder}/plan.json cannot be read ({getattr(error, 'strerror', None) or error}): delete it, or make it again "
+            "with --keep"
+        ) from None
+
+
+def read_listing(folder: Path) -> dict[str, list[str]] | None:
+    """data.json of a run: its videos as `Manifest.listing` told them."""
+    try:
+        listing = read_json(folder / "data.json", dict)
+        if any(misfit(row, [str]) or len(row) != LISTING for row in listing.values()):
+            raise ValueError("it is no listing of videos")
+        return listing
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{folder}/data.json cannot be read ({getattr(error, 'strerror', None) or error}): put it back as it was"
         ) from None
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     from expand.training.checkpoint import write_atomically
 
-    write_atomically(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    write_atomically(path, json_bytes(content, indent=1) + b"\n")
 
 
 def _now() -> str:

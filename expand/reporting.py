@@ -103,9 +103,8 @@ def show_report(folders: Sequence[Path], to: Path | None, console: Console, *, t
         paths = report(found[0], to, trials[0]) if len(found) == 1 or to is None else report_together(found, to)
     except OSError as error:
         place = to or found[0].folder / "report"
-        raise ExpandError(
-            f"cannot write the report to {place} ({error.strerror}): --to names another folder"
-        ) from error
+        wrong = UsageError if isinstance(error, FileExistsError | NotADirectoryError) else ExpandError
+        raise wrong(f"cannot write the report to {place} ({error.strerror}): --to names another folder") from error
     page = next(path for path in paths if path.name == "index.html")
     done = [any(c.top1 is not None for c in candidates(of, r.seeds)) for r, of in zip(found, trials, strict=True)]
     for record in found if tables else []:

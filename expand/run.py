@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 import signal
 import types
 from collections.abc import Callable, Sequence
@@ -18,13 +18,15 @@ from expand.code import changes, code_of, edited
 from expand.dashboard.presenter import Presenter
 from expand.data.augment import mirrored_labels
 from expand.data.cache import ClipCache, prepare, reference_fps
-from expand.data.formats import read_source
+from expand.data.formats import MOST_FPS, read_source
 from expand.data.layouts.rows import Options
 from expand.data.manifest import Manifest, describe_changes
 from expand.data.prepared.checking import copies, without
 from expand.data.rendered.render import ensure_rendered
 from expand.engine import MacsCounter, Search
 from expand.errors import ExpandError, UsageError
+from expand.files import escaped
+from expand.plan import require_memory_for_one
 from expand.progress import Watcher
 from expand.record import Record
 from expand.reporting import report, run_facts
@@ -33,6 +35,7 @@ from expand.study import CROPS, Budget, Data, Recipe, Study
 from expand.tracking import following
 from expand.trial import Trial, TrialState
 from expand.trust import file_hashes, require_trust
+from expand.values import require_finite
 from expand.weight_files import weights_file
 from expand.workers import Workers, drive
 
@@ -66,14 +69,14 @@ class Request:
     def study(self) -> Study:
         study = load_study(self.reference, self.scale)
         if self.data is not None:
-            study = replace(study, data=replace(study.data, source=str(Path(self.data).resolve())))
+            study = replace(study, data=replace(study.data, source=os.path.realpath(self.data)))
         if self.seed is not None:
             study = replace(study, seeds=(self.seed,))
         study = limited(override(study, self.settings), self.limits)
         if self.alone is not None:
             study = self.alone.study(study, self.reference)
         if study.recipe.weights is not None:  # workers have a working directory of their own
-            study = replace(study, recipe=replace(study.recipe, weights=str(Path(study.recipe.weights).resolve())))
+            study = replace(study, recipe=replace(study.recipe, weights=os.path.realpath(study.recipe.weights)))
         return study
 
     def default_folder(self, study: Study) -> Path:
@@ -97,10 +100,12 @@ def run(
     """
     study = request.study()
     check(study)
-    records.check_folder(folder := folder.resolve())  # workers have a working directory of their own
+    records.check_folder(folder := Path(os.path.realpath(folder)))  # workers have a working directory of their own
     manifest = open_data(study.data, watch.progress)
     macs = MacsCounter(study.space, len(manifest.classes))
-    study.strategy.ask(study, (), macs)  # raises for what cannot be searched, before anything is written
+    first = study.strategy.ask(study, (), macs)  # raises for what cannot be searched, before anything is written
+    if workers.address is None and not (folder / "study.json").exists():
+        require_memory_for_one(study, first, macs.cost, len(manifest.split("train")))
     facts = _facts(request, study, manifest)
     refuse = partial(_refuse_changes, facts=facts, manifest=manifest, folder=folder, force=force)
     opening = records.open_for_writing(folder, facts, study, storage=storage, refuse=refuse, threads=workers.threads)
@@ -141,9 +146,16 @@ def check(study: Study) -> None:
     Raises:
         UsageError: the first field that cannot be, with what is allowed.
     """
+    require_finite(study)
     r = study.recipe
     small, large = r.scale_jitter
     rules: tuple[tuple[str, object, bool, str], ...] = (
+        (
+            "name",
+            study.name,
+            study.name == escaped(study.name).replace("/", "") not in ("", ".", ".."),
+            "a plain name, without /",
+        ),
         ("recipe.epochs", r.epochs, r.epochs >= 1, "at least 1"),
         ("recipe.batch_size", r.batch_size, r.batch_size >= 2, "at least 2"),
         ("recipe.views", r.views, r.views >= 1, "at least 1"),
@@ -165,6 +177,9 @@ def check(study: Study) -> None:
         ("recipe.dropout", r.dropout, 0 <= r.dropout < 1, "0 to below 1"),
         ("recipe.label_smoothing", r.label_smoothing, 0 <= r.label_smoothing < 1, "0 to below 1"),
         ("recipe.learning_rate", r.learning_rate, r.learning_rate > 0, "above 0"),
+        ("recipe.warmup_epochs", r.warmup_epochs, r.warmup_epochs >= 0, "0 or more"),
+        ("recipe.warmup_learning_rate", r.warmup_learning_rate, r.warmup_learning_rate >= 0, "0 or more"),
+        ("recipe.clip_gradient_norm", r.clip_gradient_norm, _unset(r.clip_gradient_norm, 1) > 0, "above 0, or none"),
         ("recipe.schedule", r.schedule, r.schedule in ("cosine", "step"), "cosine or step"),
         (
             "recipe.decay_every",
@@ -178,20 +193,39 @@ def check(study: Study) -> None:
         ("recipe.freeze", r.freeze, r.weights is not None or not r.freeze, "true needs recipe.weights to start from"),
         ("recipe.nesterov", r.nesterov, r.momentum > 0 or not r.nesterov, "true needs a recipe.momentum above 0"),
         ("budget.attempts", study.budget.attempts, study.budget.attempts >= 1, "at least 1"),
-        ("budget.steps", study.budget.steps, (study.budget.steps or 0) >= 0, "0 or more"),
-        ("budget.trials", study.budget.trials, (study.budget.trials or 1) >= 1, "at least 1"),
-        ("budget.epochs", study.budget.epochs, (study.budget.epochs or 1) >= 1, "at least 1"),
-        ("budget.hours", study.budget.hours, (study.budget.hours or 1) > 0, "above 0"),
+        ("budget.steps", study.budget.steps, _unset(study.budget.steps, 0) >= 0, "0 or more"),
+        ("budget.trials", study.budget.trials, _unset(study.budget.trials, 1) >= 1, "at least 1"),
+        ("budget.epochs", study.budget.epochs, _unset(study.budget.epochs, 1) >= 1, "at least 1"),
+        ("budget.hours", study.budget.hours, _unset(study.budget.hours, 1) > 0, "above 0"),
         (
             "budget.minutes_per_trial",
             study.budget.minutes_per_trial,
-            (study.budget.minutes_per_trial or 1) > 0,
+            _unset(study.budget.minutes_per_trial, 1) > 0,
             "above 0",
         ),
+        (
+            "budget.targets_gmacs",
+            study.budget.targets_gmacs,
+            min(study.budget.targets_gmacs, default=1) > 0,
+            "above 0",
+        ),
+        ("data.fps", study.data.fps, 0 < _unset(study.data.fps, 1) <= MOST_FPS, f"above 0, at most {MOST_FPS:g}"),
+        ("data.official_split", study.data.official_split, study.data.official_split >= 1, "at least 1"),
+        (
+            "data.published",
+            study.data.published,
+            min(study.data.published or (2,)) >= 1,
+            "videos and classes, at least 1",
+        ),
         ("data.cache_side", study.data.cache_side, study.data.cache_side >= 16, "at least 16"),
-        ("data.cache_frames", study.data.cache_frames, (study.data.cache_frames or 1) >= 1, "at least 1, or none"),
+        ("data.cache_frames", study.data.cache_frames, _unset(study.data.cache_frames, 1) >= 1, "at least 1, or none"),
         ("data.decode", study.data.decode, study.data.decode in ("cache", "fly"), "cache or fly"),
-        ("seeds", study.seeds, 0 < len(study.seeds) == len(set(study.seeds)), "at least one, each once"),
+        (
+            "seeds",
+            study.seeds,
+            0 < len(study.seeds) == len(set(study.seeds)) and min(study.seeds) >= 0,
+            "at least one, 0 or more, each once",
+        ),
     )
     for name, value, right, allowed in rules:
         if not right:
@@ -201,6 +235,10 @@ def check(study: Study) -> None:
             field = f"objectives.{objective.name}.known_before_training"
             raise UsageError(f"{field}={objective.known_before_training}: costs are known before training, top1 is not")
     _ = study.space.start  # raises for a start outside the axes
+
+
+def _unset(value: float | None, default: float) -> float:
+    return default if value is None else value
 
 
 def open_data(data: Data, note: Callable[[str], None]) -> Manifest:
@@ -238,7 +276,7 @@ def _facts(request: Request, study: Study, manifest: Manifest) -> dict[str, Any]
         "alone": asdict(request.alone) if request.alone else None, "weights_sha256": _weights_sha256(study),
         "study": plain, "code": code_of(study.space, study.space.start),
         "data": {
-            "name": "rendered clips" if study.data.source is None else Path(study.data.source).name,
+            "name": "rendered clips" if study.data.source is None else escaped(Path(study.data.source).name),
             "fingerprint": manifest.fingerprint(), "classes": list(manifest.classes), "videos": counts,
             "fps": reference_fps(manifest),
         },
@@ -281,8 +319,8 @@ def _refuse_changes(
     fixed = [line for line in lines if line.split(".")[0].split(":")[0] not in FORCIBLE]
     old, new = stored["data"]["fingerprint"], facts["data"]["fingerprint"]
     if old != new:
-        listing = folder / "data.json"
-        what = describe_changes(json.loads(listing.read_text()), manifest.listing()) if listing.exists() else "changed"
+        listing = records.read_listing(folder)
+        what = "changed" if listing is None else describe_changes(listing, manifest.listing())
         lines.append(f"data: {what} (fingerprint {old[:12]} in the run, {new[:12]} now)")
     if fixed or (lines and not force):
         remedy = "" if fixed else ", or accept another budget or other videos with --force"

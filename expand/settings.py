@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
 import inspect
 import math
+import os
 import pkgutil
 import sys
+import traceback
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -19,10 +22,14 @@ from typing import Any, Literal, TypeVar, Union
 
 from expand.errors import UsageError, unknown
 from expand.fields import study_fields
+from expand.files import not_a_file, shortened
 from expand.space import SearchSpace
 from expand.study import COSTS, Objective, Study
+from expand.time_limit import Alarm
+from expand.values import MOST, described, require_types
 
 SCALES = ("demo", "paper")
+CODE_SECONDS = 60.0  # for a user's file to be imported, and for its function to return
 T = TypeVar("T")
 
 
@@ -41,15 +48,19 @@ def load_study(reference: str, scale: str = "demo") -> Study:
     if scale not in SCALES:
         raise unknown("scale", scale, SCALES)
     make = _member(reference, "studies", "study")
-    study = make(scale) if inspect.signature(make).parameters else make()
+    with _users_code(reference, "study"):
+        study = make(scale) if inspect.signature(make).parameters else make()
     if not isinstance(study, Study):
         raise UsageError(f"{reference}: study() returned {type(study).__name__}, not an expand.study.Study")
+    require_types(study, reference)
     return study
 
 
 def load_space(reference: str) -> SearchSpace:
     """The search space of a bare name (one of ours), a dotted name or a file: what its `space()` returns."""
-    space = _member(reference, "search_spaces", "space")()
+    make = _member(reference, "search_spaces", "space")
+    with _users_code(reference, "search space"):
+        space = make()
     if not isinstance(space, SearchSpace):
         raise UsageError(f"{reference}: space() returned {type(space).__name__}, not an expand.space.SearchSpace")
     return space
@@ -103,17 +114,22 @@ def _import(reference: str, kind: str) -> ModuleType:
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
-        return importlib.import_module(reference)
-    except ModuleNotFoundError as error:
-        if error.name and (reference == error.name or reference.startswith(error.name + ".")):
-            raise UsageError(f"unknown {kind} '{reference}': no module {error.name}") from None
+        with _users_code(reference, kind):
+            return importlib.import_module(reference)
+    except UsageError as error:
+        cause = error.__cause__
+        if isinstance(cause, ModuleNotFoundError) and cause.name and f"{reference}.".startswith(f"{cause.name}."):
+            raise UsageError(f"unknown {kind} '{reference}': no module {cause.name}") from None
         raise
 
 
 def _load_file(path: Path, kind: str) -> ModuleType:
-    path = path.resolve()
-    if not path.is_file():
-        raise UsageError(f"unknown {kind}: there is no file {path}")
+    try:
+        path = path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise UsageError(f"unknown {kind} {path}: {getattr(error, 'strerror', None) or error}") from None
+    if reason := not_a_file(path):
+        raise UsageError(f"unknown {kind} {path}: {reason}")
     if path.suffix != ".py":
         raise UsageError(f"unknown {kind}: {path} is not a Python file")
     if str(path.parent) not in sys.path:  # so that it can import its neighbours
@@ -129,14 +145,55 @@ def _load_file(path: Path, kind: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        del sys.modules[name]
-        raise UsageError(f"{path} is not Python: {error.msg} (line {error.lineno})") from error
-    except ImportError as error:
-        del sys.modules[name]
-        raise UsageError(f"{path} cannot be loaded: {error}") from error
+        with _users_code(str(path), kind):
+            spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
     return module
+
+
+class _Late(Exception):
+    """Code of a user's file does not return."""
+
+
+@contextlib.contextmanager
+def _users_code(reference: str, kind: str) -> Iterator[None]:
+    """What a user's own file raises is shown with its file and line, and is no fault of ours. It has `CODE_SECONDS`.
+
+    Raises:
+        UsageError: whatever was raised.
+    """
+    try:
+        with Alarm(CODE_SECONDS, _Late):
+            yield
+    except (UsageError, KeyboardInterrupt):
+        raise
+    except SyntaxError as error:
+        raise UsageError(f"{error.filename or reference} is not Python: {error.msg} (line {error.lineno})") from error
+    except BaseException as error:
+        signalled = isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128
+        if signalled or (type(error).__module__.startswith("expand.") and not isinstance(error, Exception)):
+            raise  # what ends this process at a signal
+        if isinstance(error, _Late):
+            what = f"it does not return within {CODE_SECONDS:g} s; a {kind} file only says what there is"
+        elif isinstance(error, SystemExit):
+            what = f"it ends the program (sys.exit({error.code!r})); a {kind} file only says what there is"
+        else:
+            what = f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}"
+        raise UsageError(f"{_line_in(error, reference)}: {what}") from error
+
+
+def _line_in(error: BaseException, reference: str) -> str:
+    """ "FILE line N" of the user's code that an exception came from: in the file itself, else in the last one that is not ours
+    or Python's."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == str(Path(reference).absolute())]
+    other = [
+        f for f in frames if not f.filename.startswith(("<", str(Path(__file__).parent), os.path.dirname(os.__file__)))
+    ]
+    chosen = own or other
+    return f"{chosen[-1].filename} line {chosen[-1].lineno}" if chosen else reference
 
 
 def _is(name: str, path: Path) -> bool:
@@ -186,7 +243,7 @@ def _replaced(owner: Any, path: Sequence[str], text: str, setting: str) -> Any:
     try:
         value = _parse(text, hint)
     except ValueError:
-        raise UsageError(f"--set {setting}: '{text}' is not {_described(hint)}") from None
+        raise UsageError(f"--set {setting}: '{shortened(text)}' is not {described(hint)}") from None
     return replace(owner, **{name: value})
 
 
@@ -217,10 +274,6 @@ def _fail(text: str) -> Any:
     raise ValueError(text)
 
 
-def _described(hint: Any) -> str:
-    return {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, str(hint).replace("typing.", ""))
-
-
 def limited(study: Study, limits: Iterable[str]) -> Study:
     """The study with limits such as "gmacs<=2" on what is known before training. A cost that is none of its objectives
     becomes a limit only, without a part in the front.
@@ -236,7 +289,7 @@ def limited(study: Study, limits: Iterable[str]) -> Study:
             most = float(text)
         except ValueError:
             most = math.nan
-        if not separator or not most > 0:
+        if not separator or not 0 < most <= MOST:
             raise UsageError(f"--limit '{limit}': write it as {name}<=2, with a number above 0")
         objectives = study.objectives
         if name not in [objective.name for objective in objectives]:

@@ -7,8 +7,8 @@ and every scoring is counted.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +29,7 @@ from expand.data.manifest import Manifest, describe_changes
 from expand.data.sampling import Scale
 from expand.errors import ExpandError, UsageError
 from expand.export.takeaway import choose, choose_front, read_weights
+from expand.files import escaped
 from expand.listing import print_json
 from expand.record import Record
 from expand.report.tested import FORMAT, SAME, Test, all_tests, read_test, tests_folder
@@ -165,9 +166,12 @@ def open_videos(record: Record, study: Study, question: Question, bars: Bars) ->
     stored, data = record.facts["data"], study.data
     source = record.facts["study"]["data"]["source"]
     own_source = replace(data, source=None if source == "rendered" else source)
-    chosen = own_source if question.data is None else replace(data, source=str(Path(question.data).resolve()))
+    chosen = own_source if question.data is None else replace(data, source=os.path.realpath(question.data))
     manifest = open_data(chosen, lambda text: None)
-    fingerprint, name = manifest.fingerprint(), Path(question.data).resolve().name if question.data else stored["name"]
+    fingerprint, name = (
+        manifest.fingerprint(),
+        escaped(os.path.basename(os.path.realpath(question.data))) if question.data else stored["name"],
+    )
     own = fingerprint == stored["fingerprint"]
     if not own and question.data is None:
         raise UsageError(f"the videos are not those of the run any more ({_changes(record, manifest)}): put them back, or "
@@ -194,8 +198,8 @@ def open_videos(record: Record, study: Study, question: Question, bars: Bars) ->
 
 
 def _changes(record: Record, manifest: Manifest) -> str:
-    listing = record.folder / "data.json"
-    return describe_changes(json.loads(listing.read_text()), manifest.listing()) if listing.exists() else "changed"
+    listing = records.read_listing(record.folder)
+    return "changed" if listing is None else describe_changes(listing, manifest.listing())
 
 
 def _others(manifest: Manifest) -> str:
@@ -231,7 +235,7 @@ def _say_skipped(cache: ClipCache, question: Question, notes: list[str]) -> None
     if not cache.skipped:
         return
     first, count = cache.skipped[0], len(cache.skipped)
-    what = f"{count} of {count + len(cache)} {question.split} videos are damaged, such as {first.path}: {first.reason}"
+    what = f"{count} of {count + len(cache)} {question.split} videos are damaged, such as {escaped(first.path)}: {first.reason}"
     if not question.skip_damaged:
         raise ExpandError(f"{what} (--skip-damaged leaves them out, and says so beside the accuracy)")
     notes.append(f"{what}; they were left out")
@@ -239,8 +243,7 @@ def _say_skipped(cache: ClipCache, question: Question, notes: list[str]) -> None
 
 def _seen_in_training(record: Record, hashes: Sequence[str]) -> list[str]:
     """A line where a scored video has the bytes of one that the network learned from."""
-    listing = record.folder / "data.json"
-    rows = json.loads(listing.read_text()).values() if listing.exists() else []
+    rows = (records.read_listing(record.folder) or {}).values()
     learned = {content for _, split, content in rows if split == "train"}
     seen = sum(content in learned for content in hashes)
     return [f"{seen} of these videos are training videos, byte for byte: the accuracy flatters"] if seen else []

@@ -8,7 +8,7 @@ import faulthandler
 import signal
 import threading
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from expand.errors import ExpandError
@@ -47,13 +47,13 @@ def stack(log: Path) -> str:
 
 
 class Alarm:
-    """Raises `TimedOut` in the block when it takes longer: between two of Python's instructions, so that an operator in
-    native code is waited for. Once a second from then on, for code that takes exceptions in. Only in a process's main
-    thread, where signals arrive; elsewhere there is no limit.
+    """Raises `TimedOut`, or what `late` makes of the seconds, in the block when it takes longer: between two of Python's
+    instructions, so that an operator in native code is waited for. Once a second from then on, for code that takes exceptions
+    in. Only in a process's main thread, where signals arrive; elsewhere there is no limit.
     """
 
-    def __init__(self, seconds: float | None) -> None:
-        self.seconds, self.held = seconds, False
+    def __init__(self, seconds: float | None, late: Callable[[float], Exception] = TimedOut) -> None:
+        self.seconds, self.late, self.held = seconds, late, False
         self.used = seconds is not None and threading.current_thread() is threading.main_thread()
 
     def __enter__(self) -> Alarm:
@@ -69,7 +69,7 @@ class Alarm:
 
     def _ring(self, number: int, frame: types.FrameType | None) -> None:
         if not self.held and self.seconds is not None:
-            raise TimedOut(self.seconds)
+            raise self.late(self.seconds)
 
     @contextlib.contextmanager
     def held_back(self) -> Iterator[None]:

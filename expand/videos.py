@@ -23,6 +23,7 @@ from expand.data.prepared.checking import LEFT_OUT, Finding, Report, check, coun
 from expand.data.prepared.checking import Progress as Count
 from expand.data.prepared.preparing import prepare_source
 from expand.data.rendered.render import ensure_rendered, verify
+from expand.files import LINES, escaped
 from expand.listing import print_json
 from expand.progress import format_bytes
 
@@ -90,7 +91,7 @@ def _fill_cache(console: Console, manifest: Manifest, side: int) -> int:
 
 def print_source(console: Console, manifest: Manifest, report: Report, title: str) -> None:
     """Classes and splits, and what the videos are like."""
-    table = Table(title=Text(title), title_justify="left")
+    table = Table(title=Text(escaped(title)), title_justify="left")
     table.add_column("class")
     for split in SPLITS:
         table.add_column(split, justify="right")
@@ -120,7 +121,7 @@ def _print_findings(console: Console, findings: tuple[Finding, ...]) -> None:
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    console.print(escaped(text, keep=LINES), highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,15 @@ import torch
 from torch import Tensor
 
 from expand.errors import ExpandError, UsageError
+from expand.files import misfit, not_a_file, read_json
 from expand.space import Architecture
 from expand.training import checkpoint
 
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"  # how torch's files begin, those of before 1.6 with a pickle
 # Where a training keeps its network: SlowFast and PyTorchVideo, Lightning and mmaction2, others, our own checkpoints.
 WRAPPERS = ("model_state", "state_dict", "model_state_dict", "model", "network")
+MOST_WRAPPED = 8
+MOST_PACKED = 20  # times as large as packed, where somebody has packed them all the same
 PREFIXES = ("module.", "_orig_mod.", "model.")  # of DistributedDataParallel, torch.compile and Lightning
 
 
@@ -59,6 +62,8 @@ def weights_file(path: Path) -> Path:
             f"{path}: no such file; name an export's folder, model.safetensors or a .pt, .pth or .pyth file"
         )
     if not path.is_dir():
+        if reason := not_a_file(path):
+            raise UsageError(f"{path}: {reason}; name a file of weights or an export's folder")
         return path
     if not (path / "model.safetensors").is_file():
         raise UsageError(
@@ -73,10 +78,10 @@ def _about(path: Path) -> dict[str, Any]:
     if path.name != "model.safetensors" or not file.is_file():
         return {}
     try:
-        about = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+        about = read_json(file)
+    except (OSError, ValueError) as error:
         raise UsageError(f"{file} is damaged ({error}); export the network again") from None
-    return about if isinstance(about, dict) else {}
+    return {} if misfit(about, {"architecture": dict, "weights": {"sha256": str}}) else about  # somebody else's
 
 
 def _architecture(about: dict[str, Any]) -> Architecture | None:
@@ -99,6 +104,7 @@ def _content(path: Path, head: bytes, about: dict[str, Any]) -> Any:
 
 
 def _torch_file(path: Path) -> Any:
+    _refuse_bomb(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
@@ -111,6 +117,19 @@ def _torch_file(path: Path) -> Any:
                 "network.state_dict() alone, with torch.save or as safetensors"
             ) from None
         raise UsageError(f"{path} is damaged or no file of weights ({_first_line(error)})") from None
+
+
+def _refuse_bomb(path: Path) -> None:
+    """torch keeps tensors unpacked: a file that promises more than it holds would only fill the memory."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            promised, size = sum(member.file_size for member in archive.infolist()), path.stat().st_size
+    except zipfile.BadZipFile:
+        return  # torch says what is wrong
+    if promised > MOST_PACKED * size:
+        raise UsageError(f"{path} is no file of weights: its {size:,} bytes unpack to {promised:,}")
 
 
 def _safetensors(path: Path, about: dict[str, Any]) -> dict[str, Tensor]:
@@ -135,7 +154,9 @@ def _first_line(error: Exception) -> str:
 
 def _unwrapped(content: Any) -> dict[str, Tensor]:
     """The tensors of a state dict, wherever a training put it and whatever wrapped its network."""
-    while isinstance(content, dict):
+    for _ in range(MOST_WRAPPED):  # a pickle may hold itself
+        if not isinstance(content, dict):
+            break
         inner = next((content[name] for name in WRAPPERS if isinstance(content.get(name), dict)), None)
         if inner is None:
             break

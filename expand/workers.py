@@ -61,8 +61,8 @@ def plan_workers(count: int | None, gpus_per_trial: float | None, address: str |
     here = torch.cuda.device_count()
     if count is not None and count < 0:
         raise UsageError(f"--workers {count}: 0 trains in this process, 1 or more start Ray")
-    if gpus_per_trial is not None and gpus_per_trial < 0:
-        raise UsageError(f"--gpus-per-trial {gpus_per_trial:g}: cannot be negative")
+    if gpus_per_trial is not None and not 0 <= gpus_per_trial < float("inf"):
+        raise UsageError(f"--gpus-per-trial {gpus_per_trial:g}: a number, 0 or more")
     if address is None and gpus_per_trial and gpus_per_trial > here:
         raise UsageError(f"--gpus-per-trial {gpus_per_trial:g}: this machine has {here} GPUs; leave the option away")
     if count is None:

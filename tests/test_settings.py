@@ -88,7 +88,7 @@ def test_a_study_that_cannot_run_is_refused_before_anything_is_read(settings, wo
 @pytest.mark.parametrize(
     ("reference", "words"),
     [
-        ("x3d_stepwize", "did you mean 'x3d_stepwise'"), ("./nowhere.py", "there is no file"),
+        ("x3d_stepwize", "did you mean 'x3d_stepwise'"), ("./nowhere.py", "there is no such file"),
         ("no_such_package.study", "no module"), ("json.decoder", r"has no function study\(\)"),
     ],
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -70,9 +71,9 @@ def _networks(
         raise UsageError(
             f"{len(picked)} networks: two can be compared by name; `expand report RUN` compares all of a run"
         )
-    folders = list(dict.fromkeys(folder.resolve() for folder, _ in picked))
+    folders = list(dict.fromkeys(Path(os.path.realpath(folder)) for folder, _ in picked))
     runs = read_runs(folders)
-    own = [runs[folders.index(folder.resolve())] for folder, _ in picked]
+    own = [runs[folders.index(Path(os.path.realpath(folder)))] for folder, _ in picked]
     one, two = (run.network(number) for run, (_, number) in zip(own, picked, strict=True))
     if one is two:
         raise UsageError(f"trials {picked[0][1]} and {picked[1][1]} are the same network ({one.label}); name two")

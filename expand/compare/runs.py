@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -74,7 +75,7 @@ def read_runs(folders: Sequence[Path]) -> tuple[Run, ...]:
     """
     if len(folders) > MOST_RUNS:
         raise UsageError(f"{len(folders)} runs: at most {MOST_RUNS} can be told apart on one plot; compare fewer")
-    places = [folder.resolve() for folder in folders]
+    places = [Path(os.path.realpath(folder)) for folder in folders]
     for folder, place in zip(folders, places, strict=True):
         if places.count(place) > 1:
             raise UsageError(f"{folder} is given twice; a run is compared with another one")

@@ -59,7 +59,7 @@ class ClipCache:
             index = json.loads((self.folder / "index.json").read_text())
             for number, expected in enumerate(index["shards"]):
                 self._require_bytes(number, expected["bytes"])
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ExpandError(f"no clip cache at {self.folder} ({error}): delete that folder and run again") from error
         self._index, self._clips = index, index["clips"]
         self._maps: dict[int, np.ndarray] = {}

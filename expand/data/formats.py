@@ -20,10 +20,13 @@ from expand.data.files.clips import DamagedVideo
 from expand.data.files.stills import pictures
 from expand.data.layouts.known import detect
 from expand.data.layouts.official import group_of
-from expand.data.layouts.rows import BadInput, Found, Options, Problems, Row, shown
+from expand.data.layouts.rows import BadInput, Found, Options, Problems, Row, is_number, shown
 from expand.data.manifest import SPLITS, Manifest, Video, divide_groups
 from expand.data.prepared.folder import is_prepared, read_prepared
 from expand.errors import UsageError
+from expand.files import escaped, shortened
+
+MOST_FPS = 10_000.0
 
 __all__ = ["BadInput", "Options", "read_source"]
 
@@ -38,10 +41,10 @@ def read_source(
         BadInput: all that is wrong with its lists and files, each with file, line and remedy.
         UsageError: there is no such source or layout, or no classes or validation clips can be made of it.
     """
-    if validation_share <= 0 or test_share < 0 or validation_share + test_share >= 1:
+    if not (validation_share > 0 and test_share >= 0 and validation_share + test_share < 1):
         shares = f"validation_share={validation_share} and test_share={test_share}"
         raise UsageError(f"{shares}: the first must be above 0, and both together below 1")
-    path, options = Path(os.path.abspath(Path(source).expanduser())), options or Options()
+    path, options = Path(os.path.abspath(os.path.expanduser(source))), options or Options()
     if not os.path.exists(path):
         raise UsageError(
             f"no data at {path}: wanted a folder of videos, a folder with train.csv, or a list (.csv, .txt)"
@@ -51,6 +54,7 @@ def read_source(
     layout, why = detect(path, options.layout)
     root, problems = path if path.is_dir() else path.parent, Problems(path)
     found = layout.read(path, options, problems)
+    found = _names_to_show(found)
     rows, left_out = _there(found.rows, root, options, problems)
     rows, classes = _name_classes(rows, found, root, problems)
     problems.stop()
@@ -61,6 +65,13 @@ def read_source(
     complete = _complete(videos, validation_share, test_share)
     rate = _stated_rate(rows, options)
     return Manifest(root, classes, complete, layout.name, why, (*found.left_out, *left_out), rate)
+
+
+def _names_to_show(found: Found) -> Found:
+    """Classes are told by their names alone: what no terminal or page can show is written as an escape from here on."""
+    rows = [row if (name := escaped(row.label)) == row.label else replace(row, label=name) for row in found.rows]
+    names = {number: escaped(name) for number, name in found.names.items()}
+    return Found(rows, names, tuple(map(escaped, found.order)), found.left_out)
 
 
 def _there(rows: Sequence[Row], root: Path, options: Options, problems: Problems) -> tuple[list[Row], list[str]]:
@@ -75,11 +86,11 @@ def _there(rows: Sequence[Row], root: Path, options: Options, problems: Problems
             problems.add(*_short_of_pictures(row))
     if options.skip_missing and there:
         some = f"{len(missing)} of {len(rows)} listed videos that are missing" if missing else ""
-        return there, [f"{some}, such as {shown(missing[0].path, root)}"] if some else []
+        return there, [f"{some}, such as {escaped(shown(missing[0].path, root))}"] if some else []
     said = {
         problem.partition(": ")[0] for problem in problems.found
     }  # a path that is wrong in itself need not be there
-    problems.add(*(f"{row.where}: there is no file {row.path}" for row in missing if row.where not in said))
+    problems.add(*(f"{row.where}: there is no file {row.path}" for row in missing if escaped(row.where) not in said))
     if missing:
         problems.hint = (
             f"{len(missing)} of {len(rows)} listed are missing; paths are read relative to {root}: mend the list, or leave"
@@ -100,8 +111,8 @@ def _short_of_pictures(row: Row) -> list[str]:
 
 def _stated_rate(rows: Sequence[Row], options: Options) -> float:
     """Frames a second of what does not say it. Raises `UsageError` where that is needed and not given."""
-    if options.fps is not None and options.fps <= 0:
-        raise UsageError(f"fps={options.fps}: above 0")
+    if options.fps is not None and not 0 < options.fps <= MOST_FPS:
+        raise UsageError(f"fps={options.fps}: above 0, at most {MOST_FPS:g}")
     silent = [row for row in rows if row.path.suffix.lower() == ".npy" or os.path.isdir(row.path)]
     if silent and not options.fps:
         raise UsageError(
@@ -146,9 +157,9 @@ def _are_integers(rows: Sequence[Row], names: dict[int, str]) -> bool:
 
 def _class_name(row: Row, names: dict[int, str], problems: Problems) -> str:
     """The class that a number stands for; "" is said to `problems`."""
-    if not row.label.isdecimal():
+    if not is_number(row.label):
         below = "is below 0" if row.label.lstrip("-").isdecimal() else "is no number as the others are"
-        problems.add(f"{row.where}: label {row.label} {below}")
+        problems.add(f"{row.where}: label {shortened(row.label)} {below}")
         return ""
     if names and int(row.label) not in names:
         allowed = f"{min(names)} to {max(names)}"

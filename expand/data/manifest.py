@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expand.errors import ExpandError
+from expand.files import not_a_file
 
 SPLITS = ("train", "val", "test")
 CHANGES = ("label changed", "clip moved to another split", "file changed")  # a listing's three fields
@@ -200,12 +201,14 @@ def stamp_of(path: Path) -> Stamp:
 
 
 def _hash_file(path: str) -> str:
-    """Of a folder of frames: the hash of its files' names and hashes, in order."""
+    """Of a folder of frames: the hash of its files' names and hashes, in order. Of a pipe or a device: of what it is."""
     try:
         if os.path.isdir(path):
             files = sorted(entry.name for entry in os.scandir(path) if entry.is_file())
             lines = (f"{name} {_hash_file(os.path.join(path, name))}\n" for name in files)
             return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+        if os.path.exists(path) and (kind := not_a_file(path)):
+            return hashlib.sha256(kind.encode()).hexdigest()
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
@@ -231,8 +234,8 @@ def _remembered(keys: Iterable[Stamp]) -> dict[Stamp, str]:
     query = "SELECT sha256 FROM hashes WHERE path = ? AND size = ? AND mtime_ns = ?"
     try:
         with _memory() as memory:
-            found = {key: memory.execute(query, key).fetchone() for key in set(keys)}
-    except (sqlite3.Error, OSError, UnicodeError):  # no memory (a full or read-only disk) costs time, never an answer
+            found = {key: memory.execute(query, _sql(key)).fetchone() for key in set(keys)}
+    except (sqlite3.Error, OSError):  # no memory (a full or read-only disk) costs time, never an answer
         return {}
     return {key: row[0] for key, row in found.items() if row}
 
@@ -242,7 +245,13 @@ def _remember(hashes: dict[Stamp, str]) -> None:
         return
     try:
         with _memory() as memory:
-            rows = [(*key, value) for key, value in hashes.items()]
+            rows = [(*_sql(key), value) for key, value in hashes.items()]
             memory.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?, ?)", rows)
-    except (sqlite3.Error, OSError, UnicodeError):
+    except (sqlite3.Error, OSError):
         return
+
+
+def _sql(key: Stamp) -> tuple[str | bytes, int, int]:
+    """SQLite's texts are UTF-8; a path that is not stands there as its bytes."""
+    path, size, time = key
+    return (path if path.isprintable() else os.fsencode(path)), size, time

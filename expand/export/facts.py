@@ -3,11 +3,11 @@ accuracy is. Plain JSON, which goes into architecture.json and from there into t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from expand.files import read_object
 from expand.record import Record
 from expand.report.candidates import Candidate, candidates, front
 from expand.strategies.stepwise import UNSTEPPED
@@ -107,8 +107,5 @@ def _videos(record: Record) -> dict[str, Any]:
 
 
 def _environment(record: Record) -> dict[str, Any]:
-    try:
-        known = json.loads((record.folder / "environment.json").read_text())
-    except (OSError, ValueError):
-        return {}
+    known = read_object(record.folder / "environment.json")
     return {name: known[name] for name in ("python", "torch", "gpus") if known.get(name)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -69,7 +70,7 @@ def export_networks(
         UsageError: the folder holds something; an earlier export is replaced with `force`, anything else never.
         ExpandError: a network's source needs more than torch, an argument is not plain, or the check failed.
     """
-    folder = folder.resolve()
+    folder = Path(os.path.realpath(folder))
     require(formats)
     recover(folder)
     refuse_occupied(folder, force=force)

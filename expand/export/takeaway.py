@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -56,7 +57,7 @@ def take_away(
         raise UsageError("--all-front goes without --trial, --best and --under")
     chosen = choose_front(record) if all_front else [choose(record, under=under, trial=trial, best=best)]
     require(formats)
-    refuse_occupied(to.resolve(), force=force)
+    refuse_occupied(Path(os.path.realpath(to)), force=force)
     study, names = study_of(record, chosen, trust=trust), folder_names(chosen) if all_front else [""]
     packages = {name: _package(record, study, one) for name, one in zip(names, chosen, strict=True)}
     texts = _index(record, names, chosen) if all_front else {}

@@ -5,7 +5,6 @@ Everything here may be missing: an older run, one that was copied in part. Stand
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from expand.files import escaped, misfit, read_object
 from expand.report.tested import Test, all_tests, official
 
 
@@ -46,7 +46,8 @@ def about_run(folder: Path, facts: dict[str, Any]) -> About:
     """What the run directory says beside its record."""
     tests = official(all_tests(folder), facts.get("data", {}).get("fingerprint", ""))
     return About(
-        folder.resolve().name, facts, _read(folder / "environment.json"), videos_by_class(_read(folder / "data.json")),
+        escaped(folder.resolve().name), facts, read_object(folder / "environment.json"),
+        videos_by_class(read_object(folder / "data.json")),
         tuple(_tested(tests[number]) for number in sorted(tests)),
     )  # fmt: skip
 
@@ -62,7 +63,9 @@ def _tested(test: Test) -> str:
 def videos_by_class(listing: dict[str, list[str]]) -> dict[str, dict[str, int]]:
     """class -> split -> videos, from a manifest's listing (path -> class, split, SHA-256)."""
     counts: dict[str, Counter[str]] = {}
-    for name, split, *_ in listing.values():
+    for name, split, *_ in (
+        [] if misfit([*listing.values()], [[str]]) else [row for row in listing.values() if len(row) > 1]
+    ):
         counts.setdefault(name, Counter())[split] += 1
     return {name: dict(counts[name]) for name in sorted(counts)}
 
@@ -74,12 +77,3 @@ def unique_names(names: Sequence[str]) -> list[str]:
         tries = (name if n == 1 else f"{name}-{n}" for n in count(1))
         taken.append(next(each for each in tries if each not in taken))
     return taken
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A report is not refused for what merely stands beside it."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from expand.errors import ExpandError
+from expand.files import read_json
 
 FORMAT = "expand-test-1"
 SAME = (
@@ -24,6 +24,11 @@ SAME = (
     "scale",
     "cache_side",
 )  # what decides a test's numbers
+SHAPE = {
+    "format": str, "trial": int, "label": str, "tested": str, "videos": int, "looks": int, "data_fingerprint": str,
+    "classes": [dict],
+    "video_top1": {"value": float | int, "standard_error": float | int}, **dict.fromkeys(SAME, object),
+}  # fmt: skip
 Test = dict[str, Any]
 
 
@@ -49,14 +54,15 @@ def read_test(path: Path) -> Test | None:
         ExpandError: it is damaged.
     """
     try:
-        test = json.loads(path.read_text(encoding="utf-8"))
+        test = read_json(path, SHAPE)
         if test["format"] != FORMAT:
             raise ValueError(f"its format is {test['format']}")
         return test
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ExpandError(f"{path} is no test of ours ({error}): delete it and run `expand test` again") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ExpandError(f"{path} is no test of ours ({reason}): delete it and run `expand test` again") from None
 
 
 def all_tests(run: Path) -> list[Test]:

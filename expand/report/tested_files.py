@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from expand.errors import ExpandError
+from expand.files import escaped, json_bytes
 from expand.report.confusion import draw_confusion
 from expand.training.checkpoint import write_atomically
 
@@ -37,7 +37,7 @@ def write_test(path: Path, test: Test, scores: Scores, names: Sequence[str]) -> 
         folder / "videos.csv": lambda: _csv(VIDEO, _video_rows(scores, names, classes)),
         folder / "scores.npz": lambda: _npz(scores, names, classes),
         folder / "confusion.png": lambda: _png(counts, classes, test),
-        path: lambda: (json.dumps(test, indent=1, ensure_ascii=False) + "\n").encode(),
+        path: lambda: json_bytes(test, indent=1) + b"\n",
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -58,8 +58,8 @@ def _video_rows(scores: Scores, names: Sequence[str], classes: Sequence[str]) ->
     )  # fmt: skip
     for name, truth, answer, chances, share in every:
         yield (
-            name, classes[truth], classes[answer], int(truth == answer), f"{chances[truth]:.6f}", f"{chances[answer]:.6f}",
-            f"{share:.4f}",
+            escaped(name), classes[truth], classes[answer], int(truth == answer), f"{chances[truth]:.6f}",
+            f"{chances[answer]:.6f}", f"{share:.4f}",
         )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from expand.data.files.decode import DamagedVideo, probe, scaled
+from expand.data.files.decode import MOST_REPEATS, DamagedVideo, probe, scaled
 from expand.data.manifest import Manifest, Video, cache_root
 from expand.errors import ExpandError
 
@@ -104,7 +104,7 @@ def _kept(manifest: Manifest, videos: Sequence[Video], budget: Budget) -> list[t
         except DamagedVideo:
             continue
         width, height = scaled(info.width, info.height, budget.side)
-        length = info.frames * (budget.fps / info.fps if info.fps else 1)
+        length = info.frames * (min(budget.fps / info.fps, MOST_REPEATS) if info.fps else 1)
         kept.append((min(length, budget.frames or length), PLACE_BYTES if budget.fly else width * height * 3))
     return kept
 

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expand.errors import ExpandError
+from expand.files import escaped
 
 
 class DamagedVideo(ExpandError):
     """A video that is not there, not a video, or not whole. `reason` is one clause, without the path."""
 
     def __init__(self, path: str | Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
+        super().__init__(escaped(f"{path}: {reason}"))
         self.path = Path(path)
-        self.reason = reason
+        self.reason = escaped(reason)
 
     def __reduce__(self) -> tuple[type, tuple[Path, str]]:
         return type(self), (self.path, self.reason)

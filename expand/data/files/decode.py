@@ -20,6 +20,12 @@ from av.video.reformatter import VideoReformatter
 
 from expand.data.files.clips import DamagedVideo, VideoInfo, scaled
 from expand.data.files.stills import is_stills, probe_stills, read_stills
+from expand.files import not_a_file
+
+# A time stamp that is wrong would have one picture stand for hours, in as many copies of it. Slides and surveillance stand
+# still for minutes.
+MOST_STILL_SECONDS = 600.0
+MOST_REPEATS, SPARE_REPEATS = 30, 1800  # a picture a second, shown at 30; a minute more in all
 
 
 @dataclass
@@ -47,7 +53,8 @@ def probe(path: str | Path, *, rate: float = 0.0) -> VideoInfo:
     with _opened(path) as (container, stream):
         context = stream.codec_context
         fps = _rate(stream)
-        frames = stream.frames or round(_duration(container, stream) * fps)
+        said = round(_duration(container, stream) * fps)
+        frames = stream.frames or min(said, Path(path).stat().st_size)  # a frame takes a byte at least
         return VideoInfo(frames, fps, context.width, context.height, context.name, context.pix_fmt or "")
 
 
@@ -68,7 +75,7 @@ def decode(path: str | Path, *, side: int | None = None, fps: float | None = Non
     clip = np.stack(decoded.frames)
     if fps is None or (rate and abs(rate / fps - 1) <= 0.05):
         return clip
-    return clip[_nearest(_times(decoded, rate or fps), rate or fps, fps)]
+    return clip[_nearest(path, _times(decoded, rate or fps), rate or fps, fps)]
 
 
 def _at_rate(path: str | Path, clip: np.ndarray, rate: float, fps: float | None) -> np.ndarray:
@@ -81,7 +88,7 @@ def _at_rate(path: str | Path, clip: np.ndarray, rate: float, fps: float | None)
 def _ticks(path: str | Path, length: int, rate: float, fps: float) -> np.ndarray:
     if not rate:
         raise DamagedVideo(path, "does not say its frame rate: give one (--fps, data.fps)")
-    return _nearest(np.arange(length) / rate, rate, fps)
+    return _nearest(path, np.arange(length) / rate, rate, fps)
 
 
 @dataclass(frozen=True)
@@ -121,8 +128,8 @@ def _is_even(times: np.ndarray) -> bool:
 @contextmanager
 def _opened(path: str | Path) -> Iterator[tuple[Any, Any]]:
     path = Path(path)
-    if not path.is_file():
-        raise DamagedVideo(path, "there is no such file")
+    if reason := not_a_file(path):
+        raise DamagedVideo(path, reason)
     if not path.stat().st_size:
         raise DamagedVideo(path, "the file is empty")
     try:
@@ -197,6 +204,10 @@ def _check_whole(path: str | Path, container: Any, stream: Any, decoded: _Decode
     failure = decoded.failure
     if _gif_cut(path, container):
         failure, said = failure or "its end is missing", 0  # a GIF's frames are counted in what is there
+    gaps = np.diff(_times(decoded, 1.0))
+    if len(gaps) and gaps.max() > MOST_STILL_SECONDS and not failure:
+        place = int(gaps.argmax())
+        failure = f"a time stamp is wrong: frame {place + 2} comes {gaps[place]:,.0f} s after the one before"
     if failure or missing or not count:
         of = f" of {said}" if said > 0 else ""
         raise DamagedVideo(path, f"decoded {count}{of} frames" + (f" ({failure})" if failure else ""))
@@ -218,10 +229,14 @@ def _times(decoded: _Decoded, rate: float) -> np.ndarray:
     return np.maximum.accumulate(np.asarray(decoded.times, dtype=np.float64))
 
 
-def _nearest(times: np.ndarray, rate: float, fps: float) -> np.ndarray:
-    """Which frames to show at `fps`: for every tick from the first frame on, the one nearest in time."""
+def _nearest(path: str | Path, times: np.ndarray, rate: float, fps: float) -> np.ndarray:
+    """Which frames to show at `fps`: for every tick from the first frame on, the one nearest in time. Raises `DamagedVideo`
+    where that would show each frame more than `MOST_REPEATS` times, which takes memory without end."""
     since = times - times[0]
-    ticks = np.arange(max(1, round((since[-1] + 1 / rate) * fps))) / fps
+    count = max(1, round((since[-1] + 1 / rate) * fps))
+    if count > MOST_REPEATS * len(times) + SPARE_REPEATS:
+        raise DamagedVideo(path, f"{len(times)} frames are spread over {since[-1]:,.0f} s: a time stamp is wrong")
+    ticks = np.arange(count) / fps
     return np.searchsorted((since[1:] + since[:-1]) / 2, ticks)
 
 

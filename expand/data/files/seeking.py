@@ -76,7 +76,7 @@ def locate(path: str | Path, *, side: int | None = None, fps: float | None = Non
         seekable = _exact(container, stream)
     shown = np.arange(decoded.count)
     if fps is not None and not (rate and abs(rate / fps - 1) <= 0.05):
-        shown = _nearest(_times(decoded, rate or fps), rate or fps, fps)
+        shown = _nearest(path, _times(decoded, rate or fps), rate or fps, fps)
     width, height, turned = shapes[0]
     size = scaled(width, height, side)
     upright = size[::-1] if turned else size

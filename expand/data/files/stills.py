@@ -7,12 +7,16 @@ A gap in the numbers, an unreadable picture or another kind of array is a `Damag
 
 from __future__ import annotations
 
+import lzma
+import math
 import os
 import re
 import zipfile
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import av
 import numpy as np
@@ -20,11 +24,16 @@ from av.video.reformatter import VideoReformatter
 from PIL import Image, ImageOps
 
 from expand.data.files.clips import DamagedVideo, VideoInfo, scaled
+from expand.files import not_a_file
 
 ARRAY_SUFFIXES = frozenset({".npy", ".npz"})
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 FLOW = re.compile(r"(flow|tvl1)[_-]?[xy]?|[xy]_|flow_[xy]_.*", re.IGNORECASE)  # as denseflow and mmaction2 name it
 NUMBERED = re.compile(r"(.*?)(\d+)")
+NOT_READABLE = "not a readable array: cut short, or something else"
+DAMAGED_ZIP = (TypeError, KeyError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+MOST_UNPACKED = 1 << 30  # bytes of an archive's frames, however small they are packed
+MOST_PACKED = 20  # times as large as packed, beyond that: pictures are packed 2 to 10 times
 
 
 def is_stills(path: str | Path) -> bool:
@@ -69,8 +78,9 @@ def probe_stills(path: str | Path, rate: float = 0.0) -> VideoInfo:
         with _opened(path, files[0]) as image:
             width, height = _upright(image)
         return VideoInfo(len(files), rate, width, height, files[0].suffix[1:].lower(), "rgb24")
-    frames, own = _array(path)
-    return VideoInfo(len(frames), own or rate, frames.shape[2], frames.shape[1], Path(path).suffix[1:].lower(), "rgb24")
+    header, own = _array_header(path)
+    frames, height, width, _ = header.shape
+    return VideoInfo(frames, own or rate, width, height, Path(path).suffix[1:].lower(), "rgb24")
 
 
 def read_stills(
@@ -107,6 +117,8 @@ def _read_pictures(folder: str | Path, side: int | None, only: Sequence[int] | N
 
 
 def _opened(folder: str | Path, file: Path) -> Image.Image:
+    if reason := not_a_file(file):
+        raise DamagedVideo(folder, f"{file.name} cannot be read ({reason})")
     try:
         return Image.open(file)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -120,28 +132,80 @@ def _upright(image: Image.Image) -> tuple[int, int]:
 
 
 def _array(path: str | Path) -> tuple[np.ndarray, float]:
-    if not os.path.isfile(path):
-        raise DamagedVideo(path, "there is no such file")
-    if not os.path.getsize(path):
+    """The frames, an `.npy` as a map of the file, and their rate."""
+    header, rate = _array_header(path)
+    try:
+        if Path(path).suffix.lower() == ".npy":
+            return np.load(path, mmap_mode="r", allow_pickle=False), rate
+        with zipfile.ZipFile(path) as archive, archive.open(header.name) as stream:
+            return np.lib.format.read_array(stream, allow_pickle=False), rate
+    except (OSError, ValueError, EOFError, *DAMAGED_ZIP) as error:
+        raise DamagedVideo(path, f"{NOT_READABLE} ({error})") from error
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What an array says of itself before it is read; `name` is its member's in an archive."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    name: str = ""
+
+
+def _array_header(path: str | Path) -> tuple[_Header, float]:
+    """What an `.npy` or `.npz` holds, and its frame rate, without the frames. Raises `DamagedVideo` for another kind of array,
+    and for one whose header promises more than there is in the file."""
+    if reason := not_a_file(path):
+        raise DamagedVideo(path, reason)
+    if not (size := os.path.getsize(path)):
         raise DamagedVideo(path, "the file is empty")
     try:
-        loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-        frames, rate = (loaded, 0.0) if isinstance(loaded, np.ndarray) else _of_archive(path, loaded)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise DamagedVideo(path, f"not a readable array: cut short, or something else ({error})") from error
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or not frames.size:
-        shape = "x".join(map(str, frames.shape))
-        raise DamagedVideo(
-            path, f"holds {frames.dtype} {shape or 'nothing'} instead of uint8 frames x height x width x 3"
-        )
-    return frames, rate
+        if Path(path).suffix.lower() == ".npy":
+            with open(path, "rb") as stream:
+                header, rate = _header(stream, size), 0.0
+        else:
+            with zipfile.ZipFile(path) as archive:
+                header, rate = _of_archive(path, archive)
+    except (OSError, ValueError, EOFError, *DAMAGED_ZIP) as error:
+        raise DamagedVideo(path, f"{NOT_READABLE} ({error})") from error
+    shape = header.shape
+    if header.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or 0 in shape:
+        said = "x".join(map(str, shape)) or "nothing"
+        raise DamagedVideo(path, f"holds {header.dtype} {said} instead of uint8 frames x height x width x 3")
+    return header, rate
 
 
-def _of_archive(path: str | Path, archive: np.lib.npyio.NpzFile) -> tuple[np.ndarray, float]:
-    with archive:
-        names = [name for name in archive.files if name != "fps"]
-        name = "frames" if "frames" in names else names[0] if len(names) == 1 else ""
-        if not name:
-            raise DamagedVideo(path, f"holds {', '.join(names) or 'no array'}: wanted one array, or one named 'frames'")
-        rate = float(np.asarray(archive["fps"]).reshape(())) if "fps" in archive.files else 0.0
-        return archive[name], rate if np.isfinite(rate) and rate > 0 else 0.0
+def _header(stream: IO[bytes], size: int, name: str = "") -> _Header:
+    """The header of an array of `size` bytes, header included. Raises `ValueError` where that is not what it promises."""
+    version = np.lib.format.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"version {version} of the format")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(stream)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are not loaded")
+    promised, there = math.prod(shape) * dtype.itemsize, size - stream.tell()
+    if min(shape, default=0) < 0 or promised > there:
+        raise ValueError(f"its header promises {promised:,} bytes, there are {there:,}")
+    return _Header(shape, dtype, name)
+
+
+def _of_archive(path: str | Path, archive: zipfile.ZipFile) -> tuple[_Header, float]:
+    """The header of an archive's frames, and its frame rate."""
+    members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+    names = [name for name in members if name != "fps"]
+    name = "frames" if "frames" in names else names[0] if len(names) == 1 else ""
+    if not name:
+        raise DamagedVideo(path, f"holds {', '.join(names) or 'no array'}: wanted one array, or one named 'frames'")
+    packed, unpacked = members[name].compress_size, members[name].file_size
+    if unpacked > max(MOST_UNPACKED, MOST_PACKED * packed):
+        raise DamagedVideo(path, f"unpacks from {packed:,} to {unpacked:,} bytes: no pictures are packed like that")
+    with archive.open(members[name]) as stream:
+        header = _header(stream, unpacked, members[name].filename)
+    if "fps" not in members:
+        return header, 0.0
+    if members["fps"].file_size > 4096:
+        raise DamagedVideo(path, "its 'fps' is not a single number")
+    with archive.open(members["fps"]) as stream:
+        rate = float(np.lib.format.read_array(stream, allow_pickle=False).reshape(()))
+    return header, rate if np.isfinite(rate) and rate > 0 else 0.0

@@ -22,9 +22,11 @@ from expand.data.layouts.rows import (
     clips_below,
     entries,
     is_clip_file,
+    is_number,
     shown,
 )
 from expand.errors import UsageError, unknown
+from expand.files import not_a_file
 
 MMACTION = r"(?:.*_)?(train|val|test)(?:_list|_split_?(\d+))?_(?:videos|rawframes)\.txt"
 
@@ -39,6 +41,8 @@ class Layout:
 def detect(source: Path, wanted: str | None = None) -> tuple[Layout, str]:
     """The layout of a source, and why it is taken for that. Raises `UsageError` for a name that does not exist, and for a
     source that is not of the layout it is said to be."""
+    if not source.is_dir() and (reason := not_a_file(source)):
+        raise UsageError(f"{source}: {reason}; wanted a folder of videos or a list (.csv, .txt)")
     if wanted is not None:
         by_name = {layout.name: layout for layout in LAYOUTS}
         if wanted not in by_name:
@@ -84,7 +88,7 @@ def class_names(root: Path, problems: Problems) -> dict[int, str]:
         return {}
     lines = [line for _, line in read_lines(found[0], root, problems)]
     pairs = [line.split(None, 1) for line in lines]
-    if all(len(pair) == 2 and pair[0].isdecimal() for pair in pairs):
+    if all(len(pair) == 2 and is_number(pair[0]) for pair in pairs):
         return {int(number): name for number, name in pairs}
     return dict(enumerate(lines))
 

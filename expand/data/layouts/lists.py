@@ -23,10 +23,12 @@ from expand.data.layouts.rows import (
     Row,
     base_of,
     is_clip_file,
+    is_number,
     place,
     shown,
 )
 from expand.errors import UsageError, unknown
+from expand.files import read_bytes, shortened
 
 COLUMNS = {
     "path": ("path", "video", "video_path", "file", "filename", "clip"),
@@ -39,6 +41,7 @@ BEFORE_LABEL = re.compile(
     rf"(?P<path>.+(?:{'|'.join(map(re.escape, sorted(CLIP_SUFFIXES)))})\"?)\s+(?P<label>\S.*)", re.IGNORECASE
 )
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
+MOST_LINE = 1 << 16  # bytes: a path and some names; csv's own limit is twice that, for one cell
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def read_lines(path: Path, root: Path, problems: Problems) -> list[tuple[int, st
     """(line number, text) of every line that says something. What is not UTF-8 is a problem, line by line."""
     name = shown(path, root)
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except OSError as error:
         problems.add(f"{name}: cannot be read ({error.strerror})")
         return []
@@ -63,6 +66,11 @@ def read_lines(path: Path, root: Path, problems: Problems) -> list[tuple[int, st
         return []
     lines = []
     for number, raw in enumerate(re.split(rb"\r\n|\n|\r", data.removeprefix(b"\xef\xbb\xbf")), start=1):
+        if len(raw) > MOST_LINE:
+            problems.add(
+                f"{name} line {number}: {len(raw):,} bytes, at most {MOST_LINE:,} are read: is it a list of videos?"
+            )
+            continue
         try:
             text = raw.decode().strip()
         except UnicodeDecodeError as error:
@@ -167,7 +175,7 @@ def _columns(header: Sequence[str], where: str, options: Options, problems: Prob
     found = {field: [names.index(name) for name in words if name in names] for field, words in known.items()}
     if not found["path"] or not found["label"]:
         problems.add(
-            f"{where}: '{', '.join(header)}' is neither a video with its label nor a header naming 'path' and 'label'"
+            f"{where}: '{shortened(', '.join(header))}' is neither a video with its label nor a header naming 'path' and 'label'"
             f" (videos end in {' '.join(sorted(VIDEO_SUFFIXES))})"
         )
         return {}
@@ -177,19 +185,19 @@ def _columns(header: Sequence[str], where: str, options: Options, problems: Prob
 def _row(name: str, number: int, cells: list[str], table: _Table, split: str, problems: Problems) -> Row | None:
     where = f"{name} line {number}"
     values = {field: cells[at] if at < len(cells) else "" for field, at in table.columns.items()}
-    own = values.get("split", "").lower()
+    own, line = values.get("split", "").lower(), shortened(", ".join(cells))
     if any(cell.count('"') % 2 for cell in cells):
-        problems.add(f"{where}: a quote opens and does not close in '{', '.join(cells)}'")
+        problems.add(f"{where}: a quote opens and does not close in '{line}'")
     elif len(cells) > table.width:
         problems.add(
             f"{where}: {len(cells)} cells instead of {table.width}: quote what holds a comma, or name the columns"
         )
     elif not values["label"] or not values["path"]:
-        problems.add(f"{where}: no label beside '{', '.join(cells)}' (wanted 'path,label' or 'path label')")
+        problems.add(f"{where}: no label beside '{line}' (wanted 'path,label' or 'path label')")
     elif not split and own and own not in SPLIT_NAMES:
         problems.add(f"{where}: {unknown('split', own, SPLIT_NAMES)}")
     else:
         counted = values.get("frames", "")
-        side, frames = split or SPLIT_NAMES.get(own, ""), int(counted) if counted.isdecimal() else 0
+        side, frames = split or SPLIT_NAMES.get(own, ""), int(counted) if is_number(counted) else 0
         return Row(Path(values["path"]), values["label"], side, values.get("group", ""), where, frames)
     return None

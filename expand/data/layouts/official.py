@@ -6,14 +6,13 @@ Their lists may lie in a folder of their own (`ucfTrainTestlist/`, `annotations/
 from __future__ import annotations
 
 import csv
-import json
 import os
 import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from expand.data.layouts.lists import read_lines
+from expand.data.layouts.lists import MOST_LINE, read_lines
 from expand.data.layouts.rows import (
     SPLIT_NAMES,
     Found,
@@ -24,10 +23,12 @@ from expand.data.layouts.rows import (
     base_of,
     clips_below,
     entries,
+    is_number,
     place,
     shown,
 )
 from expand.errors import UsageError
+from expand.files import not_a_file, read_json, shortened
 
 UCF101_GROUP = re.compile(r"(v_.+_g\d+)_c\d+")
 HMDB51_LIST = re.compile(r"(.+)_test_split(\d)\.txt", re.IGNORECASE)
@@ -58,10 +59,10 @@ def read_ucf101(source: Path, options: Options, problems: Problems) -> Found:
     names: dict[int, str] = {}
     for number, line in read_lines(_one(source, r"classInd\.txt"), source, problems):
         label, _, name = line.partition(" ")
-        if label.isdecimal() and name.strip():
+        if is_number(label) and name.strip():
             names[int(label)] = name.strip()
         else:
-            problems.add(f"classInd.txt line {number}: '{line}' is not a number and a class")
+            problems.add(f"classInd.txt line {number}: '{shortened(line)}' is not a number and a class")
     rows = [row for split, path in lists.items() for row in _ucf101_rows(source, path, split, names, problems)]
     return Found(rows, names, tuple(names[label] for label in sorted(names)))
 
@@ -77,11 +78,11 @@ def _ucf101_rows(source: Path, path: Path, split: str, names: dict[int, str], pr
         if len(cells) == 1 and folder not in names.values():
             problems.add(f"{where}: the folder '{folder}' is no class of classInd.txt")
             continue
-        if len(cells) == 2 and label.isdecimal() and int(label) in names:
+        if len(cells) == 2 and is_number(label) and int(label) in names:
             label = names[int(label)]
         elif len(cells) == 2:
             problems.add(
-                f"{where}: label {label} is not in classInd.txt ({min(names, default=0)} to {max(names, default=0)})"
+                f"{where}: label {shortened(label)} is not in classInd.txt ({min(names, default=0)} to {max(names, default=0)})"
             )
             continue
         rows.append(Row(place(source, base, name, where, problems), label, split, group_of(Path(name).stem), where))
@@ -111,7 +112,7 @@ def read_hmdb51(source: Path, options: Options, problems: Problems) -> Found:
         for number, cells in lines[path]:
             where, side = f"{shown(path, source)} line {number}", cells[-1]
             if len(cells) != 2 or side not in ("0", "1", "2"):
-                problems.add(f"{where}: '{' '.join(cells)}' is not a file and 0, 1 or 2")
+                problems.add(f"{where}: '{shortened(' '.join(cells))}' is not a file and 0, 1 or 2")
             elif side == "0":
                 unused += 1
             else:
@@ -139,7 +140,7 @@ def read_something(source: Path, options: Options, problems: Problems) -> Found:
     files = {path.stem.rpartition("-")[2].lower(): path for path in annotation_files(source, SOMETHING)}
     labels = _json(files.pop("labels"), dict, problems)
     hidden = _json(files.pop("test"), list, problems) if "test" in files else []
-    if not all(isinstance(number, str | int) and str(number).isdecimal() for number in labels.values()):
+    if not all(isinstance(number, str | int) and is_number(str(number)) for number in labels.values()):
         problems.add("labels.json: wanted every template with its number")
         labels = {}
     videos = {path.stem: path for path in clips_below(source)}
@@ -167,7 +168,7 @@ def files_name(source: Path) -> str:
 
 def _json(path: Path, kind: type, problems: Problems) -> Any:
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = read_json(path)
     except (OSError, ValueError) as error:
         problems.add(f"{path.name}: not readable as JSON ({error})")
         return kind()
@@ -196,10 +197,12 @@ def csv_files(folder: Path) -> list[Path]:
 
 
 def _head(path: Path) -> list[str]:
+    if not_a_file(path):
+        return []
     try:
         with open(path, encoding="utf-8-sig", errors="replace") as file:
-            return next(csv.reader([file.readline().strip()]), [])
-    except OSError:
+            return next(csv.reader([file.readline(MOST_LINE).strip()]), [])
+    except (OSError, csv.Error):
         return []
 
 
@@ -233,7 +236,7 @@ def _segment(
     name = cells.get("youtube_id", "")
     try:
         stem = f"{name}_{int(float(cells['time_start'])):06d}_{int(float(cells['time_end'])):06d}"
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         problems.add(f"{where}: no youtube_id with time_start and time_end in seconds")
         return None
     if not split:

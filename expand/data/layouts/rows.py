@@ -11,6 +11,7 @@ from pathlib import Path
 
 from expand.data.files.stills import ARRAY_SUFFIXES, is_picture
 from expand.errors import UsageError
+from expand.files import escaped
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".gif"})
 CLIP_SUFFIXES = VIDEO_SUFFIXES | ARRAY_SUFFIXES
@@ -79,12 +80,17 @@ class Problems:
         self.found: list[str] = []
 
     def add(self, *problems: str) -> None:
-        self.found += problems
+        self.found += map(escaped, problems)
 
     def stop(self) -> None:
         """Raises `BadInput` if anything was found so far."""
         if self.found:
             raise BadInput(self.source, self.found, self.hint)
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a whole number from 0 that could count classes or frames."""
+    return text.isdecimal() and len(text) < 10
 
 
 def is_clip_file(name: str) -> bool:

@@ -18,6 +18,7 @@ from expand.data.files.clips import DamagedVideo
 from expand.data.files.decode import Survey, survey
 from expand.data.manifest import SPLITS, Manifest, Video, stamp_of
 from expand.errors import ExpandError
+from expand.files import escaped
 
 LEFT_OUT = ("damaged", "single frame", "copy")
 KINDS = (*LEFT_OUT, "short", "variable rate", "no rate", "group in two splits")
@@ -37,7 +38,7 @@ class Finding:
         return self.video.path
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}"
+        return escaped(f"{self.path}: {self.reason}")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,9 +19,14 @@ from typing import Any
 from expand.data.layouts.rows import BadInput, Options
 from expand.data.manifest import SPLITS, Manifest, Video, content_hashes, stamp_of
 from expand.errors import ExpandError, UsageError
+from expand.files import json_bytes, not_a_file, read_bytes, read_json
 
 MADE_BY = "expand data prepare"
 BYTES = "surrogateescape"  # file names are bytes; those that are not UTF-8 stay what they are
+FACTS = {
+    "source": str, "root": str, "layout": str, "options": dict, "fps": float | int, "classes": [str], "csv_sha256": str,
+    "left_out": [str],
+}  # fmt: skip
 COLUMNS = (
     "path", "label", "class", "group", "split", "frames", "fps", "width", "height", "bytes", "mtime_ns", "sha256",
 )  # fmt: skip
@@ -41,8 +45,10 @@ def is_prepared(folder: Path) -> bool:
     try:
         if (folder / "manifest.json").is_file():
             return MADE_BY in (folder / "manifest.json").read_text(encoding="utf-8", errors="replace")
+        if not_a_file(folder / "manifest.csv"):
+            return False
         with open(folder / "manifest.csv", encoding="utf-8", errors="replace") as file:
-            return file.readline().strip() == ",".join(COLUMNS)
+            return file.readline(1000).strip() == ",".join(COLUMNS)
     except OSError:
         return False
 
@@ -78,8 +84,8 @@ def read_prepared(folder: Path, options: Options) -> Manifest:
 
 def _facts(folder: Path) -> tuple[dict[str, Any], str]:
     try:
-        facts = json.loads((folder / "manifest.json").read_text(encoding="utf-8", errors=BYTES))
-        text = (folder / "manifest.csv").read_bytes()
+        facts = read_json(folder / "manifest.json", FACTS)
+        text = read_bytes(folder / "manifest.csv")
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder} was not prepared to the end ({error}): run `{MADE_BY}` again") from error
     if hashlib.sha256(text).hexdigest() != facts["csv_sha256"]:
@@ -125,8 +131,8 @@ def write_prepared(
     }  # fmt: skip
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / "manifest.csv", text)
-        _replace(folder / "manifest.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+        _replace(folder / "manifest.csv", text.encode(errors=BYTES))
+        _replace(folder / "manifest.json", json_bytes(facts, indent=1) + b"\n")
     except OSError as error:
         raise ExpandError(f"cannot write to {folder}: {error.strerror}") from error
 
@@ -153,11 +159,11 @@ def _partial(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial")
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: Path, content: bytes) -> None:
     partial = _partial(path)
     try:
         with open(partial, "wb") as file:
-            file.write(text.encode(errors=BYTES))
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)

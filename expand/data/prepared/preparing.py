@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,7 +43,7 @@ def prepare_source(
         ExpandError: with `strict` anything that would be left out; too little is left; `to` cannot be written.
     """
     options = options or Options()
-    path, folder = Path(source).expanduser().resolve(), to.expanduser().resolve()
+    path, folder = (Path(os.path.realpath(os.path.expanduser(each))) for each in (source, to))
     _require_free(folder, path)
     manifest = read_source(source, options, validation_share=validation_share, test_share=test_share)
     read(manifest)
