@@ -16,7 +16,9 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 
 from expand.errors import ExpandError, UsageError
 
-LOCK_WAIT_SECONDS = 60.0  # how long a call waits for a database that another program has locked, or that does not answer
+LOCK_WAIT_SECONDS = (
+    60.0  # how long a call waits for a database that another program has locked, or that does not answer
+)
 _CONNECTION = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 
 

@@ -132,7 +132,12 @@ class Search:
         """So that workers end a step together: by how long the last candidate along the same axis took, which also holds
         what no count tells, then by activations."""
         trials = {trial.number: trial for trial in self.record.trials()}
-        took = {axis: trial.train_seconds for trial in trials.values() for axis in trial.suggestion.axes if trial.train_seconds}
+        took = {
+            axis: trial.train_seconds
+            for trial in trials.values()
+            for axis in trial.suggestion.axes
+            if trial.train_seconds
+        }
 
         def length(number: int) -> tuple[float, int]:
             axes = trials[number].suggestion.axes

@@ -389,7 +389,9 @@ def live_driver(folder: Path) -> str:
         return (folder / "driver.lock").read_text().strip()
 
 
-def _open_study(folder: Path, facts: dict[str, Any], *, of: Study | None = None, given: str | None = None) -> optuna.Study:
+def _open_study(
+    folder: Path, facts: dict[str, Any], *, of: Study | None = None, given: str | None = None
+) -> optuna.Study:
     """The Optuna study that `facts` name; for the driver, who says what it is a study `of`, made where nothing is lost by it.
 
     Raises:

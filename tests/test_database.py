@@ -83,7 +83,11 @@ def test_a_damaged_database_says_what_is_lost_and_what_is_there_and_stays_as_it_
     with pytest.raises(ExpandError, match=f"is damaged .*({cause})") as error, opened(tmp_path):
         pass
     said = str(error.value)
-    assert "the weights of 3 trials (artifacts/)" in said and "Put a copy of the database back" in said and "\n" not in said
+    assert (
+        "the weights of 3 trials (artifacts/)" in said
+        and "Put a copy of the database back" in said
+        and "\n" not in said
+    )
     assert (".recover" in said) == bool(after)
     assert (path.read_bytes() if path.exists() else None) == after
     assert [name for name in sorted(tmp_path.rglob("*")) if "lock" not in name.name] == [
@@ -185,11 +189,11 @@ def test_trials_of_other_programs_are_left_alone(tmp_path):
 
 
 def test_a_search_goes_on_around_trials_of_other_programs(squares, tmp_path):
-    class Meddling(PlainLines):
-        notes: list[str] = []
+    notes: list[str] = []
 
+    class Meddling(PlainLines):
         def note(self, line: str) -> None:
-            self.notes.append(line)
+            notes.append(line)
 
         def ended(self, trial) -> None:
             study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{tmp_path}/run/optuna.db")
@@ -200,7 +204,7 @@ def test_a_search_goes_on_around_trials_of_other_programs(squares, tmp_path):
     assert {trial.state for trial in trials} == {TrialState.COMPLETE} and len(trials) >= 3
     assert [trial.number for trial in trials] != list(range(len(trials)))
     run(request, tmp_path / "run", Workers(0, 1), Meddling(Console(quiet=True)))
-    assert any("trials of other programs" in line for line in Meddling.notes)
+    assert any("trials of other programs" in line for line in notes)
     assert (tmp_path / "run" / "report" / "front.csv").exists()
 
 
@@ -220,7 +224,10 @@ def test_somebodys_study_of_the_same_name_is_refused_and_left_as_it_is(tmp_path)
     theirs = optuna.create_study(study_name="test", storage=url, directions=["maximize", "minimize"])
     theirs.add_trial(optuna.trial.create_trial(values=[0.5, 1.0]))
     before = (tmp_path / "optuna.db").read_bytes()
-    with pytest.raises(UsageError, match=r"holds a study 'test' that is not of this run \(1 trials\)"), opened(tmp_path):
+    with (
+        pytest.raises(UsageError, match=r"holds a study 'test' that is not of this run \(1 trials\)"),
+        opened(tmp_path),
+    ):
         pass
     assert (tmp_path / "optuna.db").read_bytes() == before and not (tmp_path / "study.json").exists()
 
@@ -283,6 +290,8 @@ def test_trials_left_running_are_taken_up_again_under_their_numbers(expand, squa
     process.kill()
     process.wait(timeout=20)
     assert [trial.state for trial in trials_of(tmp_path / "run")] == [TrialState.RUNNING]
-    done = expand("run", STUDIES / "tiny.py", "--data", squares, "--workers", 0, "--out", "run", "--set", "budget.steps=0")
+    done = expand(
+        "run", STUDIES / "tiny.py", "--data", squares, "--workers", 0, "--out", "run", "--set", "budget.steps=0"
+    )
     assert done.returncode == 0, done.stderr
     assert [(t.number, t.state, t.attempts) for t in trials_of(tmp_path / "run")] == [(0, TrialState.COMPLETE, 2)]

@@ -17,7 +17,10 @@ def _namespace() -> str:
     """Why no disk of a given size can be had here, if so."""
     try:
         probe = subprocess.run(
-            ["unshare", "-m", "sh", "-c", "mount -t tmpfs -o size=64k tmpfs /mnt"], capture_output=True, timeout=20, text=True
+            ["unshare", "-m", "sh", "-c", "mount -t tmpfs -o size=64k tmpfs /mnt"],
+            capture_output=True,
+            timeout=20,
+            text=True,
         )
     except FileNotFoundError:
         return "the unshare command is not installed"

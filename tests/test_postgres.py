@@ -38,7 +38,7 @@ def opened(folder: Path, url: str):
 @needs_server
 def test_a_server_that_restarts_costs_no_trial_and_doubles_none(postgres, tmp_path):
     with opened(tmp_path / "run", postgres.create("restarted")) as record:
-        restarts = threading.Thread(target=lambda: [postgres.restart(away=1.0) for _ in range(2)])
+        restarts = threading.Thread(target=lambda: postgres.restart(away=1.0))
         restarts.start()
         told = 0
         while restarts.is_alive() or told < 20:
@@ -51,7 +51,9 @@ def test_a_server_that_restarts_costs_no_trial_and_doubles_none(postgres, tmp_pa
 
 
 @needs_server
-@pytest.mark.parametrize("before", [True, False], ids=["request lost", "answer lost"])
+@pytest.mark.parametrize(
+    "before", [pytest.param(True, id="request lost", marks=pytest.mark.heavy), pytest.param(False, id="answer lost")]
+)
 def test_no_commit_may_be_lost_or_done_twice_whichever_connection_breaks(postgres, tmp_path, before):
     """The line breaks at the first commit of a trial, of the next one at the second, and so on, to the last."""
     name = f"cut_{before}".lower()
@@ -136,9 +138,9 @@ def test_what_cannot_be_opened_is_said_at_once_in_one_line(postgres, tmp_path):
 
 def test_the_missing_package_is_named_with_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)  # what Python does where it is not installed
-    with pytest.raises(UsageError, match=r"psycopg is not installed.*pip install 'expand-nas\[postgresql\]'"):
-        with opened(tmp_path / "run", "postgresql+psycopg://me@127.0.0.1/trials"):
-            pass
+    words = r"psycopg is not installed.*pip install 'expand-nas\[postgresql\]'"
+    with pytest.raises(UsageError, match=words), opened(tmp_path / "run", "postgresql+psycopg://me@127.0.0.1/trials"):
+        pass
     with pytest.raises(UsageError, match="pip install pymysql"), opened(tmp_path / "run", "mysql+pymysql://me@host/db"):
         pass
 
