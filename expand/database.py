@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -58,26 +60,24 @@ class Storage(optuna.storages.RDBStorage):
         """
         import sqlalchemy.exc
 
-        began, pause = time.monotonic(), 0.1
+        began, pause, handled = time.monotonic(), 0.1, sys.exception()
         while True:
             try:
                 answer = method(*arguments, **keywords)
                 self._failing_since = None
                 return answer
-            except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+            except BaseException as error:
+                if (interrupt := _interrupt(error, handled)) is not None:
+                    self._let_go()
+                    raise interrupt from None
+                if not isinstance(error, (StorageInternalError, sqlalchemy.exc.SQLAlchemyError)):
+                    raise
                 if not self._is_away(error):
                     raise
                 self._failing_since = self._failing_since or began
                 # SQLite has waited by itself already, for a moment less than it was told to.
                 if time.monotonic() - self._failing_since > 0.9 * LOCK_WAIT_SECONDS:
                     raise
-            except Exception as error:
-                if isinstance(error, ExpandError):  # an alarm
-                    self._let_go()
-                raise
-            except BaseException:
-                self._let_go()
-                raise
             time.sleep(pause)
             pause = min(2 * pause, 2.0)
 
@@ -130,6 +130,16 @@ class Storage(optuna.storages.RDBStorage):
             if (ended.state, ended.values) != (state, values and list(values)):
                 raise
             return True
+
+
+def _interrupt(error: BaseException | None, handled: BaseException | None) -> BaseException | None:
+    """The signal's exception behind an error: SQLAlchemy, stopped between two of its own steps, may raise another error on the
+    way out. `handled` was there before."""
+    while error is not None and error is not handled:
+        if not isinstance(error, Exception) or isinstance(error, ExpandError):  # an alarm is one of ours
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _waits(name: str) -> Callable[..., Any]:
@@ -284,11 +294,10 @@ def damaged(folder: Path, shown: str, cause: str) -> ExpandError:
     checkpoints = len(list((folder / "checkpoints").glob("*/last.pt")))
     kept = f"study.json, the weights of {weights} trials (artifacts/), the checkpoints of {checkpoints} (checkpoints/)"
     own = folder / "optuna.db"
-    recover = (
-        f", or try `sqlite3 {own} .recover | sqlite3 recovered.db` and put recovered.db in its place"
-        if own.exists() and own.stat().st_size
-        else ""
-    )
+    recover = ""
+    if own.exists() and own.stat().st_size:  # not `.recover`: Debian's sqlite3 is built without it
+        command = f"sqlite3 {shlex.quote(str(own))} .dump | sed 's/^ROLLBACK.*/COMMIT;/' | sqlite3 recovered.db"
+        recover = f", or save what can still be read with `{command}` and put recovered.db in its place"
     return ExpandError(
         f"{shown} is damaged ({cause}): the trials recorded there cannot be read. Still there: {kept}. Nothing was changed. "
         f"Put a copy of the database back{recover}; or give another folder with --out"
@@ -313,7 +322,7 @@ def check_whole(folder: Path, path: Path) -> None:
                 raise
             found = str(error)
     if found != "ok":
-        raise damaged(folder, str(path), " ".join(found.split()))
+        raise damaged(folder, str(path), found.splitlines()[-1].strip())
 
 
 # --- where it is -----------------------------------------------------------------------------------------------------

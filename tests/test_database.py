@@ -56,8 +56,8 @@ def overwritten(content: bytes) -> bytes:
 
 
 DAMAGE = {
-    "overwritten in the middle": (overwritten, "malformed|page|Tree|not a database|index|disorder"),
-    "cut off": (lambda content: content[: len(content) * 2 // 3], "malformed|page"),
+    "overwritten in the middle": (overwritten, "[Pp]age|Tree|malformed|index"),
+    "cut off": (lambda content: content[: len(content) * 2 // 3], "malformed|[Pp]age"),
     "empty": (lambda content: b"", "is empty"),
     "not a database": (lambda content: b"These are not the trials that you look for. " * 99, "not a database"),
     "not there": (lambda content: None, "not there"),
@@ -88,7 +88,7 @@ def test_a_damaged_database_says_what_is_lost_and_what_is_there_and_stays_as_it_
         and "Put a copy of the database back" in said
         and "\n" not in said
     )
-    assert (".recover" in said) == bool(after)
+    assert (".dump" in said) == bool(after)
     assert (path.read_bytes() if path.exists() else None) == after
     assert [name for name in sorted(tmp_path.rglob("*")) if "lock" not in name.name] == [
         name for name in files if "lock" not in name.name
@@ -101,7 +101,7 @@ def test_a_damaged_database_says_what_is_lost_and_what_is_there_and_stays_as_it_
 def test_wherever_bytes_are_overwritten_it_is_one_of_our_errors_or_none(tmp_path):
     path = a_run(tmp_path)
     whole, dice, refused = path.read_bytes(), random.Random(0), 0
-    for _ in range(60):
+    for _ in range(25):
         first = dice.randrange(len(whole))
         path.write_bytes(whole[:first] + dice.randbytes(300) + whole[first + 300 :])
         for opening in (lambda: records.open_for_reading(tmp_path).trials(), lambda: written(tmp_path)):
@@ -110,7 +110,7 @@ def test_wherever_bytes_are_overwritten_it_is_one_of_our_errors_or_none(tmp_path
             except ExpandError as error:
                 refused += 1
                 assert "\n" not in str(error)
-    assert refused >= 20
+    assert refused >= 10
 
 
 def written(folder: Path) -> None:
@@ -126,7 +126,7 @@ def test_the_recovery_that_the_error_offers_works(tmp_path):
         (page,) = tables.execute("SELECT rootpage FROM sqlite_master WHERE name = 'ix_trials_study_id'").fetchone()
         (size,) = tables.execute("PRAGMA page_size").fetchone()
     path.write_bytes(content[: (page - 1) * size] + os.urandom(size) + content[page * size :])
-    with pytest.raises(ExpandError, match=r"sqlite3 .*\.recover \| sqlite3 recovered\.db") as error, opened(tmp_path):
+    with pytest.raises(ExpandError, match=r"sqlite3 .*\.dump .*\| sqlite3 recovered\.db") as error, opened(tmp_path):
         pass
     command = str(error.value).split("`")[1]
     assert subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, timeout=60).returncode == 0
@@ -199,7 +199,7 @@ def test_a_search_goes_on_around_trials_of_other_programs(squares, tmp_path):
             study = optuna.load_study(study_name="tiny", storage=f"sqlite:///{tmp_path}/run/optuna.db")
             study.enqueue_trial({})
 
-    request = Request(str(STUDIES / "tiny.py"), data=str(squares), settings=("recipe.epochs=1", "budget.steps=1"))
+    request = Request(str(STUDIES / "tiny.py"), data=str(squares), settings=("recipe.epochs=1", "budget.steps=2"))
     trials = run(request, tmp_path / "run", Workers(0, 1), Meddling(Console(quiet=True))).trials()
     assert {trial.state for trial in trials} == {TrialState.COMPLETE} and len(trials) >= 3
     assert [trial.number for trial in trials] != list(range(len(trials)))
@@ -284,6 +284,7 @@ def test_an_interrupt_anywhere_in_a_write_does_not_lock_the_driver_out(tmp_path,
 # --- trials of a driver that is gone ---------------------------------------------------------------------------------
 
 
+@pytest.mark.heavy
 def test_trials_left_running_are_taken_up_again_under_their_numbers(expand, squares, tmp_path):
     process = start(squares, tmp_path, "--workers", "0", "--set", "budget.steps=0")
     wait_for_line(process, "epoch 1/")
