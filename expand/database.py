@@ -8,6 +8,7 @@ import os
 import shlex
 import sqlite3
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from expand.errors import ExpandError, UsageError
 LOCK_WAIT_SECONDS = (
     60.0  # how long a call waits for a database that another program has locked, or that does not answer
 )
+_BUSY_SECONDS = 0.25  # how long SQLite waits by itself, before we close what connections we may have left with its lock
 _CONNECTION = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 
 
@@ -47,6 +49,7 @@ class Storage(optuna.storages.RDBStorage):
     def _connected(self, raw: Any, _: object) -> None:
         if self.engine.name == "sqlite":
             self._connections.add(raw)
+            raw.execute(f"PRAGMA busy_timeout = {int(1000 * _BUSY_SECONDS)}")
         if self.engine.name == "postgresql":
             with raw.cursor() as cursor:
                 cursor.execute(f"SET lock_timeout = {int(1000 * LOCK_WAIT_SECONDS)}")
@@ -75,11 +78,13 @@ class Storage(optuna.storages.RDBStorage):
                 if not self._is_away(error):
                     raise
                 self._failing_since = self._failing_since or began
-                # SQLite has waited by itself already, for a moment less than it was told to.
+                # PostgreSQL may have waited for a lock already, and the next wait would be as long.
                 if time.monotonic() - self._failing_since > 0.9 * LOCK_WAIT_SECONDS:
                     raise
+            if self.engine.name == "sqlite":
+                self._let_go()  # the lock may be that of a connection that an interrupt made us lose
             time.sleep(pause)
-            pause = min(2 * pause, 2.0)
+            pause = 0.1 if self.engine.name == "sqlite" else min(2 * pause, 2.0)
 
     def _is_away(self, error: Exception) -> bool:
         from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -92,7 +97,9 @@ class Storage(optuna.storages.RDBStorage):
 
     def _let_go(self) -> None:
         """After an interrupt in the midst of a call: SQLAlchemy may have been stopped between taking a connection and giving
-        it back, and such a connection would keep SQLite's lock against our own next write."""
+        it back, and such a connection would keep SQLite's lock against our own next write. Signals reach the main thread only, and what another thread reads meanwhile fails."""
+        if threading.current_thread() is not threading.main_thread():
+            return
         with contextlib.suppress(Exception):
             self.scoped_session.remove()
         for raw in list(self._connections):
