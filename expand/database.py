@@ -97,7 +97,8 @@ class Storage(optuna.storages.RDBStorage):
 
     def _let_go(self) -> None:
         """After an interrupt in the midst of a call: SQLAlchemy may have been stopped between taking a connection and giving
-        it back, and such a connection would keep SQLite's lock against our own next write. Signals reach the main thread only, and what another thread reads meanwhile fails."""
+        it back, and such a connection would keep SQLite's lock against our own next write. Signals reach the main thread
+        only; what another thread reads meanwhile fails."""
         if threading.current_thread() is not threading.main_thread():
             return
         with contextlib.suppress(Exception):
