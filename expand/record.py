@@ -143,7 +143,8 @@ class Record:
     @property
     def finished(self) -> bool:
         """Whether the strategy had nothing more to ask for when the last driver ended."""
-        return bool(self._study.user_attrs.get("finished"))
+        with self._errors():
+            return bool(self._study.user_attrs.get("finished"))
 
     def set_finished(self, finished: bool) -> None:
         with self._errors():
@@ -400,7 +401,8 @@ def _open_study(
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     url, name, own = connection_url(folder, facts, given), facts["optuna_study"], folder / "optuna.db"
-    shown, lost = without_password(url), any((folder / kept).is_dir() for kept in ("artifacts", "checkpoints"))
+    shown, begun = without_password(url), (folder / "study.json").exists()
+    lost = begun and any((folder / kept).is_dir() for kept in ("artifacts", "checkpoints"))
     if not facts.get("storage"):
         if not own.exists() and lost:
             raise damaged(folder, shown, "it is not there")
