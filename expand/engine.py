@@ -132,8 +132,13 @@ class Search:
     def _longest_first(self, numbers: list[int]) -> list[int]:
         """So that workers end a step together: by how long the last candidate along the same axis took, which also holds
         what no count tells, then by activations."""
-        trials = self.record.trials()
-        took = {axis: trial.train_seconds for trial in trials for axis in trial.suggestion.axes if trial.train_seconds}
+        trials = {trial.number: trial for trial in self.record.trials()}
+        took = {
+            axis: trial.train_seconds
+            for trial in trials.values()
+            for axis in trial.suggestion.axes
+            if trial.train_seconds
+        }
 
         def length(number: int) -> tuple[float, int]:
             axes = trials[number].suggestion.axes

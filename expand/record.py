@@ -16,7 +16,6 @@ import math
 import os
 import secrets
 import socket
-import sqlite3
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -30,6 +29,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
+from expand.database import check_whole, connection_url, damaged, errors, open_storage, storage_url, without_password
 from expand.errors import ExpandError, UsageError
 from expand.files import json_bytes, misfit, read_json
 from expand.space import Architecture, SearchSpace
@@ -54,7 +54,6 @@ PLAN = {
 }  # fmt: skip
 LISTING = 3  # of data.json: class, split, SHA-256 of a video
 
-LOCK_WAIT_SECONDS = 60.0  # how long a write waits for another program's lock on the database
 _OPTUNA_STATE = {
     TrialState.COMPLETE: OptunaState.COMPLETE,
     TrialState.INFEASIBLE: OptunaState.PRUNED,  # told as FAIL, a sampler would learn nothing from it
@@ -91,6 +90,9 @@ class Record:
     def seeds(self) -> tuple[int, ...]:
         return tuple(self.facts["study"]["seeds"])
 
+    def _errors(self) -> contextlib.AbstractContextManager[None]:
+        return errors(self.folder, storage_url(self.folder, self.facts))
+
     def checkpoint(self, number: int) -> Path:
         return self.folder / "checkpoints" / f"{number:06d}" / "last.pt"
 
@@ -98,17 +100,22 @@ class Record:
         return self.folder / "artifacts" / f"{number:06d}" / "model.safetensors"
 
     def trials(self) -> tuple[Trial, ...]:
-        """All trials so far, by number."""
-        with _database_errors(self.folder):
-            return tuple(_to_trial(frozen) for frozen in self._study.get_trials(deepcopy=False))
+        """All trials so far, by number. A number is missing where somebody else put a trial into the database."""
+        with self._errors():
+            return tuple(_to_trial(frozen) for frozen in self._study.get_trials(deepcopy=False) if _is_ours(frozen))
+
+    def foreign(self) -> tuple[int, ...]:
+        """Numbers of trials that other programs put into our study, such as those enqueued by hand. They are left alone."""
+        with self._errors():
+            return tuple(frozen.number for frozen in self._study.get_trials(deepcopy=False) if not _is_ours(frozen))
 
     def trial(self, number: int) -> Trial:
-        with _database_errors(self.folder):
-            count = len(self._study.get_trials(deepcopy=False)) if number not in self._ids else number + 1
-            if not 0 <= number < count:
-                raise UsageError(
-                    f"trial {number}: this run has {f'trials 0 to {count - 1}' if count else 'no trials yet'}"
-                )
+        with self._errors():
+            if number not in self._ids:
+                known = [each.number for each in self._study.get_trials(deepcopy=False) if _is_ours(each)]
+                if number not in known:
+                    some = f"trials {known[0]} to {known[-1]}" if known else "no trials yet"
+                    raise UsageError(f"trial {number}: this run has {some}")
             return _to_trial(self._study._storage.get_trial(self._id(number)))
 
     def open_trial(
@@ -125,13 +132,15 @@ class Record:
             **({"code": code} if code else {}),
         }  # fmt: skip
         distributions = {axis.parameter: _distribution(axis) for axis in space.axes if axis.parameter in values}
-        with _database_errors(self.folder):
+        with self._errors():
             params = {name: values[name] for name in distributions}
             frozen = create_trial(
                 state=OptunaState.RUNNING, params=params, distributions=distributions, user_attrs=attributes
             )
-            self._study.add_trial(frozen)
-            return len(self._study.get_trials(deepcopy=False)) - 1
+            trial_id = self._study._storage.create_new_trial(self._study._study_id, template_trial=frozen)
+            number = self._study._storage.get_trial_number_from_id(trial_id)
+            self._ids[number] = trial_id
+            return number
 
     def epoch(self, number: int, curve: list[dict[str, Any]]) -> None:
         self._set(number, curve=curve)
@@ -151,7 +160,7 @@ class Record:
         assert objective.limit is not None
         over = value - objective.limit if objective.direction == "minimize" else objective.limit - value
         reason = f"{objective.name} is {value:.6g}, the limit {objective.limit:.6g}: never trained"
-        with _database_errors(self.folder):
+        with self._errors():
             self._handle(number).set_constraint(objective.name, over)
         # optuna-dashboard shows constraints as empty, so feasibility stands in the attributes too.
         self._set(number, error=reason, feasible=False, **_of_result(result or {}))
@@ -164,10 +173,11 @@ class Record:
     @property
     def finished(self) -> bool:
         """Whether the strategy had nothing more to ask for when the last driver ended."""
-        return bool(self._study.user_attrs.get("finished"))
+        with self._errors():
+            return bool(self._study.user_attrs.get("finished"))
 
     def set_finished(self, finished: bool) -> None:
-        with _database_errors(self.folder):
+        with self._errors():
             self._study.set_user_attr("finished", finished)
 
     def note(self, number: int, **attributes: Any) -> None:
@@ -180,12 +190,12 @@ class Record:
 
     def optuna_trial(self, number: int) -> optuna.Trial:
         """A trial as Optuna's own functions want it."""
-        with _database_errors(self.folder):
+        with self._errors():
             return self._handle(number)
 
     def dashboard_storage(self) -> optuna.storages.RDBStorage:
         """The database for a reader in other threads: it waits for the driver's locks, and makes no tables."""
-        return _storage(connection_url(self.folder, self.facts), skip_table_creation=True)
+        return open_storage(connection_url(self.folder, self.facts), make_tables=False)
 
     def _id(self, number: int) -> int:
         """Optuna's own number of a trial; asked for once."""
@@ -199,13 +209,13 @@ class Record:
         return optuna.Trial(self._study, self._id(number))
 
     def _set(self, number: int, **attributes: Any) -> None:
-        with _database_errors(self.folder):
+        with self._errors():
             for name, value in attributes.items():  # an optuna.Trial would read the whole trial first
                 self._study._storage.set_trial_user_attr(self._id(number), name, value)
 
     def _end(self, number: int, state: TrialState, values: list[float] | None = None) -> None:
         self._set(number, state=state.value, ended=_now())
-        with _database_errors(self.folder):
+        with self._errors():
             self._study.tell(number, values=values, state=_OPTUNA_STATE[state])
 
 
@@ -249,6 +259,13 @@ def _distribution(axis: Any) -> BaseDistribution:
     return FloatDistribution(axis.low, axis.high)
 
 
+_NEEDED = ("state", "architecture", "step", "kind", "axes", "parent", "reason", "seed", "epochs", "cost")
+
+
+def _is_ours(frozen: FrozenTrial) -> bool:
+    return all(name in frozen.user_attrs for name in _NEEDED)
+
+
 def _to_trial(frozen: FrozenTrial) -> Trial:
     a = frozen.user_attrs
     cost = dict(a["cost"])
@@ -259,6 +276,9 @@ def _to_trial(frozen: FrozenTrial) -> Trial:
     )  # fmt: skip
     # The state told to Optuna is the one that counts: a driver may die between the attribute and the telling.
     state = TrialState(a["state"]) if frozen.state.is_finished() else TrialState.RUNNING
+    error = a.get("error", "")
+    if frozen.state.is_finished() and not state.ended:
+        state, error = TrialState.FAILED, f"another program ended it as {frozen.state.name}"
     return Trial(
         frozen.number, state, suggestion, Cost(**cost),
         metrics=Metrics(**a["metrics"]) if state is TrialState.COMPLETE else None,
@@ -267,7 +287,7 @@ def _to_trial(frozen: FrozenTrial) -> Trial:
         started=frozen.datetime_start.isoformat(timespec="seconds") if frozen.datetime_start else "",
         ended=a.get("ended", ""),
         attempts=a.get("attempts", 1),
-        error=a.get("error", ""),
+        error=error,
         extra={key: a[key] for key in ("interrupted", *EXTRA) if key in a},
     )  # fmt: skip
 
@@ -305,7 +325,7 @@ def open_for_writing(
             # In a database of many runs each has a name of its own.
             name = study.name if storage is None else f"{study.name}-{secrets.token_hex(4)}"
             stored = facts | {"storage": place, "optuna_study": name}
-            optuna_study = _open_study(folder, stored, create=study, given=storage)
+            optuna_study = _open_study(folder, stored, of=study, given=storage)
             write_json(folder / "environment.json", environment() | ({"threads": threads} if threads else {}))
             write_json(folder / "study.json", stored)
         else:
@@ -314,7 +334,7 @@ def open_for_writing(
                     f"--storage {place}: this run is recorded in {stored.get('storage') or 'its own optuna.db'}"
                 )
             refuse(stored)
-            optuna_study = _open_study(folder, stored, create=study, given=storage)
+            optuna_study = _open_study(folder, stored, of=study, given=storage)
         yield Record(folder, stored, optuna_study)
 
 
@@ -329,7 +349,7 @@ def open_for_reading(folder: Path) -> Record:
         raise UsageError(
             f"{folder}: no run of expand here (no study.json); `expand run STUDY --out {folder}` makes one"
         )
-    return Record(folder, facts, _open_study(folder, facts, create=None))
+    return Record(folder, facts, _open_study(folder, facts))
 
 
 _OURS = {
@@ -405,96 +425,49 @@ def live_driver(folder: Path) -> str:
         return (folder / "driver.lock").read_text().strip()
 
 
-def storage_url(folder: Path, facts: dict[str, Any]) -> str:
-    """Where the trials are, as Optuna and its dashboard want it, to be shown: without a password."""
-    from sqlalchemy import URL
+def _open_study(
+    folder: Path, facts: dict[str, Any], *, of: Study | None = None, given: str | None = None
+) -> optuna.Study:
+    """The Optuna study that `facts` name; for the driver, who says what it is a study `of`, made where nothing is lost by it.
 
-    own = URL.create("sqlite", database=str(folder / "optuna.db"))  # a path may hold ? and %
-    shown = facts.get("storage") or own.render_as_string(hide_password=False)
-    return without_password(shown)  # runs of earlier versions have it in study.json
-
-
-def connection_url(folder: Path, facts: dict[str, Any], given: str | None = None) -> str:
-    """Where the trials are, to be opened: with the password, if `given` or else EXPAND_STORAGE is this database's URL and
-    has one."""
-    shown = storage_url(folder, facts)
-    for url in (given, os.environ.get("EXPAND_STORAGE")):
-        if url and url != shown and without_password(url) == shown:
-            return url
-    return facts.get("storage") or shown
-
-
-def without_password(url: str) -> str:
-    """A database's URL as it may be written down and printed; what is no URL stays as it is."""
-    import sqlalchemy.exc
-    from sqlalchemy import URL, make_url
-
-    try:
-        parsed = make_url(url)
-    except (sqlalchemy.exc.ArgumentError, ValueError):
-        return url
-    if parsed.password is None and "password" not in parsed.query:
-        return url
-    bare = URL.create(parsed.drivername, parsed.username, None, parsed.host, parsed.port, parsed.database, parsed.query)
-    return bare.difference_update_query(["password"]).render_as_string()
-
-
-def _open_study(folder: Path, facts: dict[str, Any], *, create: Study | None, given: str | None = None) -> optuna.Study:
-    import sqlalchemy.exc
-
+    Raises:
+        UsageError: nothing was recorded; the database cannot be opened, or holds somebody else's study of this name.
+        ExpandError: the database is damaged, or gone although there are results.
+    """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    url, name = connection_url(folder, facts, given), facts["optuna_study"]
-    shown = without_password(url)
-    if url.startswith("journal"):
-        raise UsageError(
-            f"{shown}: a journal file cannot be written again after a torn line; use SQLite, PostgreSQL or MySQL"
-        )
-    nothing = UsageError(f"{folder}: nothing has been recorded yet; run its command again")
-    if create is None and not facts.get("storage") and not (folder / "optuna.db").exists():
-        raise nothing
-    with _database_errors(folder), warnings.catch_warnings():
+    url, name, own = connection_url(folder, facts, given), facts["optuna_study"], folder / "optuna.db"
+    shown, begun = without_password(url), (folder / "study.json").exists()
+    lost = begun and any((folder / kept).is_dir() for kept in ("artifacts", "checkpoints"))
+    if not facts.get("storage"):
+        if not own.exists() and lost:
+            raise damaged(folder, shown, "it is not there")
+        if not own.exists() and of is None:
+            raise UsageError(f"{folder}: nothing has been recorded yet; run its command again")
+        if of is not None and own.exists() and (lost or own.stat().st_size):
+            with errors(folder, url):
+                check_whole(folder, own)
+    with errors(folder, url), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        storage = open_storage(url, make_tables=of is not None and not lost)
         sampler = optuna.samplers.RandomSampler(seed=0)  # never asked: the strategy decides
-        try:
-            storage = _storage(url)
-            if create is None or name in optuna.get_all_study_names(storage):
-                return optuna.load_study(study_name=name, storage=storage, sampler=sampler)
-        except (sqlalchemy.exc.ArgumentError, ImportError) as error:
-            raise UsageError(f"--storage {shown}: not a database that can be opened here ({error})") from None
-        except KeyError:
-            raise nothing from None
-        aims = [objective for objective in create.objectives if objective.on_front]
+        known = name in optuna.get_all_study_names(storage)
+        if not known and (of is None or lost):
+            raise damaged(folder, shown, f"it holds no study '{name}'")
+        study = optuna.load_study(study_name=name, storage=storage, sampler=sampler) if known else None
+        if of is None:
+            return study
+        aims = [objective for objective in of.objectives if objective.on_front]
         directions = [objective.direction for objective in aims]
-        study = optuna.create_study(study_name=name, storage=storage, sampler=sampler, directions=directions)
-        study.set_metric_names([objective.name for objective in aims])
+        if study is None:
+            study = optuna.create_study(study_name=name, storage=storage, sampler=sampler, directions=directions)
+            study.set_metric_names([objective.name for objective in aims])
+        trials = study.get_trials(deepcopy=False)
+        if [d.name.lower() for d in study.directions] != directions or (trials and not any(map(_is_ours, trials))):
+            raise UsageError(
+                f"{shown} holds a study '{name}' that is not of this run ({len(trials)} trials); nothing was changed. Give "
+                "another folder with --out, or another database with --storage"
+            )
         return study
-
-
-def _storage(url: str, **options: Any) -> optuna.storages.RDBStorage:
-    wait = {"connect_args": {"timeout": LOCK_WAIT_SECONDS}} if url.startswith("sqlite") else None
-    return optuna.storages.RDBStorage(url, engine_kwargs=wait, **options)
-
-
-@contextlib.contextmanager
-def _database_errors(folder: Path) -> Iterator[None]:
-    """One clear line for what a database can do to us."""
-    import sqlalchemy.exc
-
-    try:
-        yield
-    except (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, optuna.exceptions.StorageInternalError) as error:
-        cause = str(error.__cause__ or error).splitlines()[0]
-        raise ExpandError(
-            f"the record in {folder} could not be read or written ({cause}); every trial told so far is kept: free the disk "
-            "or end the other program, then run the same command again"
-        ) from error
-    except RuntimeError as error:
-        if "optuna storage upgrade" not in str(error) and "no longer compatible" not in str(error):
-            raise
-        raise ExpandError(
-            f"{folder}/optuna.db was written by another version of Optuna; nothing was changed. Make a copy, then run "
-            f"`optuna storage upgrade --storage sqlite:///{folder}/optuna.db`"
-        ) from error
 
 
 def environment() -> dict[str, Any]:

@@ -126,6 +126,10 @@ def run(
         _notes(study, caches, manifest, watch)
         lengths = [caches[0].length(index) for index in range(len(caches[0]))]
         places = (str(paths[0]), str(paths[1]))
+        if foreign := record.foreign():
+            watch.note(
+                f"{len(foreign)} trials of other programs are in this run's database and left alone: {foreign[:9]}"
+            )
         show = Presenter(record, partial(run_facts, record), watch.note)
         search = Search(study, record, macs, places, lengths, workers.threads, watch, show)
         with _terminable():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,3 +66,17 @@ print("LOADED", sorted({name.split(".")[0] for name in sys.modules}))
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     loaded = set(ast.literal_eval(done.stdout.partition("LOADED ")[2]))
     assert "typer" in loaded and not loaded & HEAVY
+
+
+def test_every_fault_names_tests_that_exist():
+    rows = [line for line in (ROOT / "docs/faults.md").read_text().splitlines() if re.match(r"\| \d+ \|", line)]
+    assert [int(row.split("|")[1]) for row in rows] == list(range(1, 39))
+    defined: dict[str, set[str]] = {}
+    for row in rows:
+        named = re.findall(r"`(tests/\S+?\.py)::(\w+)`", row)
+        assert named or "see the branch" in row, row
+        for path, name in named:
+            if path not in defined:
+                tree = ast.parse((ROOT / path).read_text())
+                defined[path] = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+            assert name in defined[path], f"docs/faults.md: {path}::{name} is not there"

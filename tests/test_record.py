@@ -13,6 +13,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from expand import database
 from expand import record as records
 from expand.errors import ExpandError, UsageError
 from expand.study import Objective, Study
@@ -161,7 +162,7 @@ def test_runs_in_one_database_do_not_mix(tmp_path):
     ],
 )
 def test_a_password_is_left_out_of_a_url(url, shown):
-    assert records.without_password(url) == shown
+    assert database.without_password(url) == shown
 
 
 def test_a_password_is_not_kept_and_is_taken_from_the_environment(tmp_path, monkeypatch):
@@ -169,16 +170,16 @@ def test_a_password_is_not_kept_and_is_taken_from_the_environment(tmp_path, monk
     place, of, opened_with = f"{tmp_path}/shared.db", study(), []
     secret, bare = f"sqlite:///{place}?password=hunter2", f"sqlite:///{place}"
 
-    class Spy(optuna.storages.RDBStorage):
+    class Spy(database.Storage):
         def __init__(self, url, **options):
             opened_with.append(url)
             super().__init__(bare, **options)
 
-    monkeypatch.setattr(optuna.storages, "RDBStorage", Spy)
+    monkeypatch.setattr(database, "Storage", Spy)
     opening = {"facts": {"study": _described(of)}, "study": of}
     with records.open_for_writing(tmp_path / "run", **opening, storage=secret) as record:
         record.open_trial(suggestion(frames=2), COST, SPACE)
-        assert records.storage_url(record.folder, record.facts) == bare
+        assert database.storage_url(record.folder, record.facts) == bare
     assert "hunter2" not in "".join(path.read_text() for path in (tmp_path / "run").glob("*.json"))
     monkeypatch.setenv("EXPAND_STORAGE", secret)
     assert len(records.open_for_reading(tmp_path / "run").trials()) == 1
@@ -188,7 +189,7 @@ def test_a_password_is_not_kept_and_is_taken_from_the_environment(tmp_path, monk
         assert record.facts["storage"] == bare
     monkeypatch.setenv("EXPAND_STORAGE", "postgresql://me:hunter2@host/other")
     records.open_for_reading(tmp_path / "run")
-    assert opened_with == [secret, secret, secret, secret, bare]
+    assert opened_with == [secret] * 5 + [bare]  # the first twice: it found no tables
     refused = records.open_for_writing(tmp_path / "run", **opening, storage="postgresql://me:hunter2@host/other")
     with pytest.raises(UsageError) as error, refused:
         pass
@@ -207,7 +208,7 @@ def test_a_wrong_storage_is_named_and_not_kept(tmp_path, url):
 
 
 def test_a_path_with_odd_characters_keeps_its_own_database(tmp_path):
-    folder = tmp_path / "a?b %20 c"
+    folder = tmp_path / "a?b %20 {c}"
     with opened(folder) as record:
         record.open_trial(suggestion(frames=2), COST, SPACE)
     assert (folder / "optuna.db").exists() and len(records.open_for_reading(folder).trials()) == 1
@@ -260,27 +261,32 @@ def test_a_locked_database_is_waited_for(tmp_path):
 
 
 def test_a_database_locked_for_good_is_one_clear_line_and_loses_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(records, "LOCK_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(database, "LOCK_WAIT_SECONDS", 0.2)
     with opened(tmp_path) as record:
         number = record.open_trial(suggestion(frames=2), COST, SPACE)
         other = sqlite3.connect(tmp_path / "optuna.db", isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(ExpandError, match="database is locked"):
             record.epoch(number, [{"epoch": 1}])
+        with pytest.raises(ExpandError, match="database is locked"):
+            record.open_trial(suggestion(frames=4), COST, SPACE)
         other.execute("COMMIT")
         other.close()
-        assert record.trial(number).state is TrialState.RUNNING
+        assert [trial.state for trial in record.trials()] == [TrialState.RUNNING]
 
 
 def test_a_database_of_another_optuna_is_left_as_it_is(tmp_path):
     with opened(tmp_path) as record:
         record.open_trial(suggestion(frames=2), COST, SPACE)
-    with sqlite3.connect(tmp_path / "optuna.db") as database:
-        database.execute("UPDATE alembic_version SET version_num = 'v2.6.0.a'")
-        database.execute("UPDATE version_info SET schema_version = 10")
+    with sqlite3.connect(tmp_path / "optuna.db") as tables:
+        tables.execute("UPDATE alembic_version SET version_num = 'v2.6.0.a'")
+        tables.execute("UPDATE version_info SET schema_version = 10")
+        tables.execute("DROP TABLE trial_heartbeats")  # younger than that version
     before = (tmp_path / "optuna.db").read_bytes()
     with pytest.raises(ExpandError, match="optuna storage upgrade"):
         records.open_for_reading(tmp_path)
+    with pytest.raises(ExpandError, match="optuna storage upgrade"), opened(tmp_path):
+        pass
     assert (tmp_path / "optuna.db").read_bytes() == before
 
 

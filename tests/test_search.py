@@ -258,7 +258,7 @@ def test_a_candidate_over_its_limit_is_not_trained_after_a_resume(squares, tmp_p
 
 
 def test_a_record_that_cannot_be_written_stops_the_search_and_fails_no_candidate(squares, tmp_path, monkeypatch):
-    monkeypatch.setattr("expand.record.LOCK_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr("expand.database.LOCK_WAIT_SECONDS", 0.2)
     request = Request(str(TINY), data=str(squares))
     locks = []
 

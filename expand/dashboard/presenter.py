@@ -104,12 +104,13 @@ class Presenter:
         """Says in the notes of a step that has ended who was chosen. Those of an earlier driver, its last one aside, have been
         said."""
         steps = {(step.step, step.kind): step for step in ledger(trials) if step.chosen is not None}
+        by_number = {trial.number: trial for trial in trials}
         if self._judged is None:
             self._judged = set(list(steps)[:-1])
         for key, step in steps.items():
             if key not in self._judged:
                 for number in (n for entry in step.entries for n in entry.trial_numbers):
-                    self._note_trial(trials[number], step)
+                    self._note_trial(by_number[number], step)
                 self._judged.add(key)
 
     def _note_trial(self, trial: Trial, step: LedgerStep | None) -> None:

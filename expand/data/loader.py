@@ -21,6 +21,7 @@ from expand.data.sampling import (
     uniform_start,
     view_rectangle,
 )
+from expand.errors import ExpandError
 from expand.space import Clip
 from expand.study import Recipe
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 Sample = tuple[tuple[torch.Tensor, ...], int]
 Finished = tuple[tuple[torch.Tensor, ...], torch.Tensor]  # (B, C, T, H, W) a stream; labels (B,) or (B, classes)
 CPU = torch.device("cpu")
+BATCH_SECONDS = 120  # the longest that a loader process may take for a batch before it counts as hanging
 
 
 class Cut(NamedTuple):
@@ -73,6 +75,9 @@ class TrainingClips(Dataset[Finished]):
         )
         return Cut(streams, torch.tensor(labels), draws)
 
+    def name(self, index: int) -> str:
+        return self.cache.names[index]
+
     def finish(self, batch: Cut) -> Finished:
         """On whatever device the batch is on."""
         return finish(batch.streams, batch.labels, batch.draws, len(self.cache.classes))
@@ -107,6 +112,9 @@ class ViewClips(Dataset[Sample]):
             place = view_rectangle(frames.shape[1], frames.shape[2], clip, self.scale, crop, self.crops)
             streams.append(normalise(crop_at(torch.from_numpy(frames), place, clip.height)))
         return tuple(streams), int(self.cache.labels[number // self.views])
+
+    def name(self, index: int) -> str:
+        return self.cache.names[index // (self.views * self.crops)]
 
     def _frames(self, video: int, view: int) -> list[np.ndarray]:
         """What each stream reads of a video in one view: uint8 (frames, H, W, 3)."""
@@ -152,9 +160,30 @@ def batches(
     collate = default_collate if ends is _as_it_is else _as_it_is if there else ends
     loader = DataLoader(
         data, batch_sampler=groups[skip:], num_workers=workers, collate_fn=collate, pin_memory=there and not held,
-        timeout=120 if workers else 0,
+        timeout=BATCH_SECONDS if workers else 0,
     )  # fmt: skip
-    yield from _sent_ahead(loader, device, ends) if there else loader
+    loaded = _in_time(loader, data, groups[skip:]) if workers else loader
+    yield from _sent_ahead(loaded, device, ends) if there else loaded
+
+
+def _in_time(loader: DataLoader[Any], data: Dataset[Any], groups: Sequence[Sequence[int]]) -> Iterator[Any]:
+    """What the loader's processes bring.
+
+    Raises:
+        ExpandError: a batch did not come, with the files that it is of.
+    """
+    batches = iter(loader)
+    for group in groups:
+        try:
+            yield next(batches)
+        except RuntimeError as error:
+            if "timed out" not in str(error):
+                raise
+            names = sorted({data.name(index) for index in group})  # type: ignore[attr-defined]
+            raise ExpandError(
+                f"no batch came within {BATCH_SECONDS:g} s: the decoder hangs on one of {', '.join(names)}; look at them "
+                "with `expand data check`, or leave them out"
+            ) from None
 
 
 def _sent_ahead(loaded: Iterable[Any], device: torch.device, finish: Callable[[Any], Finished]) -> Iterator[Finished]:

@@ -4,8 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from conftest import moving_square, write_video
 
 import expand.data.manifest as manifest_module
+from expand.data.files.decode import decode
 from expand.data.formats import read_source
 from expand.data.manifest import Manifest, describe_changes, divide_groups
 from expand.errors import UsageError
@@ -233,6 +235,22 @@ def test_fingerprint_follows_labels_and_bytes(root: Path, monkeypatch: pytest.Mo
     changes = "train: 1 label changed, 1 file changed; val: 2 videos added"
     assert describe_changes(listing, last.listing()) == changes
     assert describe_changes(listing, listing) == "no path, label, split or content changed"
+
+
+def test_noise_in_a_videos_bits_changes_the_fingerprint_though_no_decoder_sees_it(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for split in ("train", "val"):
+        for label in ("a", "b"):
+            write_video(data / split / label / "0.avi", moving_square(1, seed=len(split)))
+    before, old = (manifest := read_source(data)).listing(), manifest.fingerprint()
+    path = data / "train" / "a" / "0.avi"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0b100
+    path.write_bytes(content)
+    assert len(decode(path)) == 12
+    after = read_source(data)
+    assert after.fingerprint() != old
+    assert describe_changes(before, after.listing()) == "train: 1 file changed"
 
 
 def test_fingerprint_without_a_place_to_remember(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
