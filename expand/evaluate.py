@@ -47,6 +47,7 @@ class Job:
     checkpoint: str
     weights: str
     threads: int
+    mirrored: tuple[tuple[str, str], ...] = ()  # `Data.mirrored`
     latency: Objective | None = None
     speed: dict[str, Any] | None = None
     seconds: float | None = None  # the most that one attempt may take
@@ -87,7 +88,7 @@ def evaluate(job: Job, on_epoch: EpochReport, on_step: StepReport | None = None)
                 network, job.space.inputs(job.architecture), training, validation, job.recipe,
                 epochs=job.epochs, seed=job.seed, device=device, checkpoint_path=Path(job.checkpoint), identity=_identity(job),
                 on_epoch=lambda entry: on_epoch(entry | {"attempts": about["attempts"]}), note=notes.append,
-                on_step=partial(on_step, job.number) if on_step else lambda *_: None,
+                mirrored=job.mirrored, on_step=partial(on_step, job.number) if on_step else lambda *_: None,
             )  # fmt: skip
         about["peak_bytes"] = peak.bytes
         if about["attempts"] == 1:  # else an earlier process has its share
@@ -131,7 +132,8 @@ def _latency(job: Job, num_classes: int) -> dict[str, Any]:
 def _identity(job: Job) -> str:
     """What a checkpoint must be of to be gone on from. A run refuses other initial weights; the same may lie elsewhere now."""
     recipe = replace(job.recipe, weights=None)
-    return repr((job.architecture.to_json(), job.seed, job.epochs, recipe, job.train_cache, job.val_cache))
+    said = (job.architecture.to_json(), job.seed, job.epochs, recipe, job.train_cache, job.val_cache)
+    return repr((*said, job.mirrored) if job.mirrored else said)  # runs older than the field go on
 
 
 def _reason(error: Exception) -> str:

@@ -119,6 +119,8 @@ class Data:
     How it is read: `layout` by name instead of detected, which of the official splits (UCF101, HMDB51), `group_column` of a
     list, `fps` of frame folders and arrays, `skip_missing` where listed files are not all there. Damaged videos, single frames
     and copies in two splits are left out and counted; with `strict` they stop the run instead.
+    `mirrored` names pairs of classes that change places when a clip is flipped, for those whose names do not say so (a class
+    paired with itself looks the same mirrored).
     `published` is what the study was published on, for planning without it: training videos, validation videos, classes.
     """
 
@@ -134,6 +136,7 @@ class Data:
     fps: float | None = None
     skip_missing: bool = False
     strict: bool = False
+    mirrored: tuple[tuple[str, str], ...] = ()
     published: tuple[int, int, int] | None = None
 
 

@@ -60,10 +60,11 @@ def prepare(
     about = describe(folder)
     video = video[_at_rate(len(video), fps, about.get("fps"))]
     scale = {key: torch.tensor(value).reshape(-1, 1, 1, 1) for key, value in about.get("normalisation", {}).items()}
+    spans = [min((clip["frames"] - 1) * clip["stride"] + 1, len(video)) for clip in about["clip"]]
+    begin = int((len(video) - max(spans)) * (view + 0.5) / views)  # of the widest; the others lie in its middle
     streams = []
-    for clip in about["clip"]:
-        slack = max(0, len(video) - ((clip["frames"] - 1) * clip["stride"] + 1))
-        start = int(slack * (view + 0.5) / views)
+    for clip, span in zip(about["clip"], spans, strict=True):
+        start = begin + (max(spans) - span) // 2
         frames = video[[min(start + n * clip["stride"], len(video) - 1) for n in range(clip["frames"])]]
         stream = _centre(frames.permute(0, 3, 1, 2).float(), clip, about.get("resize", {})).transpose(0, 1) / 255
         streams.append(((stream - scale["mean"]) / scale["std"] if scale else stream)[None])
