@@ -89,7 +89,9 @@ class State:
         """
         waiting, self.waiting, self._looked = self.waiting, [], time.perf_counter()
         values = torch.stack([loss for loss, _ in waiting]).tolist() if waiting else []
-        for step, (value, (_, clips)) in enumerate(zip(values, waiting, strict=True), start=self.steps - len(waiting) + 1):
+        for step, (value, (_, clips)) in enumerate(
+            zip(values, waiting, strict=True), start=self.steps - len(waiting) + 1
+        ):
             if not math.isfinite(value):
                 raise NonFiniteLoss(f"non-finite loss ({value}) at step {step} of epoch {len(self.curve) + 1}")
             self.total, self.seen = self.total + value * clips, self.seen + clips
