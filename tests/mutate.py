@@ -42,10 +42,6 @@ class Mutant:
     def __str__(self) -> str:
         return f"{self.file}: {self.why}"
 
-    def source(self) -> str:
-        """The file with the fault in it."""
-        return (ROOT / self.file).read_text().replace(self.old, self.new)
-
 
 def mutants() -> list[Mutant]:
     groups = tomllib.loads(LIST.read_text())["group"]
@@ -60,12 +56,13 @@ def misfits(listed: Sequence[Mutant]) -> list[str]:
     """What of the list does not fit the tree, one line each."""
     lines = []
     for mutant in listed:
-        times = (ROOT / mutant.file).read_text().count(mutant.old)
+        whole = (ROOT / mutant.file).read_text()
+        times = whole.count(mutant.old)
         if times != 1 or mutant.old == mutant.new:
             lines.append(f"{mutant}: its old text is there {times} times: {mutant.old!r}")
             continue
         try:
-            compile(mutant.source(), mutant.file, "exec")
+            compile(whole.replace(mutant.old, mutant.new), mutant.file, "exec")
         except SyntaxError as error:
             lines.append(f"{mutant}: {error}")
         for test in mutant.tests:
@@ -122,9 +119,11 @@ def main(words: Sequence[str]) -> int:
                 return 1
         print(f"the tests pass without mutants ({time.perf_counter() - began:.0f} s)", flush=True)
         for number, mutant in enumerate(listed, start=1):
-            (tree / mutant.file).write_text(mutant.source())
+            file = tree / mutant.file
+            whole = file.read_text()
+            file.write_text(whole.replace(mutant.old, mutant.new))
             code = run_tests(tree, mutant.tests)
-            shutil.copy(ROOT / mutant.file, tree / mutant.file)
+            file.write_text(whole)
             verdict = "killed" if code in (FAILED, 124) else f"SURVIVED (exit code {code})"
             survivors += [] if verdict == "killed" else [mutant]
             print(f"{number:4} of {len(listed)}  {verdict:9}  {mutant}", flush=True)

@@ -18,7 +18,7 @@ import torch
 from expand.cost import cost_of, family_layers
 from expand.data import augment, sampling
 from expand.errors import ExpandError, UsageError
-from expand.export import load, takeaway, verify
+from expand.export import card, load, takeaway, verify
 from expand.export.folder import FILES, Package, export_network
 from expand.space import Clip
 from expand.study import Recipe
@@ -189,6 +189,14 @@ def test_prepare_is_what_validation_does(tmp_path, recipe):
                 frames = video[sampling.frame_indices(length, clip, sampling.within(length, clip, clips, start))]
                 expected = augment.normalise(augment.centre_crop(frames, 32, scale).clone())
                 assert torch.allclose(got[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("device", "said"), [("cuda", True), ("cpu", False), ("", False)])
+def test_a_card_promises_the_same_digits_only_where_torch_does(device, said):
+    made = asdict(Recipe()) | {"seed": 0, "seconds": 3.0, "device": device}
+    videos = {"name": "mine", "train": 2, "val": 1, "cache_side": 96, "fingerprint": "f"}
+    lines = "\n".join(card._training({"training": made, "videos": videos, "environment": {}}))
+    assert ("weights may differ in the last digits" in lines) is said
 
 
 def test_a_second_export_replaces_the_first_by_force_only(toy, out):

@@ -141,10 +141,11 @@ def colour_matrix(brightness: float, contrast: float, saturation: float, turn: f
 Pairs = Sequence[tuple[str, str]]
 
 # Within a word, in small letters: "swipeleft" and "lefthand" have a side, "bright", "cleft" and "leftovers" have none.
+_NOT_RIGHT = ("b", "f", "w", r"\ba", r"\bal", "up", "out", "down", "copy", "birth", "forth")  # before "right"
 _SIDE = re.compile(
-    r"(?<!c)left(?!over|ist|ism)"
-    r"|(?<!b)(?<!f)(?<!w)(?<!\ba)(?<!\bal)(?<!up)(?<!out)(?<!down)(?<!copy)(?<!birth)(?<!forth)right(?!ful|eous|ist|ism|ly|ness|s\b)"
-    r"|counterclockwise|clockwise"
+    "(?<!c)left(?!over|ist|ism)|"
+    + "".join(f"(?<!{before})" for before in _NOT_RIGHT)
+    + r"right(?!ful|eous|ist|ism|ly|ness|(?:s|ed|ing)\b)|counterclockwise|clockwise"
 )
 _OTHER_SIDE = {"left": "right", "right": "left", "clockwise": "counterclockwise", "counterclockwise": "clockwise"}
 

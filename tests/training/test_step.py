@@ -179,6 +179,7 @@ def test_the_average_is_validated_and_kept(caches, tmp_path):
     raw.load_state_dict(saved["network"])
     of_raw, of_average = (validate(each, caches[1], CLIPS, recipe, views=1, device=CPU) for each in (raw, network))
     assert abs(of_raw.loss - of_average.loss) > 1e-3, "this training would not tell the two apart"
+    assert not torch.equal(network.head.weight, small().head.weight), "the average stays where it began"
     assert metrics.loss == curve[-1]["val_loss"] == pytest.approx(of_average.loss, abs=1e-6)
 
 
