@@ -248,9 +248,12 @@ def test_the_seed_decides_the_initial_weights(caches, tmp_path):
 
 
 def test_it_learns_what_only_motion_tells(caches, tmp_path):
-    """9 of 12 videos right (4 is chance) with one of four seeds, the first of which nearly always does it.
+    """8 of 12 videos right (4 is chance) with one of four seeds; the first nearly always does it.
 
-    How often it fails where nothing is wrong: @MEASURED@
+    How often all four fail where nothing is wrong: of 156 trainings with as many seeds, under six settings of
+    ONEDNN_MAX_CPU_ISA and ATEN_CPU_CAPABILITY with one and two threads, 2 had fewer than 8 right and 142 had all 12. The rate
+    is then below 5.3 % (one-sided, 99 %: the binomial that gives 2 or fewer of 156 in 1 of 100 cases), and 0.053^4 is
+    below 1 in 100,000. Answers by chance would pass in 4 x 1.9 % of cases, a single class for all never.
     """
     space = replace(SPACE, frames=4, stride=2, width=0.4)
     recipe = replace(
@@ -262,7 +265,7 @@ def test_it_learns_what_only_motion_tells(caches, tmp_path):
             caches, tmp_path / str(seed), space=space, architecture=space.start, recipe=recipe, epochs=24, seed=seed
         )
         found.append(evaluate(plain, lambda e: None)["metrics"]["top1"])
-        if found[-1] >= 0.75 - 1e-6:
+        if found[-1] > 0.66:
             return
     pytest.fail(f"top-1 of four trainings: {found}")
 
