@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-all lint format bench papers reference docs wheel clean
+.PHONY: run test test-all mutants lint format bench papers reference docs wheel clean
 
 run: .venv/installed
 	$(BIN)/expand run x3d_stepwise
@@ -12,6 +12,9 @@ test: .venv/installed
 
 test-all: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "heavy or not heavy"
+
+mutants: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutate.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

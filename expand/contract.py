@@ -21,8 +21,9 @@ import json
 import pickle
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -30,8 +31,14 @@ from expand.cost import cost_of, cost_of_network, count_cost, count_macs, random
 from expand.errors import UsageError
 from expand.export.source import ENGINE, standalone_source
 from expand.settings import describe
-from expand.space import Architecture, Axis, SearchSpace
+from expand.space import Architecture, Axis, Clip, SearchSpace
+from expand.study import Recipe
+from expand.training.loop import set_up, training_step
+from expand.training.views import validate
 from expand.weights import on_shapes
+
+if TYPE_CHECKING:
+    from expand.data.cache import ClipCache
 
 TOLERANCE = 1e-5  # of a logit
 MOST_POINTS = 12  # named points that are built and grown; of more, evenly spread ones
@@ -233,6 +240,24 @@ class SpaceContract:
             moved = any(gradient is not None and bool(gradient.abs().sum() > 0) for gradient in trained.values())
             assert moved, f"{architecture}: all gradients are zero"
 
+    def test_it_trains_and_validates_as_in_a_search(self) -> None:
+        """One step and one validation by the engine's own loop, with the kernels and the memory layout of a CPU training."""
+        cpu, recipe = torch.device("cpu"), Recipe(batch_size=4, clip_gradient_norm=1.0)
+        for architecture in dict.fromkeys([self._small, *_spread([*self.samples], 2)]):
+            network, clips = self._build(architecture), self.space.inputs(architecture)
+            with _works(f"training {architecture}"), _seeded(1), torch.backends.mkldnn.flags(enabled=True):
+                optimiser, scaler = set_up(network, recipe, cpu)
+                before = {name: value.detach().clone() for name, value in network.named_parameters()}
+                batch, labels = random_clips(clips, batch=4), torch.arange(4) % self.num_classes
+                loss = training_step(network.train(), optimiser, scaler, batch, labels, recipe, cpu)
+                assert loss.isfinite(), f"{architecture}: the loss of a training step is not finite"
+                assert not _same(before, dict(network.named_parameters())), (
+                    f"{architecture}: a training step changes nothing"
+                )
+                videos = cast("ClipCache", _Noise(self.num_classes, clips))
+                metrics = validate(network, videos, clips, recipe, views=1, device=cpu)
+            assert metrics.clips == 2, f"{architecture}: {metrics.clips} of 2 videos were validated"
+
     def test_all_counters_agree(self) -> None:
         for architecture in _spread(self._runnable(), MOST_COUNTED):
             network = self._build(architecture)
@@ -402,6 +427,23 @@ class SpaceContract:
             network.load_state_dict(state)
         one, two = (self._logits(network, clips, first) for network in networks)
         return _close(one, two)
+
+
+class _Noise:
+    """Two videos to validate on, as a `ClipCache` offers them."""
+
+    def __init__(self, classes: int, clips: Sequence[Clip]) -> None:
+        self.classes, self.labels = tuple(map(str, range(classes))), [0, 1]
+        self.size = (max(clip.height for clip in clips), max(clip.width for clip in clips), 3)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def length(self, index: int) -> int:
+        return 2
+
+    def picked(self, index: int, indices: Sequence[int]) -> np.ndarray:
+        return np.random.default_rng(index).integers(0, 256, (len(indices), *self.size), dtype=np.uint8)
 
 
 @contextlib.contextmanager

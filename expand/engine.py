@@ -211,6 +211,7 @@ class Search:
             number, self.study.space, suggestion.architecture, self.study.recipe, suggestion.epochs, suggestion.seed,
             self.caches[0], self.caches[1], str(self.record.checkpoint(number)), str(self.record.weights(number)),
             self.threads, latency=self._latency, speed=self._speed(suggestion.architecture),
+            mirrored=self.study.data.mirrored,
             seconds=None if (minutes := self.study.budget.minutes_per_trial) is None else 60 * minutes,
         )  # fmt: skip
 

@@ -49,6 +49,7 @@ class Job:
     checkpoint: str
     weights: str
     threads: int
+    mirrored: tuple[tuple[str, str], ...] = ()  # `Data.mirrored`
     latency: Objective | None = None
     speed: dict[str, Any] | None = None
     seconds: float | None = None  # the most that one attempt may take
@@ -92,7 +93,7 @@ def evaluate(job: Job, on_epoch: EpochReport, on_step: StepReport | None = None)
                 epochs=job.epochs, seed=job.seed, device=device, checkpoint_path=Path(job.checkpoint),
                 identity=_identity(job, (training, validation), about["code"]),
                 on_epoch=lambda entry: on_epoch(entry | {"attempts": about["attempts"]}), note=notes.append,
-                on_step=partial(on_step, job.number) if on_step else lambda *_: None,
+                mirrored=job.mirrored, on_step=partial(on_step, job.number) if on_step else lambda *_: None,
             )  # fmt: skip
         about["peak_bytes"] = peak.bytes
         if about["attempts"] == 1:  # else an earlier process has its share
@@ -137,7 +138,7 @@ def _identity(job: Job, caches: Sequence[ClipCache], code: Code | None) -> Ident
     """What a checkpoint must be of to be gone on from."""
     return Identity(
         job.architecture, job.seed, job.epochs, job.recipe, [cache.content for cache in caches],
-        (job.train_cache, job.val_cache), code,
+        (job.train_cache, job.val_cache), code, job.mirrored,
     )  # fmt: skip
 
 

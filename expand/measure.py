@@ -31,10 +31,9 @@ from expand.data.sampling import validation_scale
 from expand.space import Architecture, Clip, SearchSpace
 from expand.study import Recipe
 from expand.training import checkpoint
-from expand.training.device import amp_dtype, autocast, pick_device
+from expand.training.device import amp_dtype, as_trained, autocast, pick_device
 from expand.training.loop import set_up, training_step
 from expand.training.memory import PeakMemory
-from expand.training.views import to_device
 
 WARM_UP = 2
 FEWEST = 3  # timed runs, however slow they are
@@ -115,7 +114,7 @@ def _runner(
 
     def infer() -> None:
         with torch.no_grad(), autocast(device, wanted=recipe.mixed_precision):
-            network(*(to_device(stream, device) for stream in streams))
+            network(*(as_trained(stream, device) for stream in streams))
         _wait(device)
 
     return step if training else infer
@@ -354,4 +353,4 @@ def _endless(data: Dataset[Any], batch: int, recipe: Recipe, device: torch.devic
 @torch.no_grad()
 def _score(network: nn.Module, streams: Sequence[torch.Tensor], recipe: Recipe, device: torch.device) -> None:
     with autocast(device, wanted=recipe.mixed_precision):
-        network(*(to_device(stream, device) for stream in streams)).float().softmax(1).cpu()
+        network(*(as_trained(stream, device) for stream in streams)).float().softmax(1).cpu()

@@ -147,8 +147,7 @@ def predict_video(
     from expand.data.files.decode import decode
     from expand.data.loader import ViewClips, batches
     from expand.data.sampling import validation_scale
-    from expand.training.device import autocast, pick_device
-    from expand.training.views import to_device
+    from expand.training.device import as_trained, autocast, pick_device, put
 
     place = torch.device(device) if device else pick_device()
     try:
@@ -157,10 +156,10 @@ def predict_video(
         raise UsageError(str(error)) from None
     source = cast("ClipCache", _OneVideo(frames))
     clips = ViewClips(source, study.space.inputs(trial.architecture), views, scale=validation_scale(study.recipe))
-    network.to(place)
+    put(network, place)
     with torch.no_grad(), autocast(place, wanted=study.recipe.mixed_precision):
         answers = [
-            network(*(to_device(stream, place) for stream in streams)).float().softmax(1).cpu()
+            network(*(as_trained(stream, place) for stream in streams)).float().softmax(1).cpu()
             for streams, _ in batches(clips, 2 * study.recipe.batch_size)
         ]
     names = record.facts["data"]["classes"]

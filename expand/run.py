@@ -102,6 +102,7 @@ def run(
     check(study)
     records.check_folder(folder := Path(os.path.realpath(folder)))  # workers have a working directory of their own
     manifest = open_data(study.data, watch.progress)
+    mirrored_labels(manifest.classes, study.data.mirrored)  # raises for classes that are not there
     macs = MacsCounter(study.space, len(manifest.classes))
     first = study.strategy.ask(study, (), macs)  # raises for what cannot be searched, before anything is written
     if workers.address is None and not (folder / "study.json").exists():
@@ -224,6 +225,12 @@ def check(study: Study) -> None:
         ("data.cache_side", study.data.cache_side, study.data.cache_side >= 16, "at least 16"),
         ("data.cache_frames", study.data.cache_frames, _unset(study.data.cache_frames, 1) >= 1, "at least 1, or none"),
         ("data.decode", study.data.decode, study.data.decode in ("cache", "fly"), "cache or fly"),
+        (
+            "data.mirrored",
+            study.data.mirrored,
+            all(isinstance(pair, tuple) and len(pair) == 2 for pair in study.data.mirrored),
+            "pairs of class names",
+        ),
         (
             "seeds",
             study.seeds,
@@ -398,9 +405,11 @@ def _notes(study: Study, caches: list[ClipCache], manifest: Manifest, watch: Wat
                 f"of {shortened} {split} videos only the middle {most} frames are used (data.cache_frames={most})"
             )
     if study.recipe.flip:
-        swapped, alone = mirrored_labels(manifest.classes)
+        swapped, alone = mirrored_labels(manifest.classes, study.data.mirrored)
         if swapped is None:
-            watch.note(f"no flipping: '{alone[0]}' has a side but no counterpart among the classes")
+            watch.note(
+                f"no flipping: '{alone[0]}' has a side but no counterpart among the classes (data.mirrored can name it)"
+            )
 
 
 class _terminable:

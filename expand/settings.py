@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import json
 import math
 import os
 import pkgutil
@@ -257,6 +258,8 @@ def _parse(text: str, hint: Any) -> Any:
         return (
             next(choice for choice in arguments if str(choice) == text) if text in map(str, arguments) else _fail(text)
         )
+    if origin is tuple and typing.get_origin(arguments[0]) is tuple:
+        return _from_json(json.loads(text), hint)
     if origin is tuple:
         parts = [part for part in text.strip("()[] ").replace(" ", ",").split(",") if part]
         if arguments[-1] is not Ellipsis and len(parts) != len(arguments):
@@ -268,6 +271,17 @@ def _parse(text: str, hint: Any) -> Any:
     if hint in (int, float, str):
         return hint(text)
     return _fail(text)
+
+
+def _from_json(value: Any, hint: Any) -> Any:
+    """Tuples within tuples, such as [["push", "pull"]]: names may hold spaces and commas."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is not tuple:
+        return value if isinstance(value, hint) else _fail(value)
+    if not isinstance(value, list) or (arguments[-1] is not Ellipsis and len(value) != len(arguments)):
+        return _fail(value)
+    kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
+    return tuple(_from_json(entry, kind) for entry, kind in zip(value, kinds, strict=True))
 
 
 def _fail(text: str) -> Any:

@@ -169,6 +169,8 @@ class Data:
         strict: stop the run instead of leaving out damaged videos, single frames and copies.
         published: training videos, validation videos and classes of the data set that the study was published on, used to
             plan without it.
+        mirrored: pairs of classes that change places when a clip is flipped, for names that do not say so; a class paired
+            with itself looks the same mirrored.
     """
 
     source: str | None = None
@@ -183,6 +185,7 @@ class Data:
     fps: float | None = None
     skip_missing: bool = False
     strict: bool = False
+    mirrored: tuple[tuple[str, str], ...] = ()
     published: tuple[int, int, int] | None = None
 
 

@@ -61,20 +61,27 @@ def plan_workers(count: int | None, gpus_per_trial: float | None, address: str |
     here = torch.cuda.device_count()
     if count is not None and count < 0:
         raise UsageError(f"--workers {count}: 0 trains in this process, 1 or more start Ray")
-    if gpus_per_trial is not None and not 0 <= gpus_per_trial < float("inf"):
-        raise UsageError(f"--gpus-per-trial {gpus_per_trial:g}: a number, 0 or more")
+    if gpus_per_trial is not None and not (
+        0 <= gpus_per_trial <= 1 or (gpus_per_trial > 1 and gpus_per_trial % 1 == 0)
+    ):
+        raise UsageError(f"--gpus-per-trial {gpus_per_trial:g}: a share of one GPU (0 to 1), or whole GPUs")
     if address is None and gpus_per_trial and gpus_per_trial > here:
         raise UsageError(f"--gpus-per-trial {gpus_per_trial:g}: this machine has {here} GPUs; leave the option away")
     if count is None:
-        count = int(here / (gpus_per_trial or 1)) if here else min(cores, 6)
+        count = _fit(here, gpus_per_trial or 1) if here else min(cores, 6)
     if gpus_per_trial is None:
-        gpus_per_trial = min(1.0, here / max(count, 1)) if here and address is None else 0.0
-    if address is None and gpus_per_trial and int(here / gpus_per_trial + 1e-6) < count:
+        gpus_per_trial = 1 / max(1, -(-count // here)) if here and address is None else 0.0
+    if address is None and gpus_per_trial and (fit := _fit(here, gpus_per_trial)) < count:
         raise UsageError(
-            f"--workers {count} with --gpus-per-trial {gpus_per_trial:g} needs {count * gpus_per_trial:g} GPUs; "
-            f"this machine has {here}"
+            f"--workers {count} with --gpus-per-trial {gpus_per_trial:g}: {fit} fit on this machine's {here} GPUs; "
+            "a share is always of one GPU"
         )
     return Workers(count, max(1, cores // max(count, 1)), gpus_per_trial, address)
+
+
+def _fit(gpus: int, each: float) -> int:
+    """How many trials have room at once: a share is of a single GPU, so three tenths fit three times on each."""
+    return gpus * int(1 / each + 1e-6) if each <= 1 else gpus // int(each)
 
 
 def drive(search: Search, workers: Workers, folder: Path, trackers: Sequence[str] = ()) -> None:

@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ import torch
 from expand.cost import cost_of, family_layers
 from expand.data import augment, sampling
 from expand.errors import ExpandError, UsageError
-from expand.export import load, takeaway, verify
+from expand.export import card, load, takeaway, verify
 from expand.export.folder import FILES, Package, export_network
 from expand.space import Clip
 from expand.study import Recipe
@@ -178,17 +178,25 @@ def test_the_readme_tells_classes_clips_and_figures(answer):
 def test_prepare_is_what_validation_does(tmp_path, recipe):
     scale, resize = sampling.validation_scale(recipe), takeaway.resize_facts(recipe)
     normal = {"mean": augment.MEAN, "std": augment.STD}
-    about = {"clip": [{"frames": 4, "stride": 3, "height": 32, "width": 32}], "normalisation": normal, "resize": resize}
+    clips = (Clip(4, 3, 32, 32), Clip(3, 1, 32, 32))
+    about = {"clip": [asdict(clip) for clip in clips], "normalisation": normal, "resize": resize}
     (tmp_path / "architecture.json").write_text(json.dumps(about))
-    clip = Clip(4, 3, 32, 32)
     for length, height, width in ((30, 60, 80), (7, 24, 20), (12, 32, 32)):
         video = torch.randint(0, 256, (length, height, width, 3), dtype=torch.uint8)
         for view in range(2):
-            start = sampling.uniform_start(length, clip, view, 2)
-            frames = video[sampling.frame_indices(length, clip, start)]
-            expected = augment.normalise(augment.centre_crop(frames, 32, scale).clone())
-            (got,) = load.prepare(video, tmp_path, view=view, views=2)
-            assert torch.allclose(got[0], expected, atol=1e-5)
+            start = sampling.uniform_start(length, clips[0], view, 2)
+            for clip, got in zip(clips, load.prepare(video, tmp_path, view=view, views=2), strict=True):
+                frames = video[sampling.frame_indices(length, clip, sampling.within(length, clip, clips, start))]
+                expected = augment.normalise(augment.centre_crop(frames, 32, scale).clone())
+                assert torch.allclose(got[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("device", "said"), [("cuda", True), ("cpu", False), ("", False)])
+def test_a_card_promises_the_same_digits_only_where_torch_does(device, said):
+    made = asdict(Recipe()) | {"seed": 0, "seconds": 3.0, "device": device}
+    videos = {"name": "mine", "train": 2, "val": 1, "cache_side": 96, "fingerprint": "f"}
+    lines = "\n".join(card._training({"training": made, "videos": videos, "environment": {}}))
+    assert ("weights may differ in the last digits" in lines) is said
 
 
 def test_a_second_export_replaces_the_first_by_force_only(toy, out):

@@ -177,6 +177,11 @@ def test_one_tensor_kept_twice_is_counted_once_and_a_branch_comes_back() -> None
     assert plan.at.channels == 4 and [layer.kept_bytes for layer in plan.layers] == [4 * 16 * 3 + 4 * 16 * 4, 0, 0]
 
 
+def test_a_linear_layer_is_counted_at_every_position() -> None:
+    plan = LayerPlan(Clip(2, 1, 3, 5)).linear("fc", 7)
+    assert (plan.layers[0].macs, plan.layers[0].activations, plan.layers[0].params) == (30 * 3 * 7, 30 * 7, 3 * 7 + 7)
+
+
 @pytest.mark.parametrize("size", range(2, 9))
 def test_pools_round_as_torch_does(size: int) -> None:
     for ceil in (False, True):

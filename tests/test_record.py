@@ -92,6 +92,19 @@ def test_what_is_no_number_never_completes(tmp_path, value):
         assert record.trial(number).state is TrialState.FAILED
 
 
+def test_a_trial_whose_driver_died_while_telling_it_is_still_running(tmp_path, monkeypatch):
+    """Between the attributes and Optuna's own state."""
+    with opened(tmp_path) as record:
+        number = record.open_trial(suggestion(frames=2), COST, SPACE)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(record.optuna_study, "tell", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+            record.complete(number, Metrics(0.5, 0.9, 1.0, 40, 2), {})
+        trial = record.trial(number)
+        assert trial.state is TrialState.RUNNING and trial.metrics is None
+        record.complete(number, Metrics(0.5, 0.9, 1.0, 40, 2), {})
+        assert record.trial(number).state is TrialState.COMPLETE
+
+
 def test_a_second_driver_is_refused_by_name(tmp_path):
     with opened(tmp_path):
         assert str(os.getpid()) in records.live_driver(tmp_path)

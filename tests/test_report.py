@@ -107,6 +107,8 @@ def test_front_over_parameters():
     small = replace(made(1, 0, "", None, 1000, 0.4), cost=Cost(1000, 5, 5, 5, ()))
     assert cost_name(objectives) == "params_m"
     assert numbers(front(candidates([cheap, small], (0,)), objectives)) == [1, 0]
+    limit = Objective("params_m", "minimize", known_before_training=True, limit=9.0, on_front=False)
+    assert numbers(front(candidates([cheap, small], (0,)), (*OBJECTIVES, limit))) == [0]  # a limit is no objective
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -42,6 +43,8 @@ def test_a_study_file_and_its_space_load_by_path():
         ("seeds=0,1,2", lambda s: s.seeds == (0, 1, 2)),
         ("objectives.gmacs.limit=0.5", lambda s: s.objectives[1].limit == 0.5),
         ("strategy.growth=paper", lambda s: s.strategy.growth == "paper"),
+        ('data.mirrored=[["pull in", "push, out"]]', lambda s: s.data.mirrored == (("pull in", "push, out"),)),
+        ("data.mirrored=[]", lambda s: s.data.mirrored == ()),
         ("strategy.axes=frames,depth", lambda s: s.strategy.axes == ("frames", "depth")),
         ("space.resolution=64", lambda s: s.space.start["resolution"] == 64),
     ],
@@ -57,6 +60,7 @@ def test_set_reaches_every_kind_of_field(setting, read):
         ("recipe.nesterov=maybe", "true or false"), ("recipe=3", "is not"), ("recipe.epochs.x=3", "has no fields"),
         ("recipe.epochs", "name=value"), ("objectives.gmac.limit=3", "did you mean 'gmacs'"),
         ("strategy.growth=fast", "is not"), ("recipe.scale_jitter=1", "is not"), ("space.name=a", "space"),
+        ('data.mirrored=[["a"]]', "is not"), ('data.mirrored=[["a", 1]]', "is not"), ("data.mirrored=a,b", "is not"),
         ("objectives.gmacs.limt=1", "did you mean 'limit'"),
         ("epochs=3", "'epochs'; did you mean recipe.epochs or budget.epochs"), ("crop=fixed", "did you mean recipe.crop"),
         ("limit=1", "objectives.top1.limit or objectives.gmacs.limit"), ("recipes=1", "did you mean 'recipe'"),
@@ -148,5 +152,37 @@ def test_workers_share_the_cores_and_a_missing_gpu_is_said(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     assert plan_workers(None, None).gpus_per_trial == 1.0 and plan_workers(None, None).count == 2
     assert plan_workers(8, None).gpus_per_trial == 0.25
-    with pytest.raises(UsageError, match="needs 4 GPUs"):
+    with pytest.raises(UsageError, match="2 fit on this machine's 2 GPUs"):
         plan_workers(4, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "asked", "share", "count"),
+    [
+        (2, (None, 0.6), 0.6, 2),  # one on each: what is left of two does not make a third
+        (2, (None, 0.3), 0.3, 6), (3, (None, 0.25), 0.25, 12), (4, (None, 0.1), 0.1, 40), (1, (None, 1 / 3), 1 / 3, 3),
+        (8, (None, 2.0), 2.0, 4), (7, (None, 3.0), 3.0, 2), (1, (0, None), 1.0, 0),
+        (2, (3, None), 0.5, 3), (2, (5, None), 1 / 3, 5), (3, (2, None), 1.0, 2), (2, (6, 0.3), 0.3, 6), (2, (3, 0.0), 0.0, 3),
+    ],
+)  # fmt: skip
+def test_shares_of_gpus_are_counted_gpu_by_gpu(monkeypatch, gpus, asked, share, count):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    plan = plan_workers(*asked)
+    assert (plan.count, plan.gpus_per_trial) == (count, pytest.approx(share))
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ((None, 1.5), "1.5: a share of one GPU"), ((None, -0.5), "a share of one GPU"), ((None, math.nan), "a share of one GPU"),
+        ((None, math.inf), "a share of one GPU"), ((3, 0.6), "2 fit on this machine's 2 GPUs"), ((7, 0.3), "6 fit"),
+        ((None, 3.0), "this machine has 2 GPUs"),
+    ],
+)  # fmt: skip
+def test_gpus_that_no_machine_shares_out_so_are_refused(monkeypatch, asked, words):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    with pytest.raises(UsageError, match=words):
+        plan_workers(*asked)
+    if asked[1] != 3.0 and asked[0] is None:  # of a cluster elsewhere nothing else is known
+        with pytest.raises(UsageError, match=words):
+            plan_workers(2, asked[1], "auto")

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from expand.data import randaugment
 from expand.data.sampling import Draw, Rectangle, Scale, view_rectangle
+from expand.errors import UsageError, unknown
 from expand.space import Clip
 
 MEAN, STD = 0.45, 0.225  # of all three channels: the normalisation of SlowFast's and X3D's training
@@ -137,26 +138,63 @@ def colour_matrix(brightness: float, contrast: float, saturation: float, turn: f
 # --- left and right --------------------------------------------------------------------------------------------------
 
 
-def mirrored_labels(classes: tuple[str, ...]) -> tuple[list[int] | None, list[str]]:
-    """What each label becomes when a clip is flipped left to right, read from the class names.
+Pairs = Sequence[tuple[str, str]]
 
-    "step left" and "step right" change places; a class with a side but without its counterpart makes flipping wrong for the
-    whole set: then the answer is None, with the names of such classes.
+# Within a word, in small letters: "swipeleft" and "lefthand" have a side, "bright", "cleft" and "leftovers" have none.
+_NOT_RIGHT = ("b", "f", "w", r"\ba", r"\bal", "up", "out", "down", "copy", "birth", "forth")  # before "right"
+_SIDE = re.compile(
+    "(?<!c)left(?!over|ist|ism)|"
+    + "".join(f"(?<!{before})" for before in _NOT_RIGHT)
+    + r"right(?!ful|eous|ist|ism|ly|ness|(?:s|ed|ing)\b)|counterclockwise|clockwise"
+)
+_OTHER_SIDE = {"left": "right", "right": "left", "clockwise": "counterclockwise", "counterclockwise": "clockwise"}
+
+
+def mirrored_labels(classes: Sequence[str], pairs: Pairs = ()) -> tuple[list[int] | None, list[str]]:
+    """What each label becomes when a clip is flipped left to right: `pairs` of classes that change places (a class paired with
+    itself stays), and for all others what their names say.
+
+    "step left" and "Step Right" change places, and so do "clockwise" and "anticlockwise"; a class with a side but without its
+    counterpart makes flipping wrong for the whole set: then the answer is None, with the names of such classes.
+
+    Raises:
+        UsageError: a pair names a class that is not there, or one class is in two pairs.
     """
-    index = {name: number for number, name in enumerate(classes)}
-    swapped, alone = list(range(len(classes))), []
-    for name, number in index.items():
-        mirror = _swap_sides(name)
-        if mirror == name:
+    swapped = list(range(len(classes)))
+    given = _given(classes, pairs)
+    plain: dict[str, list[int]] = {}
+    for number, name in enumerate(classes):
+        plain.setdefault(_plain(name), []).append(number)
+    alone = []
+    for number, name in enumerate(classes):
+        if number in given:
+            swapped[number] = given[number]
             continue
-        if mirror in index:
-            swapped[number] = index[mirror]
-        else:
+        words = _plain(name)
+        mirror = _SIDE.sub(lambda side: _OTHER_SIDE[side.group()], words)
+        if mirror == words:
+            continue
+        others = plain.get(mirror, [])
+        if len(others) != 1 or others[0] in given or len(plain[words]) != 1:
             alone.append(name)
+        else:  # both ways: of "thumbleft" and "thumbright" only the first is seen to have a side
+            swapped[number], swapped[others[0]] = others[0], number
     return (None if alone else swapped), alone
 
 
-def _swap_sides(name: str) -> str:
-    sides = {"left": "right", "right": "left", "Left": "Right", "Right": "Left", "LEFT": "RIGHT", "RIGHT": "LEFT"}
-    word = r"(?<![A-Za-z])(left|right|LEFT|RIGHT|Left|Right)(?![a-z])|(?<=[a-z])(Left|Right)(?![a-z])"
-    return re.sub(word, lambda match: sides[match.group()], name)
+def _given(classes: Sequence[str], pairs: Pairs) -> dict[int, int]:
+    index = {name: number for number, name in enumerate(classes)}
+    given: dict[int, int] = {}
+    for pair in pairs:
+        for name, other in (pair, pair[::-1]):
+            if name not in index:
+                raise unknown("class in data.mirrored:", name, classes)
+            if given.setdefault(index[name], index.get(other, -1)) != index.get(other, -1):
+                raise UsageError(f"data.mirrored: '{name}' is in two pairs; each class has one mirror image")
+    return given
+
+
+def _plain(name: str) -> str:
+    """In small letters, words apart, and one spelling of what goes against the clock."""
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])|[\W_]+", " ", name).strip().lower()
+    return re.sub(r"(counter|anti) ?clockwise", "counterclockwise", apart)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from expand.data.augment import crop_at, cut, finish, mirrored_labels, normalise
+from expand.data.augment import Pairs, crop_at, cut, finish, mirrored_labels, normalise
 from expand.data.sampling import (
     Draw,
     Scale,
@@ -20,6 +20,8 @@ from expand.data.sampling import (
     random_start,
     uniform_start,
     view_rectangle,
+    widest,
+    within,
 )
 from expand.errors import ExpandError
 from expand.space import Clip
@@ -49,11 +51,12 @@ class TrainingClips(Dataset[Finished]):
     on its neighbour in the batch, too.)"""
 
     def __init__(
-        self, cache: ClipCache | DeviceClips, clips: Sequence[Clip], recipe: Recipe, *, seed: int, epoch: int
-    ) -> None:
+        self, cache: ClipCache | DeviceClips, clips: Sequence[Clip], recipe: Recipe, *, seed: int, epoch: int,
+        mirrored: Pairs = (),
+    ) -> None:  # fmt: skip
         self.cache, self.clips, self.recipe = cache, tuple(clips), recipe
         self.seed, self.epoch = seed, epoch
-        self.mirrored = mirrored_labels(cache.classes)[0] if recipe.flip else None
+        self.mirrored = mirrored_labels(cache.classes, mirrored)[0] if recipe.flip else None
 
     def __len__(self) -> int:
         return len(self.cache)
@@ -84,7 +87,8 @@ class TrainingClips(Dataset[Finished]):
 
     def _cut(self, index: int, clip: Clip, drawn: Draw) -> torch.Tensor:
         length = self.cache.length(index)
-        frames = _picked(self.cache, index, frame_indices(length, clip, random_start(length, clip, drawn.moment)))
+        start = within(length, clip, self.clips, random_start(length, widest(self.clips), drawn.moment))
+        frames = _picked(self.cache, index, frame_indices(length, clip, start))
         height, width = frames.shape[1:3]
         place = random_rectangle(height, width, clip, self.recipe, drawn)
         return cut(frames, place, clip.height, clip.width)
@@ -119,10 +123,10 @@ class ViewClips(Dataset[Sample]):
     def _frames(self, video: int, view: int) -> list[np.ndarray]:
         """What each stream reads of a video in one view: uint8 (frames, H, W, 3)."""
         length = self.cache.length(video)
-        starts = [uniform_start(length, clip, view, self.views) for clip in self.clips]
+        start = uniform_start(length, widest(self.clips), view, self.views)
         return [
-            self.cache.picked(video, frame_indices(length, clip, start))
-            for clip, start in zip(self.clips, starts, strict=True)
+            self.cache.picked(video, frame_indices(length, clip, within(length, clip, self.clips, start)))
+            for clip in self.clips
         ]
 
 

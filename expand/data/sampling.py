@@ -2,12 +2,14 @@
 
 `draw` throws the dice of one clip; everything else follows from that draw and the video's length and size. A clip spans
 (frames - 1) x stride + 1 source frames, at the cache's frame rate, to which every video is brought: a stride is a time. Where a
-video is shorter than that, its last frame is held.
+video is shorter than that, its last frame is held. The streams of one sample look at one moment: the widest clip is laid into the
+video, the others into the middle of it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
@@ -86,13 +88,28 @@ def uniform_start(length: int, clip: Clip, view: int, views: int) -> int:
     return int(_slack(length, clip) * (view + 0.5) / views)
 
 
+def widest(clips: Sequence[Clip]) -> Clip:
+    """The clip that spans the most time."""
+    return max(clips, key=_span)
+
+
+def within(length: int, clip: Clip, clips: Sequence[Clip], start: int) -> int:
+    """The first frame of one of a sample's clips, where the widest of them starts at `start`: the middles of all coincide, of
+    what a video of `length` frames has of them."""
+    return start + (min(_span(widest(clips)), length) - min(_span(clip), length)) // 2
+
+
 def frame_indices(length: int, clip: Clip, start: int) -> list[int]:
     """`clip.frames` indices below `length`."""
     return [min(start + step * clip.stride, length - 1) for step in range(clip.frames)]
 
 
 def _slack(length: int, clip: Clip) -> int:
-    return max(0, length - ((clip.frames - 1) * clip.stride + 1))
+    return max(0, length - _span(clip))
+
+
+def _span(clip: Clip) -> int:
+    return (clip.frames - 1) * clip.stride + 1
 
 
 # --- in space --------------------------------------------------------------------------------------------------------

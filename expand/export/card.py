@@ -141,6 +141,8 @@ def _training(about: Facts) -> Iterator[str]:
         f"- from scratch, {made['epochs']} epochs, seed {made['seed']}, {made['seconds']:g} s on {made['device'] or 'a CPU'}"
         + threads
     )
+    if made["device"] == "cuda":
+        yield "- trained again with this seed on such a GPU, weights may differ in the last digits"
     yield (
         f"- SGD, momentum {made['momentum']:g}, batches of {made['batch_size']}, learning rate {made['learning_rate']:g} "
         f"({made['schedule']}, {made['warmup_epochs']:g} epochs of warm-up), weight decay {made['weight_decay']:g}, dropout "

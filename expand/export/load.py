@@ -67,10 +67,11 @@ def prepare(
 def frame_indices(times: Sequence[float], about: dict[str, Any], view: int, views: int) -> list[list[int]]:
     """Which frames of a video, shown at these `times` in seconds, each stream reads in view number `view` of `views`."""
     rated = _at_rate(times, about.get("fps"))
+    spans = [min((clip["frames"] - 1) * clip["stride"] + 1, len(rated)) for clip in about["clip"]]
+    begin = int((len(rated) - max(spans)) * (view + 0.5) / views)  # of the widest; the others lie in its middle
     places = []
-    for clip in about["clip"]:
-        slack = max(0, len(rated) - ((clip["frames"] - 1) * clip["stride"] + 1))
-        start = int(slack * (view + 0.5) / views)
+    for clip, span in zip(about["clip"], spans, strict=True):
+        start = begin + (max(spans) - span) // 2
         places.append([rated[min(start + n * clip["stride"], len(rated) - 1)] for n in range(clip["frames"])])
     return places
 

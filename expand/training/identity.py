@@ -14,7 +14,7 @@ from expand.study import Recipe
 @dataclass(frozen=True)
 class Identity:
     """`videos` are the contents of the training and the validation clips, `folders` where they lie, `code` what the network
-    is made of, None where it is unknown."""
+    is made of, None where it is unknown, `mirrored` is `Data.mirrored`."""
 
     architecture: Architecture
     seed: int
@@ -23,11 +23,14 @@ class Identity:
     videos: Sequence[str]
     folders: Sequence[str]
     code: Code | None = None
+    mirrored: tuple[tuple[str, str], ...] = ()
 
     def text(self) -> str:
         """To be kept in a checkpoint. A run refuses other initial weights itself; the same may lie elsewhere now."""
         recipe = unusual(replace(self.recipe, weights=None, loader_workers=0))
-        facts = (self.architecture.to_json(), self.seed, self.epochs, recipe, list(self.videos))
+        facts = [self.architecture.to_json(), self.seed, self.epochs, recipe, list(self.videos)]
+        if self.mirrored:  # checkpoints older than this field have none
+            facts.append(self.mirrored)
         return json.dumps({"training": facts, "code": self.code}, sort_keys=True)
 
     def has(self, kept: str) -> bool:
@@ -46,4 +49,8 @@ class Identity:
         shown = ", ".join(f"{field.name}={getattr(recipe, field.name)!r}" for field in known)
         younger = unusual(recipe).keys() - {field.name for field in known}
         facts = ", ".join(map(repr, (self.architecture.to_json(), self.seed, self.epochs)))
-        return not younger and kept == f"({facts}, Recipe({shown}), {', '.join(map(repr, self.folders))})"
+        return (
+            not younger
+            and not self.mirrored
+            and kept == f"({facts}, Recipe({shown}), {', '.join(map(repr, self.folders))})"
+        )

@@ -11,28 +11,24 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from expand.data.augment import Pairs
 from expand.data.loader import TrainingClips, batches, mix
-from expand.errors import ExpandError
 from expand.space import Clip
 from expand.study import Recipe
 from expand.training.average import AveragedWeights
 from expand.training.depthwise import speed_up
-from expand.training.device import amp_dtype, autocast
+from expand.training.device import amp_dtype, as_trained, autocast, put
 from expand.training.freeze import freeze_trunk, training_mode
 from expand.training.identity import Identity
 from expand.training.optim import learning_rate, sgd
-from expand.training.state import Curve, State
-from expand.training.views import to_device, validate
+from expand.training.state import Curve, NonFiniteLoss, State
+from expand.training.views import validate
 from expand.trial import Metrics
 
 if TYPE_CHECKING:
     from expand.data.cache import ClipCache
 
 OnStep = Callable[[int, int, int, float], None]
-
-
-class NonFiniteLoss(ExpandError):
-    """Training went to NaN or infinity."""
 
 
 def train(
@@ -49,18 +45,19 @@ def train(
     identity: Identity,
     on_epoch: Callable[[dict[str, Any]], None],
     note: Callable[[str], None],
+    mirrored: Pairs = (),
     on_step: OnStep = lambda epoch, done, steps, loss: None,
 ) -> tuple[Metrics, Curve]:
     """Trains to `epochs` and validates after each, going on from `checkpoint_path` where there is one of this `identity`.
     `note` hears about checkpoints that were not used. Where the recipe wants an average of the weights, that is what is
-    validated, and what `network` holds in the end.
+    validated, and what `network` holds in the end. `mirrored` is `Data.mirrored`.
 
     `on_epoch` gets one plain dict an epoch: epoch (from 1), loss, top1, val_loss, views, learning_rate, seconds. Epochs
     before the last are validated with a single centre clip; what is returned has all of the recipe's views. `on_step` hears
-    of every batch: the epoch, batches done, batches in all, the mean loss so far.
+    of every batch: the epoch, batches done, batches in all, the mean loss when losses were last looked at.
 
     Raises:
-        NonFiniteLoss: the loss is not a number any more.
+        NonFiniteLoss: the loss is not a number any more. Every step's is looked at, though not at once (`State.took_step`).
     """
     optimiser, scaler = set_up(network, recipe, device)
     average = AveragedWeights(network, recipe.ema) if recipe.ema else None
@@ -70,7 +67,7 @@ def train(
     source = (training.on_device(device, share=0.25) if device.type == "cuda" else None) or training
     for epoch in range(len(state.curve), epochs):
         state.start_clock()
-        data = TrainingClips(source, clips, recipe, seed=seed, epoch=epoch)
+        data = TrainingClips(source, clips, recipe, seed=seed, epoch=epoch, mirrored=mirrored)
         _train_one_epoch(state, data, recipe, epoch=epoch, seed=seed, device=device, on_step=on_step)
         views = recipe.views if epoch + 1 == epochs else 1  # the curve needs no more than one
         with autocast(device, wanted=recipe.mixed_precision):
@@ -94,8 +91,7 @@ def set_up(
     network: nn.Module, recipe: Recipe, device: torch.device
 ) -> tuple[torch.optim.Optimizer, torch.amp.GradScaler]:
     """Puts a network onto its device as it is trained there; its optimiser and what scales its losses."""
-    layout = torch.contiguous_format if device.type == "mps" else torch.channels_last_3d
-    network.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+    put(network, device)
     if device.type == "cpu":
         speed_up(network)
     for module in network.modules():
@@ -115,15 +111,12 @@ def training_step(
     labels: torch.Tensor,
     recipe: Recipe,
     device: torch.device,
-) -> float:
+) -> torch.Tensor:
     """One batch, (B, C, T, H, W) a stream, with labels (B,), or (B, classes) where clips are mixed: forward, loss, backward,
-    SGD. The loss; where it is not finite nothing is updated."""
+    SGD. The loss stays on the device: a GPU would otherwise wait for it in every step."""
     with autocast(device, wanted=recipe.mixed_precision):
-        logits = network(*(to_device(stream, device) for stream in streams))
+        logits = network(*(as_trained(stream, device) for stream in streams))
         loss = functional.cross_entropy(logits.float(), labels.to(device), label_smoothing=recipe.label_smoothing)
-    value = loss.item()
-    if not math.isfinite(value):
-        return value
     optimiser.zero_grad(set_to_none=True)
     scaler.scale(loss).backward()
     if recipe.clip_gradient_norm is not None:
@@ -131,7 +124,7 @@ def training_step(
         nn.utils.clip_grad_norm_(network.parameters(), recipe.clip_gradient_norm)
     scaler.step(optimiser)
     scaler.update()
-    return value
+    return loss.detach()
 
 
 def _train_one_epoch(
@@ -156,8 +149,7 @@ def _train_one_epoch(
         torch.manual_seed(mix(seed, epoch, step, 2))  # dropout, the same whether or not training was interrupted before
         for group in state.optimiser.param_groups:
             group["lr"] = learning_rate(recipe, epoch + step / steps)
-        value = training_step(state.network, state.optimiser, state.scaler, streams, labels, recipe, device)
-        if not math.isfinite(value):
-            raise NonFiniteLoss(f"non-finite loss ({value}) at step {step + 1} of epoch {epoch + 1}")
-        state.took_step(value, len(labels))
+        loss = training_step(state.network, state.optimiser, state.scaler, streams, labels, recipe, device)
+        state.took_step(loss, len(labels))
         on_step(epoch + 1, state.steps, steps, state.loss)
+    state.look()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from expand.errors import ExpandError
 from expand.training import checkpoint
 from expand.training.average import AveragedWeights
 from expand.training.identity import Identity
@@ -18,12 +20,17 @@ from expand.trial import Metrics
 
 Curve = list[dict[str, Any]]
 SECONDS_BETWEEN_CHECKPOINTS = 600.0  # within an epoch: what a kill can cost, at most
+SECONDS_BETWEEN_LOOKS = 1.0  # at the losses of an epoch: a GPU is waited for no more often
+
+
+class NonFiniteLoss(ExpandError):
+    """Training went to NaN or infinity."""
 
 
 @dataclass
 class State:
     """`steps`, `total`, `seen` and `seconds` are of the epoch under way: batches done, the sum of their clips' losses, their
-    clips, and the time they took, in whatever processes."""
+    clips, and the time they took, in whatever processes. `waiting` holds losses not yet looked at, with their clips."""
 
     network: nn.Module
     optimiser: torch.optim.Optimizer
@@ -37,8 +44,10 @@ class State:
     total: float = 0.0
     seen: int = 0
     seconds: float = 0.0
+    waiting: list[tuple[torch.Tensor, int]] = field(default_factory=list)
     _since: float = 0.0
     _saved: float = 0.0
+    _looked: float = 0.0
 
     @property
     def validated(self) -> nn.Module:
@@ -47,6 +56,7 @@ class State:
 
     @property
     def loss(self) -> float:
+        """The mean over the epoch's clips, as far as losses were looked at."""
         return self.total / max(self.seen, 1)
 
     def start_clock(self) -> None:
@@ -56,13 +66,36 @@ class State:
         """Seconds spent on the epoch under way."""
         return self.seconds + time.perf_counter() - self._since
 
-    def took_step(self, loss: float, clips: int) -> None:
-        """One batch is through; a checkpoint where the last one is old."""
+    def took_step(self, loss: torch.Tensor, clips: int) -> None:
+        """One batch is through. Losses are looked at where that was long ago; a checkpoint where the last one is old.
+
+        Raises:
+            NonFiniteLoss: see `look`.
+        """
         if self.average is not None:
             self.average.update(self.network)
-        self.steps, self.total, self.seen = self.steps + 1, self.total + loss * clips, self.seen + clips
-        if time.perf_counter() - self._saved >= SECONDS_BETWEEN_CHECKPOINTS:
+        self.steps += 1
+        self.waiting.append((loss, clips))
+        now = time.perf_counter()
+        if now - self._looked >= SECONDS_BETWEEN_LOOKS:
+            self.look()
+        if now - self._saved >= SECONDS_BETWEEN_CHECKPOINTS:
             self.save()
+
+    def look(self) -> None:
+        """Adds up the losses that wait, for which a GPU has to finish its work.
+
+        Raises:
+            NonFiniteLoss: one is not finite; names the first such step.
+        """
+        waiting, self.waiting, self._looked = self.waiting, [], time.perf_counter()
+        values = torch.stack([loss for loss, _ in waiting]).tolist() if waiting else []
+        for step, (value, (_, clips)) in enumerate(
+            zip(values, waiting, strict=True), start=self.steps - len(waiting) + 1
+        ):
+            if not math.isfinite(value):
+                raise NonFiniteLoss(f"non-finite loss ({value}) at step {step} of epoch {len(self.curve) + 1}")
+            self.total, self.seen = self.total + value * clips, self.seen + clips
 
     def end_epoch(self, entry: dict[str, Any], metrics: Metrics) -> None:
         self.curve.append(entry)
@@ -72,6 +105,12 @@ class State:
         self.save()
 
     def save(self) -> None:
+        """Writes a checkpoint, of a training whose losses were all finite.
+
+        Raises:
+            NonFiniteLoss: see `look`.
+        """
+        self.look()
         checkpoint.save(self.path, {
             "network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(), "average": None if self.average is None else self.average.state_dict(),

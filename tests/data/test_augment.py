@@ -14,7 +14,7 @@ from expand.data.augment import LEAST, MOST, centre_crop, colour_matrix, cut, fi
 from expand.data.cache import ClipCache, prepare
 from expand.data.cached.on_device import DeviceClips
 from expand.data.formats import read_source
-from expand.data.loader import TrainingClips, batches
+from expand.data.loader import TrainingClips, ViewClips, batches
 from expand.data.sampling import Draw, Rectangle
 from expand.space import Clip
 from expand.study import Recipe
@@ -176,6 +176,15 @@ def test_worker_counts_change_nothing(cache, recipe):
             assert torch.equal(streams[0], others[0]) and torch.equal(labels, other_labels)
 
 
+@pytest.mark.parametrize(("size", "sizes"), [(23, [23]), (12, [12, 12]), (11, [11, 11, 2]), (24, [24])])
+def test_a_last_batch_of_a_single_clip_is_left_out_of_training_only(cache, size, sizes):
+    """24 videos, and 23 of them: a norm cannot be trained on one clip."""
+    data = TrainingClips(cache, CLIPS, Recipe(), seed=0, epoch=0)
+    assert [len(labels) for _, labels in batches(data, size, shuffle_seed=0)] == sizes
+    views = ViewClips(cache, CLIPS, 1)
+    assert sum(len(labels) for _, labels in batches(views, size)) == 24
+
+
 def test_threads_change_nothing(cache):
     threads = torch.get_num_threads()
     data, found = TrainingClips(cache, CLIPS, EVERYTHING, seed=3, epoch=1), []
@@ -242,6 +251,55 @@ def test_all_frames_and_streams_of_a_clip_are_treated_alike(cache, recipe, monke
         assert all(torch.equal(stream[0, :, 0], stream[0, :, step]) for step in range(stream.shape[2]))
     if not recipe.randaugment_operations:  # a stream's histogram, which equalizes it, depends on its number of frames
         assert torch.allclose(slow[0, :, 0], fast[0, :, 0], atol=1e-5)
+
+
+class Numbered:
+    """Two videos of 60 and 12 frames whose grey is the number of the frame, times four."""
+
+    labels, classes = np.array([1, 0]), ("a", "b")
+
+    def __len__(self) -> int:
+        return 2
+
+    def length(self, index: int) -> int:
+        return (60, 12)[index]
+
+    def picked(self, index: int, indices) -> np.ndarray:
+        numbers = np.asarray(indices, dtype=np.uint8) * 4
+        return np.broadcast_to(numbers[:, None, None, None], (len(numbers), 16, 16, 3)).copy()
+
+
+SLOW, FAST = Clip(4, 8, 16, 16), Clip(8, 2, 16, 16)
+
+
+@pytest.mark.parametrize("order", [(SLOW, FAST), (FAST, SLOW)])
+def test_the_streams_of_a_sample_look_at_one_moment(order):
+    """In training and in validation, in a video that is long enough and in one that is not."""
+    starts = set()
+    for epoch in range(20):
+        data = TrainingClips(Numbered(), order, Recipe(), seed=0, epoch=epoch)
+        for streams in (data.__getitems__([0, 1]).streams,):
+            slow, fast = (streams[order.index(clip)][..., 0, 0, 0].int() // 4 for clip in (SLOW, FAST))
+            assert (slow[0, 1:] - slow[0, :-1] == 8).all() and (fast[0, 1:] - fast[0, :-1] == 2).all()
+            assert fast[0, 0] - slow[0, 0] == 5 and slow[0, -1] - fast[0, -1] == 5  # 25 frames, and 15 in their middle
+            assert slow[1].tolist() == [0, 8, 11, 11] and fast[1].tolist() == [0, 2, 4, 6, 8, 10, 11, 11]
+            starts.add(int(slow[0, 0]))
+    assert len(starts) > 8
+    views = ViewClips(Numbered(), order, 2)
+    for item, first in ((0, 8), (1, 26)):  # a quarter and three quarters of the 35 frames that are left over
+        read = [((stream[0, :, 0, 0] * 0.225 + 0.45) * 255 / 4).round().int().tolist() for stream in views[item][0]]
+        slow, fast = (read[order.index(clip)] for clip in (SLOW, FAST))
+        assert slow == [first + 8 * n for n in range(4)] and fast == [first + 5 + 2 * n for n in range(8)]
+
+
+def test_a_cut_of_unequal_sides_keeps_height_and_width_apart():
+    """A ramp from top to bottom, cut to twice as many columns as rows: it still falls, and along the rows."""
+    ramp = (torch.arange(32, dtype=torch.uint8) * 8).reshape(1, 32, 1, 1).expand(2, 32, 48, 3)
+    for place in (Rectangle(0, 0, 32, 48), Rectangle(4, 3, 16, 30), Rectangle(8, 0, 8, 16)):
+        got = cut(ramp, place, 8, 16)
+        assert got.shape == (2, 8, 16, 3) and (got == got[:, :, :1]).all()
+        middles = place.top + (torch.arange(8) + 0.5) * place.height / 8 - 0.5  # of the rows, in source pixels
+        assert (got[0, 1:-1, 0, 0] - 8 * middles[1:-1]).abs().max() <= 1
 
 
 def test_validation_is_not_mixed_or_coloured(cache):

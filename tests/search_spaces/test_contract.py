@@ -110,6 +110,29 @@ def with_methods(**members: Any) -> type[ToySpace]:
     return type("Variant", (ToySpace,), members)
 
 
+class Flat(nn.Module):
+    """Every frame alone through 2D convolutions, one of them channel-wise, as many networks on frames are."""
+
+    def __init__(self, width: int, depth: int, num_classes: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3, padding=1)
+        self.each = nn.Conv2d(width, width, (3, depth), padding=(1, depth // 2), groups=width, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        self.fc = nn.Linear(width, num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        frames = self.norm(self.each(self.conv(x.transpose(1, 2).flatten(0, 1)))).relu().mean((2, 3))
+        return self.fc(frames.reshape(x.shape[0], x.shape[2], -1).mean(1))
+
+
+class FlatSpace(ToySpace):
+    network = Flat
+
+
+class TestFlat(SpaceContract):
+    space = FlatSpace()
+
+
 class Idle(Toy):
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -253,6 +276,7 @@ POINTS, VALUES = (
     "test_every_value_of_an_axis_is_canonical_or_refused",
 )
 FALL, PUBLISHED = "test_costs_do_not_fall_along_axes_of_numbers", "test_published_costs_are_of_legal_points"
+TRAINS = "test_it_trains_and_validates_as_in_a_search"
 LAYOUTS = "test_weight_layouts_name_every_tensor_once"
 
 BROKEN = {
@@ -271,6 +295,11 @@ BROKEN = {
     "no gradient at all": (with_forward(lambda self, x: 0 * Toy.forward(self, x)), LEARNS, "all gradients are zero"),
     "a gradient that is not finite": (
         with_forward(lambda self, x: Toy.forward(self, x) + (0 * self.conv.weight).sum().abs().sqrt()), LEARNS, "not finite"),
+    "only for clips in torch's own layout": (
+        with_forward(lambda self, x: Toy.forward(self, x.view(len(x), -1).view(x.shape))), TRAINS, "view size is not compatible"),
+    "not finite where it learns": (
+        with_forward(lambda self, x: Toy.forward(self, x) / (1 - self.training)), TRAINS, "a training step is not finite"),
+    "nothing changes": (with_forward(lambda self, x: Toy.forward(self, x).detach().requires_grad_()), TRAINS, "changes nothing"),
     "an operator nobody counts": (
         with_forward(lambda self, x: Toy.forward(self, torch.fft.rfft(x).real)), COSTS, "nobody counts aten::fft_rfft"),
     "counters that disagree": (with_network(CountedDifferently), COSTS, "fvcore counts"),

@@ -71,7 +71,8 @@ def test_all_combinations_of_five_depths() -> None:
 
 def test_axes_that_do_not_go_together_give_each_network_once() -> None:
     plain = study(Grid(axes=("middle_rule", "conv1")), MixedConvSpace())  # no inner widths in the blocks: one rule
-    assert len(simulate(plain)) == 3
+    trials = simulate(plain)
+    assert len(trials) == 3 and trials[-1].suggestion.reason == "network 3 of 3"
 
 
 @plain_kernels()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -106,6 +107,18 @@ def test_asking_is_a_pure_function_and_asks_for_what_is_missing_only():
     assert plain.strategy.ask(plain, trials, macs) == []
 
 
+def test_a_step_too_small_or_too_large_is_not_on_offer():
+    """From a single frame the next are two, at twice the cost: far more than a step of 2 %."""
+    plain = study(Stepwise(factor=8.0), Budget(steps=1))
+    wanted = [s for s in plain.strategy.ask(plain, [], macs) if s.kind == "expand"]
+    ratios = [macs(s.architecture) / macs(SPACE.start) for s in wanted]
+    assert ratios and all(8**0.5 <= ratio <= 8**1.5 for ratio in ratios)
+    coarse = study(Stepwise(factor=1.02), Budget(steps=1))
+    wanted = [s for s in coarse.strategy.ask(coarse, [], macs) if s.kind == "expand"]
+    assert wanted and all(macs(s.architecture) / macs(SPACE.start) <= 1.02**1.5 for s in wanted)
+    assert all("nearest reachable x" in s.reason and "frames (nearest" in s.reason for s in wanted)
+
+
 def test_it_waits_for_every_candidate_of_a_step():
     plain = study()
     first = [trial(i, s, 0.5) for i, s in enumerate(plain.strategy.ask(plain, [], macs))]
@@ -167,6 +180,38 @@ def test_several_seeds_are_averaged_and_their_spread_is_said():
     best = ledger(trials)[1].entries[ledger(trials)[1].chosen]
     assert best.axes == ("depth",) and best.top1 == pytest.approx(0.65)
     assert best.spread == pytest.approx(0.0707, abs=1e-4) and len(best.trial_numbers) == 2
+    split = ((0.6 * 0.4 / 1000) ** 0.5 + (0.7 * 0.3 / 1000) ** 0.5) / 2
+    assert best.standard_error == pytest.approx(math.hypot(split, best.spread / 2**0.5))
+
+
+def test_a_candidate_that_failed_with_one_seed_is_not_chosen():
+    def accuracy(s: Suggestion) -> float | None:
+        return (0.9 if s.seed == 0 else None) if "depth" in s.axes else 0.5
+
+    step = ledger(search(study(seeds=(0, 1), budget=Budget(steps=1)), accuracy))[1]
+    depth = next(entry for entry in step.entries if entry.axes == ("depth",))
+    assert depth.top1 is None and step.entries[step.chosen].axes != ("depth",)
+
+
+def test_a_step_waits_for_all_seeds_of_all_its_candidates():
+    plain = study(seeds=(0, 1, 2))
+    first = [trial(i, s, 0.5) for i, s in enumerate(plain.strategy.ask(plain, [], macs))]
+    assert {t.suggestion.seed for t in first} == {0, 1, 2} and plain.strategy.ask(plain, first, macs) != []
+    for last in [t for t in first if t.suggestion.seed == 2 and t.suggestion.kind == "expand"]:
+        running = replace(last, state=TrialState.RUNNING, metrics=None)
+        assert plain.strategy.ask(plain, [running if t is last else t for t in first], macs) == []
+        others = [t for t in first if t is not last]
+        (missing,) = plain.strategy.ask(plain, others, macs)
+        assert (missing.architecture, missing.seed) == (last.architecture, 2)
+
+
+def test_every_target_that_a_step_passes_is_contracted_to():
+    """The first step goes from 0.02 to 0.04 GMACs."""
+    targets = (0.028, 0.032, 0.036)
+    trials = search(study(budget=Budget(targets_gmacs=targets)), favour("resolution"))
+    contracted = [s for s in ledger(trials) if s.kind == "contract"]
+    costs = [entry.macs / 1e9 for s in contracted for entry in s.entries]
+    assert len(costs) == 3 and all(0.9 * t < cost <= t for cost, t in zip(costs, targets, strict=True))
 
 
 def test_the_ledger_says_whether_a_margin_is_noise():

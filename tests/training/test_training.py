@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from expand.data.augment import mirrored_labels
 from expand.data.cache import ClipCache, prepare
 from expand.data.formats import read_source
 from expand.data.loader import TrainingClips, batches
-from expand.data.sampling import frame_indices, random_start, uniform_start
+from expand.data.sampling import frame_indices, random_start, uniform_start, within
+from expand.errors import UsageError
 from expand.evaluate import Job, evaluate
 from expand.space import Clip
 from expand.study import Recipe
@@ -68,6 +71,17 @@ def test_clips_lie_within_the_video_and_hold_its_last_frame():
     assert uniform_start(32, clip, 0, 1) == 6
 
 
+def test_the_streams_of_a_sample_share_the_middle_of_one_window():
+    slow, fast = Clip(4, 8, 16, 16), Clip(8, 2, 16, 16)  # 25 and 15 frames
+    assert [within(40, clip, (slow, fast), 7) for clip in (slow, fast)] == [7, 12]
+    assert [within(20, clip, (slow, fast), 0) for clip in (slow, fast)] == [
+        0,
+        2,
+    ]  # all of a short video, and its middle
+    assert [within(9, clip, (slow, fast), 0) for clip in (slow, fast)] == [0, 0]
+    assert within(40, slow, (slow,), 3) == 3
+
+
 @pytest.mark.parametrize(
     ("classes", "labels", "alone"),
     [
@@ -76,10 +90,91 @@ def test_clips_lie_within_the_video_and_hold_its_last_frame():
         (("raise", "lower"), [0, 1], []),
         (("leftover", "copyright"), [0, 1], []),
         (("turn_left", "wave"), None, ["turn_left"]),
+        (("swipeleft", "swiperight", "lefthand", "righthand"), [1, 0, 3, 2], []),
+        (("Left-Hand", "RIGHT_HAND", "go leftwards", "go rightwards"), [1, 0, 3, 2], []),
+        (("LEFTWARD", "rightward", "leftmost", "rightmost"), [1, 0, 3, 2], []),
+        (("clockwise", "wave", "counterclockwise"), [2, 1, 0], []),
+        (("Turn Clockwise", "turn anti-clockwise"), [1, 0], []),
+        (("TurnCounterClockwise", "turn_clockwise"), [1, 0], []),
+        (("from left to right", "from right to left"), [1, 0], []),
+        (("thumbright", "thumbleft", "upleft", "upright"), [1, 0, 3, 2], []),  # of which two alone would have no side
+        (("bright", "cleft", "copyright", "upright", "outright", "fright", "playwright", "downright"), [*range(8)], []),
+        (
+            ("leftovers", "rightful", "alright", "forthright", "birthright", "leftist", "brightness", "frighten"),
+            [*range(8)],
+            [],
+        ),
+        (("swipeleft", "wave"), None, ["swipeleft"]),
+        (("Lefthand", "anticlockwise"), None, ["Lefthand", "anticlockwise"]),
+        (("turn left", "turn_left", "turn right"), None, ["turn left", "turn_left", "turn right"]),  # which of the two?
     ],
 )
 def test_a_flip_swaps_left_and_right_classes(classes, labels, alone):
     assert mirrored_labels(classes) == (labels, alone)
+
+
+@pytest.mark.parametrize(
+    ("classes", "pairs", "labels"),
+    [
+        (("pull", "push", "wave"), [("pull", "push")], [1, 0, 2]),
+        (("turn left", "wave"), [("turn left", "turn left")], [0, 1]),  # whoever says that it looks the same mirrored
+        (("step left", "step right", "hop left", "jump right"), [("hop left", "jump right")], [1, 0, 3, 2]),
+        (("step left", "step right"), [("step right", "step right")], None),  # which leaves the other alone
+    ],
+)
+def test_classes_can_be_named_as_mirror_images(classes, pairs, labels):
+    assert mirrored_labels(classes, pairs)[0] == labels
+
+
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [([("push", "pul")], "did you mean 'pull'"), ([("push", "pull"), ("pull", "wave")], "'pull' is in two pairs")],
+)
+def test_wrong_mirror_images_are_named(pairs, words):
+    with pytest.raises(UsageError, match=words):
+        mirrored_labels(("push", "pull", "wave"), pairs)
+
+
+def test_named_mirror_images_reach_the_training(caches, tmp_path):
+    """Here "at rest" and "to the left" are called mirror images, which leaves "to the right" alone: nothing is flipped."""
+    cache, losses = ClipCache(caches[0]), []
+    data = [
+        TrainingClips(cache, SPACE.inputs(SPACE.start), RECIPE, seed=0, epoch=0, mirrored=mirrored)
+        for mirrored in (
+            (),
+            (("at rest", "to the left"),),
+            (("at rest", "to the right"), ("to the left", "to the left")),
+        )
+    ]
+    drawn = [each.__getitems__(range(24)) for each in data]
+    assert [any(one.flip for one in batch.draws) for batch in drawn] == [True, False, True]
+    before, flips = torch.as_tensor(cache.labels[:24]), torch.tensor([one.flip for one in drawn[2].draws])
+    assert torch.equal(drawn[1].labels, before)
+    assert torch.equal(drawn[2].labels, torch.where(flips, torch.tensor([2, 1, 0])[before], before))
+    for mirrored in ((), (("at rest", "to the left"),)):
+        result = evaluate(job(caches, tmp_path / str(len(mirrored)), mirrored=mirrored), lambda e: None)
+        losses.append([entry["loss"] for entry in result["curve"]])
+    assert losses[0] != losses[1]
+
+
+def test_a_side_without_its_counterpart_is_never_flipped(caches):
+    class Alone:
+        """The same clips, of which one class has lost its counterpart."""
+
+        def __init__(self) -> None:
+            self.cache, self.classes = ClipCache(caches[0]), ("at rest", "to the left", "elsewhere")
+
+        def __getattr__(self, name):
+            return getattr(self.cache, name)
+
+        def __len__(self):
+            return len(self.cache)
+
+    for source, flips in ((ClipCache(caches[0]), True), (Alone(), False)):
+        data = TrainingClips(source, SPACE.inputs(SPACE.start), RECIPE, seed=0, epoch=0)
+        batch = data.__getitems__(range(24))
+        assert any(drawn.flip for drawn in batch.draws) is flips
+    assert batch.labels.tolist() == source.cache.labels[:24].tolist()
 
 
 def test_flipped_clips_change_their_label(caches):
@@ -141,13 +236,38 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(caches, tm
     assert results[0]["metrics"] == results[1]["metrics"]
 
 
+def test_the_seed_decides_the_initial_weights(caches, tmp_path):
+    recipe = replace(RECIPE, epochs=1, learning_rate=1e-12, warmup_epochs=0)  # so that these are still there in the end
+    for seed in (0, 1):
+        folder = tmp_path / str(seed)
+        assert evaluate(job(caches, folder, seed=seed, recipe=recipe, epochs=1), lambda e: None)["status"] == "complete"
+        kept = load_file(folder / "w" / "model.safetensors")
+        torch.manual_seed(seed)
+        for name, weight in SPACE.build(SPACE.start, 3).named_parameters():
+            assert torch.allclose(kept[name], weight, atol=1e-8), f"seed {seed}: {name}"
+
+
 def test_it_learns_what_only_motion_tells(caches, tmp_path):
+    """8 of 12 videos right (4 is chance) with one of four seeds; the first nearly always does it.
+
+    How often all four fail where nothing is wrong: of 156 trainings with as many seeds, under six settings of
+    ONEDNN_MAX_CPU_ISA and ATEN_CPU_CAPABILITY with one and two threads, 2 had fewer than 8 right and 142 had all 12. The rate
+    is then below 5.3 % (one-sided, 99 %: the binomial that gives 2 or fewer of 156 in 1 of 100 cases), and 0.053^4 is
+    below 1 in 100,000. Answers by chance would pass in 4 x 1.9 % of cases, a single class for all never.
+    """
     space = replace(SPACE, frames=4, stride=2, width=0.4)
-    recipe = replace(RECIPE, epochs=16, learning_rate=0.1)
-    result = evaluate(
-        job(caches, tmp_path, space=space, architecture=space.start, recipe=recipe, epochs=16), lambda e: None
-    )
-    assert result["status"] == "complete" and result["metrics"]["top1"] > 0.6, result
+    recipe = replace(
+        RECIPE, epochs=24, batch_size=12, learning_rate=0.1, dropout=0.0, flip=False, scale_jitter=(1.0, 1.0)
+    )  # fmt: skip
+    found = []
+    for seed in range(4):
+        plain = job(
+            caches, tmp_path / str(seed), space=space, architecture=space.start, recipe=recipe, epochs=24, seed=seed
+        )
+        found.append(evaluate(plain, lambda e: None)["metrics"]["top1"])
+        if found[-1] > 0.66:
+            return
+    pytest.fail(f"top-1 of four trainings: {found}")
 
 
 def test_an_interrupted_training_goes_on_to_the_same_numbers(caches, tmp_path):
@@ -172,9 +292,13 @@ def test_an_interrupted_training_goes_on_to_the_same_numbers(caches, tmp_path):
 
 
 def test_a_loss_that_is_no_number_fails_with_its_step(caches, tmp_path):
+    """Weight decay alone multiplies each weight by 5e25 a step, so that all are infinite after two steps at the latest,
+    whatever the gradients are."""
     recipe = replace(RECIPE, learning_rate=1e30, warmup_epochs=0, clip_gradient_norm=None)
     result = evaluate(job(caches, tmp_path, recipe=recipe), lambda e: None)
-    assert result["status"] == "failed" and "non-finite loss" in result["error"] and "epoch" in result["error"]
+    assert result["status"] == "failed" and re.fullmatch(
+        r"non-finite loss \(\S+\) at step [23] of epoch 1", result["error"]
+    )
 
 
 def test_a_checkpoint_of_another_training_is_not_gone_on_from(caches, tmp_path):
