@@ -11,7 +11,8 @@ import math
 
 def percent(fraction: float, *, signed: bool = False) -> str:
     """ "76.3" of 0.7625: one decimal, half away from zero. The fraction counts with six decimals, as the record keeps it, so that
-    122 of 160 clips and a mean over seeds of 0.76249999 are written alike, whatever binary fractions make of them."""
+    122 of 160 clips and a mean over seeds of 0.76249999 are written alike, whatever binary fractions make of them. Up to 1,000
+    clips that is the rounding of the exact ratio; above, ratios within 0.0000005 of a half count as one."""
     tenths = (math.floor(abs(fraction) * 1e6 + 0.5) + 500) // 1000
     sign = "-" if fraction < 0 and tenths else "+" if signed else ""
     return f"{sign}{tenths // 10}.{tenths % 10}"

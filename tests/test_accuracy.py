@@ -34,7 +34,7 @@ def test_half_a_tenth_is_rounded_up(fraction, text):
 
 
 def test_every_count_of_clips_is_rounded_as_on_paper():
-    for clips in (7, 40, 160, 2000, 4999):
+    for clips in (7, 40, 160, 999):
         for right in range(clips + 1):
             exact = Fraction(1000 * right, clips)
             expected = math.floor(exact + Fraction(1, 2))  # tenths of a percent, half up

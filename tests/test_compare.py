@@ -187,9 +187,9 @@ def test_the_best_of_several_candidates(few_draws, offered):
         best = rows.mean(3).argmax(2)
         for counts in ((offered, offered), (offered, 1)):
             own = [rows[run, :, :count].reshape(-1, 3) for run, count in enumerate(counts)]
+            picked = [best[run] if number > 1 else (0, 0) for run, number in enumerate(counts)]
             places = [
-                (n * counts[0] + int(best[0, n]), n * counts[1] + (int(best[1, n]) if counts[1] > 1 else 0))
-                for n in (0, 1)
+                tuple(n * number + int(own[n]) for own, number in zip(picked, counts, strict=True)) for n in (0, 1)
             ]
             widths = seed_noise(own[0].tolist(), own[1].tolist(), places, paired=True, error=0.05)
             gaps = [abs(own[0][a].mean() - own[1][b].mean()) for a, b in places]
@@ -296,7 +296,7 @@ def test_what_is_printed_says_what_it_rests_on():
         "warning: recipe.epochs 1 / 2",
         "paired over seeds 0, 1, 2",
         "lone trained one seed, so that the chance of training is unknown",
-        "all 4 intervals of differences hold together in 95 of 100 cases",
+        "All 4 intervals of differences hold together in 95 of 100 cases",
         "two networks whose intervals overlap are indistinguishable",
         "b: b1",
     ):

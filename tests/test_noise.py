@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy
 import pytest
 from scipy.stats import studentized_range, t, ttest_ind, ttest_rel
@@ -60,13 +62,18 @@ def found(scores):
     return [one.needed is not None and gap > one.needed for gap, one in zip(gaps, results, strict=True)]
 
 
+@cache
+def tukey_critical(count, freedom):
+    return studentized_range.ppf(0.95, count, freedom)
+
+
 def found_by_tukey(scores):
     """The same by one noise for all, as it was done before."""
     count, seeds = scores.shape
     rest = scores - scores.mean(1, keepdims=True)
     rest -= rest.mean(0)
     freedom = (count - 1) * (seeds - 1)
-    needed = studentized_range.ppf(0.95, count, freedom) * (((rest**2).sum() / freedom) / seeds) ** 0.5
+    needed = tukey_critical(count, freedom) * (((rest**2).sum() / freedom) / seeds) ** 0.5
     return [abs(scores[a].mean() - scores[b].mean()) > needed for a, b in all_pairs(count)]
 
 
@@ -130,10 +137,11 @@ def test_equal_networks_seldom_look_different(scenario):
 @pytest.mark.parametrize("seeds", [3, 4, 5])
 @pytest.mark.parametrize("count", [2, 3, 6, 12])
 def test_false_alarms(count, seeds):
-    """At most 7 of 100 tables, whatever the spreads; 5 is aimed at. Fewer where spreads are equal, as they are estimated."""
-    shares = {scenario: false_alarms(scenario, count, seeds, 500) for scenario in (*SPREADS, *LATE)}
+    """About 5 of 100 tables with unequal spreads, at most 7; fewer where spreads are equal, as they are estimated from so few
+    seeds, and with late learners, whose differences have two values."""
+    shares = {scenario: false_alarms(scenario, count, seeds, 1000) for scenario in (*SPREADS, *LATE)}
     print(count, seeds, shares)  # a person reads it with -s
-    assert max(shares.values()) <= 0.075  # 7 %, and a standard error of 500 tables
+    assert max(shares.values()) <= 0.07 + 0.008  # and a standard error of 1000 tables
     assert max(shares[name] for name in SPREADS) >= 0.03  # not bought by never finding anything
 
 
@@ -151,18 +159,26 @@ def power(spreads, method, times=200):
 @pytest.mark.heavy
 def test_power():
     """Where spreads are alike nearly all that Tukey's method finds is found; where they are not, its finds are no evidence."""
-    shares = {
-        spreads: (power(spreads, found), power(spreads, found_by_tukey))
-        for spreads in [(2.0,) * 6, (4.0,) * 6, README[:6]]
-    }
-    print(shares)
-    assert shares[(2.0,) * 6][0] > 0.85 and shares[(2.0,) * 6][0] > shares[(2.0,) * 6][1] - 0.15
+    of = {"2 points": (2.0,) * 6, "4 points": (4.0,) * 6, "readme": README[:6]}
+    shares = {name: (power(spreads, found), power(spreads, found_by_tukey)) for name, spreads in of.items()}
+    print(shares)  # 0.88 and 0.98, 0.41 and 0.59, 0.11 and 0.23
+    assert shares["2 points"][0] > 0.85 and shares["2 points"][0] > shares["2 points"][1] - 0.15
+    assert shares["4 points"][0] > 0.35
+
+
+def test_one_noise_for_all_does_not_hold():
+    """Why it is done like this: false alarms of Tukey's difference."""
+    shares = [false_alarms(*of, 3, 500, found_by_tukey) for of in (("equal", 6), ("readme", 6), ("one noisy", 12))]
+    assert shares[0] < 0.07 and shares[1] > 0.09 and shares[2] > 0.2
 
 
 @pytest.mark.heavy
-def test_one_noise_for_all_does_not_hold():
-    """Why it is done like this: false alarms of Tukey's difference."""
-    assert (
-        false_alarms("readme", 6, 3, 1000, found_by_tukey) > 0.09
-        and false_alarms("one noisy", 12, 3, 1000, found_by_tukey) > 0.2
-    )
+def test_a_late_learner_that_no_seed_showed_looks_better():
+    """What no test of three seeds can see: of a network that is late with a third of all seeds but equal in the mean, all three are
+    in time in 8 of 27 tables."""
+    random = numpy.random.default_rng(3)
+    scores = 0.7 + 0.01 * random.standard_normal((300, 2, 3))
+    scores[:, 0] += numpy.where(random.random((300, 3)) < 1 / 3, -0.3, 0.15)
+    in_time = (scores[:, 0] > 0.7).all(1)
+    alarms = numpy.array([any(found(table)) for table in scores])
+    assert alarms[in_time].mean() > 0.9 and alarms[~in_time].mean() < 0.05
