@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from fractions import Fraction
 
 import numpy
 import pytest
+from browser import CHROMIUM, browser
+from conftest import ROOT
 from rich.console import Console
 
 from expand.accuracy import percent, resolution, resolution_text, with_error
@@ -56,6 +59,20 @@ def test_tables_lines_and_notes_print_the_same_number():
     lines.epoch(trial, {"epoch": 1, "loss": 1.0, "top1": 0.7625, "seconds": 1.0})
     assert "top-1 76.3 % ± 3.4" in console.file.getvalue() and "top-1 76.3 % eta" in console.file.getvalue()
     assert show_top1(0.7625, 0.0336, TrialState.COMPLETE) == "76.3 ± 3.4"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: the page's own rounding cannot be run")
+def test_the_page_rounds_the_same(tmp_path):
+    script = (ROOT / "expand/report/assets/charts.js").read_text(encoding="utf-8")
+    fractions = [right / clips for clips in (40, 160, 999) for right in range(clips + 1)] + [
+        -0.0125,
+        -0.0004,
+        0.76249999,
+    ]
+    with browser(tmp_path / "profile") as page:
+        shown = page.value(f"{script};\n{json.dumps(fractions)}.map((value) => [percent(value), points(value)])")
+    expected = [[percent(f), percent(f, signed=True)] for f in fractions]
+    assert [[text.replace("−", "-") for text in pair] for pair in shown] == expected
 
 
 def test_what_160_clips_can_tell():

@@ -196,7 +196,7 @@ def test_markdown():
     assert page.startswith("# Comparison of 3 networks, depths (demo) on rendered clips\n")
     assert "| A | 1.00 | 0.10 | 82.0 ± 2.0 | 80.0  82.0  84.0 | B, C |" in page
     needed = percent(pair_of(compared(grid(BY_HAND)), "A", "C").needed)
-    assert f"| A | C | 20.0 | +20.0  +22.0  +18.0 | 1.6 | {needed} | 0.004 | beyond noise |" in page
+    assert f"| A | C | 20.0 | +20.0  +22.0  +18.0 | 1.6 | {needed} | 0.003 | beyond noise |" in page
     many = {f"{n}": (0.5, 0.6 + n / 1000, 0.7) for n in range(11)}
     assert "All 55 pairs are in comparison.csv." in comparison_markdown(FACTS, compared(grid(many)))
 

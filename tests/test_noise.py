@@ -174,8 +174,8 @@ def test_one_noise_for_all_does_not_hold():
 
 @pytest.mark.heavy
 def test_a_late_learner_that_no_seed_showed_looks_better():
-    """What no test of three seeds can see: of a network that is late with a third of all seeds but equal in the mean, all three are
-    in time in 8 of 27 tables."""
+    """What no test of three seeds can see: of a network that is late with a third of all seeds but equal in the mean, all three
+    are in time in 8 of 27 tables."""
     random = numpy.random.default_rng(3)
     scores = 0.7 + 0.01 * random.standard_normal((300, 2, 3))
     scores[:, 0] += numpy.where(random.random((300, 3)) < 1 / 3, -0.3, 0.15)
