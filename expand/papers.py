@@ -162,7 +162,9 @@ def _summary(families: Sequence[Family]) -> str:
         for family in families
         for finding in family.findings
         if finding.claim.verdict == "does not hold" and finding.claim.origin == "printed"
-        for line in _item("-", f"{family.space.name}: {_sentence(finding.claim.statement)} {_verdict(finding)}")
+        for line in _item(
+            "-", f"{family.space.name}: {_sentence(finding.claim.statement)} {_verdict(finding)}{_doubt(finding)}"
+        )
     ]
     if wrong:
         lines += ["Printed claims that do not hold (the reasons are further down):", "", *wrong, ""]
@@ -251,6 +253,11 @@ def _letter(number: int) -> str:
 
 def _sentence(statement: str) -> str:
     return statement if statement.endswith(".") else f"{statement}."
+
+
+def _doubt(finding: Finding) -> str:
+    """What a reader of the summary alone must know of a claim that nobody has looked up."""
+    return " *Recalled*: look the claim up before citing it." if finding.claim.confidence == "recalled" else ""
 
 
 def _verdict(finding: Finding) -> str:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from expand.accuracy import resolution_text
 from expand.calibrate import SECONDS, calibrate
 from expand.data.cache import prepare, prepared
 from expand.data.cached.room import expected_bytes
@@ -171,7 +172,7 @@ def print_plan(console: Console, plan: dict[str, Any]) -> None:
 
 def summary_lines(plan: dict[str, Any]) -> list[str]:
     """What it all comes to, a line each."""
-    courses_, recipe = plan["courses"], plan["study"]["recipe"]
+    courses_, recipe, videos = plan["courses"], plan["study"]["recipe"], plan["videos"]
     several = len(courses_) > 1
     played = f"; {len(courses_)} courses of the search played through, ranges are over them" if several else ""
     lines = [
@@ -202,6 +203,7 @@ def summary_lines(plan: dict[str, Any]) -> list[str]:
         f"{memory['where']} has {format_bytes(memory['there'])}"
         + ("" if fits else ": NOT ENOUGH for any candidate, lower recipe.batch_size; `expand run` refuses this")
     )
+    lines.append(f"noise        {resolution_text(videos['validation'])}")
     disk = plan["disk"]
     cache = "unknown without the videos" if disk["cache"] is None else format_bytes(disk["cache"])
     lines.append(

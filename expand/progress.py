@@ -10,8 +10,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from expand.accuracy import in_percent, percent
 from expand.files import LINES, escaped
-from expand.trial import Trial, TrialState
+from expand.trial import Metrics, Trial, TrialState
 
 
 class Watcher(Protocol):
@@ -80,7 +81,7 @@ class PlainLines:
         left = (trial.suggestion.epochs - entry["epoch"]) * entry["seconds"]
         self._line(
             f"trial {trial.number} epoch {entry['epoch']}/{trial.suggestion.epochs} loss {entry['loss']:.3f} "
-            f"top-1 {entry['top1']:.3f} eta {format_seconds(left)}"
+            f"top-1 {in_percent(entry['top1'])} eta {format_seconds(left)}"
         )
 
     def step(self, number: int, epoch: int, done: int, steps: int, loss: float) -> None:
@@ -88,7 +89,7 @@ class PlainLines:
             self._line(f"trial {number} {_batches(epoch, done, steps, loss)}")
 
     def ended(self, trial: Trial) -> None:
-        result = f"top-1 {trial.metrics.top1:.3f}" if trial.metrics else trial.error
+        result = f"top-1 {_top1(trial.metrics)}" if trial.metrics else trial.error
         self._line(f"trial {trial.number} {trial.state.value}: {result} ({format_seconds(trial.train_seconds)})")
 
     def _line(self, text: str) -> None:
@@ -142,14 +143,14 @@ class LiveTable:
         if trial.metrics:
             self._print(
                 f"trial {trial.number:>3}  step {trial.label:<29} {format_macs(trial.cost.macs):>9}MACs  top-1 "
-                f"{trial.metrics.top1:.3f} ± {trial.metrics.standard_error:.3f}  {format_seconds(trial.train_seconds)}"
+                f"{_top1(trial.metrics)}  {format_seconds(trial.train_seconds)}"
             )
         else:
             self._print(f"trial {trial.number:>3}  step {trial.label:<29} {trial.state.value}: {trial.error}")
 
     def _draw(self) -> Group:
         table = Table(title=None, expand=False, pad_edge=False)
-        for name in ("trial", "candidate", "MACs", "epoch", "top-1", "loss", "left", "state"):
+        for name in ("trial", "candidate", "MACs", "epoch", "top-1 %", "loss", "left", "state"):
             table.add_column(name, justify="left" if name in ("candidate", "state") else "right")
         open_trials = [trial for trial in list(self.trials.values()) if not trial.state.ended]
         for trial in open_trials:
@@ -158,15 +159,19 @@ class LiveTable:
             table.add_row(
                 str(trial.number), trial.label, format_macs(trial.cost.macs),
                 f"{entry['epoch'] if entry else 0}/{trial.suggestion.epochs}",
-                f"{entry['top1']:.3f}" if entry else "", f"{entry['loss']:.3f}" if entry else "",
+                percent(entry["top1"]) if entry else "", f"{entry['loss']:.3f}" if entry else "",
                 format_seconds(left) if entry else "", "training" if entry else "waiting or starting",
             )  # fmt: skip
         complete = [trial for trial in self.trials.values() if trial.state is TrialState.COMPLETE and trial.metrics]
         best = max(complete, key=lambda trial: trial.metrics.top1 if trial.metrics else 0.0, default=None)
         head = f"{self.title}   {format_seconds(time.perf_counter() - self.began)}   {len(complete)} done"
         if best is not None and best.metrics is not None:
-            head += f"   best top-1 {best.metrics.top1:.3f} at {format_macs(best.cost.macs)}MACs (trial {best.number})"
+            head += f"   best top-1 {in_percent(best.metrics.top1)} at {format_macs(best.cost.macs)}MACs (trial {best.number})"
         return Group(Text(head, style="bold"), table, Text(self.message, style="dim"))
+
+
+def _top1(metrics: Metrics) -> str:
+    return in_percent(metrics.top1, metrics.standard_error)
 
 
 def _batches(epoch: int, done: int, steps: int, loss: float) -> str:

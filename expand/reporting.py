@@ -77,7 +77,7 @@ def summary(record: Record, console: Console) -> bool:
     facts = run_facts(record, trials)
     found = candidates(trials, facts.seeds)
     if steps := ledger(trials):
-        print_ledger(console, steps)
+        print_ledger(console, steps, facts.clips)
         console.print()
     elif comparison := compare(found, trials, facts.seeds):
         print_comparison(console, facts, comparison)

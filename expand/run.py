@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from expand import record as records
+from expand.accuracy import resolution_text
 from expand.alone import Alone
 from expand.code import changes, code_of, edited
 from expand.dashboard.presenter import Presenter
@@ -387,6 +388,7 @@ def _without_place(study: dict[str, Any]) -> dict[str, Any]:
 
 def _notes(study: Study, caches: list[ClipCache], manifest: Manifest, watch: Watcher) -> None:
     """What a scientist should know before believing a number."""
+    watch.note(resolution_text(len(caches[1])))
     crossing = manifest.crossing_groups()
     if crossing:
         watch.note(

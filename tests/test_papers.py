@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from functools import cache
 from typing import Any
@@ -74,6 +75,18 @@ def counted_by_hand(space: SearchSpace, architecture: Architecture, classes: int
 )  # fmt: skip
 def test_digits(printed, ours, expected):
     assert papers.agreement(printed, Decimal(ours)) == expected
+
+
+def test_a_recalled_claim_says_so_in_the_summary():
+    class Recalled(Toy):
+        @property
+        def claims(self) -> tuple[Claim, ...]:
+            return tuple(replace(claim, confidence="recalled") for claim in super().claims)
+
+    line = "printed 2.5. *Recalled*: look the claim up before citing it."
+    for space, said in ((Recalled(), True), (Toy(), False)):
+        summary = papers.page([papers.examine(space, counted_by_hand)]).partition("## toy")[0]
+        assert (line in " ".join(summary.split())) is said
 
 
 def test_each_number_stands_beside_ours_in_the_order_of_the_points():

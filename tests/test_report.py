@@ -147,11 +147,11 @@ def test_nothing_complete_yet_is_said():
 
 
 def test_the_ledger_shows_what_was_chosen_and_why():
-    text = printed(print_ledger, ledger(TRIALS))
+    text = printed(print_ledger, ledger(TRIALS), 160)
     chosen = [line for line in text.splitlines() if "✓" in line]
     assert [line.split("│")[1].strip() for line in chosen] == ["", "frame_rate", "frames", "depth", "depth"]
     assert "infeasible" in text and "failed" in text
-    markdown = ledger_markdown(ledger(TRIALS))
+    markdown = ledger_markdown(ledger(TRIALS), 160)
     assert markdown.count("## Step") == 5 and "| depth | variant 7→15 | 9.01 | 2.05 | 83.0 ± 2.7 | ✓ | 15 |" in markdown
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from expand.compare.files import plain_fronts, plain_pair, write_fronts, write_pair
-from expand.compare.fronts import compare_fronts, network_difference, run_noise
-from expand.compare.intervals import Noise, noise_within
-from expand.compare.runs import Run, check_alike, read_runs, split_name
+from expand.compare.fronts import compare_fronts, network_differences
+from expand.compare.runs import check_alike, read_runs, split_name
 from expand.compare.tables import pair_section, print_sections, sections
 from expand.errors import UsageError, unknown
 from expand.report.candidates import CostName
@@ -78,21 +78,15 @@ def _networks(
     if one is two:
         raise UsageError(f"trials {picked[0][1]} and {picked[1][1]} are the same network ({one.label}); name two")
     warnings = check_alike(runs, anyway=anyway)
-    difference = network_difference(own[0], one, own[1], two, _noise(own), 1)
-    part = pair_section(own, (one, two), difference, len(runs) == 1)
+    alone = [replace(run, networks=(network,)) for run, network in zip(own, (one, two), strict=True)]
+    (difference,) = network_differences(*alone, [(one, two)], 1)
+    part = pair_section(own, (one, two), difference)
     if as_json:
         _print_json(plain_pair(own, (one, two), difference, warnings))
     else:
         print_sections(console, [part], warnings)
     if to is not None:
         _say_written(console, write_pair(to, own, (one, two), difference, part, warnings), as_json)
-
-
-def _noise(own: Sequence[Run]) -> Noise | None:
-    """Of the runs that two networks are from; None where one of them has a single seed."""
-    if own[0] is not own[1]:
-        return run_noise(*own)
-    return noise_within([network.scores for network in own[0].networks]) if len(own[0].seeds) > 1 else None
 
 
 def _references(texts: Sequence[str], cost: CostName) -> dict[str, float]:

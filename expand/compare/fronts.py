@@ -144,41 +144,44 @@ def find_bins(runs: Sequence[Run], cost: CostName, width: float) -> tuple[Bin, .
         else:
             everyone = everyone[1:]
     found = [_bin(group, len(runs)) for group in groups]
-    count = sum(len(_pairs(entry)) for entry in found)
-    noises = {pair: run_noise(runs[pair[0]], runs[pair[1]]) for pair in combinations(range(len(runs)), 2)}
+    wanted: dict[tuple[int, int], list[tuple[int, Network, Network]]] = {}
+    for place, entry in enumerate(found):
+        for a, one, b, two in _pairs(entry):
+            wanted.setdefault((a, b), []).append((place, one, two))
+    count = sum(map(len, wanted.values()))
+    versus: list[list[Versus]] = [[] for _ in found]
+    for (a, b), own in wanted.items():
+        differences = network_differences(runs[a], runs[b], [(one, two) for _, one, two in own], count)
+        for (place, _, _), difference in zip(own, differences, strict=True):
+            versus[place].append(Versus(a, b, difference, _paired(runs[a], runs[b])))
     return tuple(
-        replace(
-            entry,
-            versus=tuple(
-                Versus(
-                    a, b, network_difference(runs[a], one, runs[b], two, noises[a, b], count), _paired(runs[a], runs[b])
-                )
-                for a, one, b, two in _pairs(entry)
-            ),
-        )
-        for entry in found
+        replace(entry, versus=tuple(sorted(own, key=lambda each: (each.first, each.second))))
+        for entry, own in zip(found, versus, strict=True)
     )
 
 
-def run_noise(first: Run, second: Run) -> Noise | None:
-    """Of a difference between any network of one run and any of the other; None where it depends on the two, which it does
-    where only the validation clips are left."""
+def network_differences(
+    first: Run, second: Run, pairs: Sequence[tuple[Network, Network]], count: int
+) -> list[Difference]:
+    """Top-1 of networks of one run less that of networks of another, in a table of `count` differences. The noise is judged among
+    all networks of the two runs."""
     basis, ours, theirs = intervals.shared_seeds(first.seeds, second.seeds)
+    splits = [math.hypot(one.split_error, two.split_error) for one, two in pairs]
+    means = [(fmean(first.scores(one, ours)), fmean(second.scores(two, theirs))) for one, two in pairs]
     if basis == "clips":
-        return None
-    scores = [first.scores(n, ours) for n in first.networks], [second.scores(n, theirs) for n in second.networks]
-    return intervals.paired_noise(*scores) if basis == "paired" else intervals.unpaired_noise(*scores)
-
-
-def network_difference(
-    first: Run, one: Network, second: Run, two: Network, noise: Noise | None, count: int
-) -> Difference:
-    """Top-1 of one network less that of another, in a family of `count` differences."""
-    _, ours, theirs = intervals.shared_seeds(first.seeds, second.seeds)
-    a, b = fmean(first.scores(one, ours)), fmean(second.scores(two, theirs))
-    split = math.hypot(one.split_error, two.split_error)
-    noise = noise or intervals.clip_noise(a, b, (first.about.clips, second.about.clips))
-    return Difference(a, b, noise, intervals.half_width(noise, count), split)
+        noises = [intervals.clip_noise(a, b, (first.about.clips, second.about.clips)) for a, b in means]
+        found = [(noise, intervals.clip_half_width(noise, intervals.share(1, count))) for noise in noises]
+    else:
+        found = intervals.seed_noise(
+            [first.scores(network, ours) for network in first.networks],
+            [second.scores(network, theirs) for network in second.networks],
+            [(first.networks.index(one), second.networks.index(two)) for one, two in pairs],
+            paired=basis == "paired", error=intervals.share(len(pairs), count),
+        )  # fmt: skip
+    return [
+        Difference(a, b, noise, width, split)
+        for (a, b), (noise, width), split in zip(means, found, splits, strict=True)
+    ]
 
 
 def share_at(moments: Sequence[Moment], macs: int) -> float:
@@ -237,6 +240,7 @@ def _share_differences(
 ) -> tuple[Versus, ...]:
     """Hypervolume of each pair of runs, every seed's front being one score; with one seed, clips are drawn again."""
     pairs = list(combinations(range(len(runs)), 2))
+    error = intervals.share(1, len(pairs))
     spreads = [_clip_spread(run, cost, box) if len(runs[i].seeds) == 1 else None for i, run in enumerate(runs)]
     found = []
     for a, b in pairs:
@@ -246,9 +250,9 @@ def _share_differences(
         if basis == "clips":
             spread = math.hypot(*(spreads[i] or _clip_spread(runs[i], cost, box) for i in (a, b)))
             noise = Noise("clips", spread or None, math.inf)
+            width = intervals.clip_half_width(noise, error)
         else:
-            noise = (intervals.paired_noise if basis == "paired" else intervals.unpaired_noise)([one], [two])
-        width = intervals.half_width(noise, len(pairs))
+            ((noise, width),) = intervals.seed_noise([one], [two], [(0, 0)], paired=basis == "paired", error=error)
         found.append(Versus(a, b, Difference(fmean(one), fmean(two), noise, width), _paired(runs[a], runs[b])))
     return tuple(found)
 

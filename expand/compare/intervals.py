@@ -1,18 +1,17 @@
 """How much two numbers of two runs differ, and by how much they could by chance alone.
 
-Where both runs have trained several seeds in common, a difference is taken seed by seed, and its noise is the variance of such
-differences over the seeds, averaged over all pairs of a network of one run and a network of the other: three seeds of two
-networks alone say little. Without common seeds the two runs' own variances are added. With a single seed nothing is known of
-what chance does to a training, and the least there is remains: the binomial noise of the validation clips, as if each
-network had been scored on clips of its own (A. Agresti and B. Caffo, "Simple and effective confidence intervals for
-proportions", The American Statistician 54, 2000).
+Where both runs have trained several seeds in common, a difference is taken seed by seed; without common seeds the two runs' own
+variances are added. Either way `report/noise.py` judges the differences of a pair of runs as one family: each has the standard
+error of its own seeds, but none below the average over all pairs of a network of one run and a network of the other, since three
+seeds of two networks alone say little. A single pair is judged by the paired t test, or by Welch's without common seeds.
 
-Intervals are a studentised bootstrap: how often the largest of several differences reaches so many standard errors when there
-is none, drawn with normal residuals. A few seeds cannot be drawn from themselves: 3 have 27 resamples, and intervals from
-these (percentiles, normal residuals) miss the truth in 26 of 100 cases instead of 5. For a single difference it is the
-paired t interval. All intervals of one family hold together in 95 of 100 cases.
+With a single seed nothing is known of what chance does to a training, and the least there is remains: the binomial noise of the
+validation clips, as if each network had been scored on clips of its own (A. Agresti and B. Caffo, "Simple and effective
+confidence intervals for proportions", The American Statistician 54, 2000).
 
-All accuracies are fractions. Standard library; numpy is imported by the function that needs it.
+The 5 % of a table are shared out over its differences, so that all its intervals hold together in 95 of 100 cases.
+
+All accuracies are fractions. Standard library.
 """
 
 from __future__ import annotations
@@ -20,13 +19,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from statistics import fmean, variance
+from statistics import NormalDist
 from typing import Literal
 
-from expand.report.comparison import EQUAL, FAMILY_ERROR, honest_difference
+from expand.accuracy import two_errors
+from expand.report.noise import EQUAL, FAMILY_ERROR, judge
 
-DRAWS = 100_000
 Basis = Literal["paired", "unpaired", "clips"]
 Scores = Sequence[float]  # one a seed
 
@@ -78,7 +76,11 @@ class Difference:
             return "indistinguishable"
         if self.noise.basis == "clips":
             return "beyond the split's noise; that of training is unknown"
-        return "beyond noise" if abs(self.value) >= 2 * self.split_error else "beyond seed noise, within the split's"
+        return (
+            "beyond noise"
+            if abs(self.value) >= two_errors(self.split_error, 0)
+            else "beyond seed noise, within the split's"
+        )
 
 
 def shared_seeds(first: Sequence[int], second: Sequence[int]) -> tuple[Basis, tuple[int, ...], tuple[int, ...]]:
@@ -89,36 +91,29 @@ def shared_seeds(first: Sequence[int], second: Sequence[int]) -> tuple[Basis, tu
     return ("unpaired" if min(len(first), len(second)) > 1 else "clips"), tuple(first), tuple(second)
 
 
-def paired_noise(first: Sequence[Scores], second: Sequence[Scores]) -> Noise:
-    """For two runs' networks, scored with the same seeds. Degrees of freedom are those of the average over all pairs of n
-    networks with n others (Satterthwaite: 2 n^2 / (n + 1) for each seed but one), n being the smaller number of networks. Where
-    a run offers more, its best one has been picked by chance, too: fewer degrees of freedom keep false alarms within 8 %."""
-    columns = (
-        [fmean(scores) for scores in zip(*first, strict=True)],
-        [fmean(scores) for scores in zip(*second, strict=True)],
-    )
-    # averaged over all pairs, var(a - b) = var(a) + var(b) - 2 cov(a, b), and covariances average to that of the means
-    both = 2 * _covariance(*columns)
-    spread = fmean(map(variance, first)) + fmean(map(variance, second)) - both
-    seeds, networks = len(columns[0]), min(len(first), len(second))
-    return Noise("paired", _root(spread / seeds), (seeds - 1) * 2 * networks**2 / (networks + 1))
+def share(part: int, count: int) -> float:
+    """What `part` of `count` differences may use of the family's 5 % (Z. Sidak, J. Am. Stat. Assoc. 62, 1967)."""
+    return 1 - (1 - FAMILY_ERROR) ** (part / count)
 
 
-def unpaired_noise(first: Sequence[Scores], second: Sequence[Scores]) -> Noise:
-    """For two runs with seeds of their own, each at least two; degrees of freedom by Welch and Satterthwaite, with no
-    more networks than the smaller run has, as above."""
-    networks = min(len(first), len(second))
-    parts = [(fmean(map(variance, run)) / len(run[0]), networks * (len(run[0]) - 1)) for run in (first, second)]
-    total = sum(part for part, _ in parts)
-    share = sum(part**2 / freedom for part, freedom in parts)
-    freedom = math.floor(10 * total**2 / share) / 10 if share else 1.0
-    return Noise("unpaired", _root(total), freedom)
+def seed_noise(
+    first: Sequence[Scores], second: Sequence[Scores], pairs: Sequence[tuple[int, int]], *, paired: bool, error: float
+) -> list[tuple[Noise, float | None]]:
+    """The noise and the half width of differences between networks of two runs, at least two seeds each.
 
-
-def noise_within(networks: Sequence[Scores]) -> Noise:
-    """For two networks of one run: the block design of all its networks (`expand/report/comparison.py`)."""
-    deviation, freedom, _ = honest_difference(networks)
-    return Noise("paired", _root(2 * deviation**2 / len(networks[0])), freedom)
+    Args:
+        first, second: the scores of all networks of either run.
+        pairs: places in `first` and in `second` of the networks that are compared.
+        error: the chance that any of these intervals misses the truth.
+    """
+    rows = tuple(map(tuple, (*first, *second)))
+    every = tuple((a, len(first) + b) for a in range(len(first)) for b in range(len(second)))
+    places = tuple(a * len(second) + b for a, b in pairs)
+    basis: Basis = "paired" if paired else "unpaired"
+    return [
+        (Noise(basis, None if found.needed is None else found.standard_error, found.freedom), found.needed)
+        for found in judge(rows, every, places, error=error, paired=paired)
+    ]
 
 
 def clip_noise(first: float, second: float, clips: tuple[int, int]) -> Noise:
@@ -129,29 +124,9 @@ def clip_noise(first: float, second: float, clips: tuple[int, int]) -> Noise:
     return Noise("clips", _root(squares), math.inf)
 
 
-@lru_cache(maxsize=1024)
-def critical(count: int, freedom: float) -> float:
-    """How many standard errors the largest of `count` differences reaches in 5 of 100 cases where there is none."""
-    import numpy
-
-    random = numpy.random.default_rng(0)
-    largest = numpy.zeros(DRAWS)
-    for _ in range(count):
-        numpy.maximum(largest, numpy.abs(random.standard_normal(DRAWS)), out=largest)
-    if math.isfinite(freedom):
-        largest /= numpy.sqrt(random.chisquare(freedom, DRAWS) / freedom)
-    return float(numpy.quantile(largest, 1 - FAMILY_ERROR))
-
-
-def half_width(noise: Noise, count: int) -> float | None:
-    """Of an interval that holds together with `count` - 1 others."""
-    return None if noise.standard_error is None else critical(count, noise.freedom) * noise.standard_error
-
-
-def _covariance(first: Scores, second: Scores) -> float:
-    middle, other = fmean(first), fmean(second)
-    products = [(a - middle) * (b - other) for a, b in zip(first, second, strict=True)]
-    return sum(products) / (len(products) - 1)
+def clip_half_width(noise: Noise, error: float) -> float | None:
+    """Of an interval from clips alone that misses the truth with this chance."""
+    return None if noise.standard_error is None else NormalDist().inv_cdf(1 - error / 2) * noise.standard_error
 
 
 def _root(square: float) -> float | None:

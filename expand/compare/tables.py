@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from expand.accuracy import percent, with_error
 from expand.compare.fronts import Bin, Fronts, Versus, share_at
 from expand.compare.intervals import Difference
 from expand.compare.runs import Run
@@ -33,14 +33,14 @@ def sections(found: Fronts) -> list[Section]:
     return [_runs(found), _hypervolumes(found), _equal_cost(found)]
 
 
-def pair_section(runs: Sequence[Run], networks: Sequence[Network], difference: Difference, same_run: bool) -> Section:
+def pair_section(runs: Sequence[Run], networks: Sequence[Network], difference: Difference) -> Section:
     """Two named networks."""
     size, unit = cost_unit(network.candidate.amount("gmacs") for network in networks)
     rows = tuple(
         (
             run.name, network.label, show_cost(network.candidate.amount("gmacs"), size),
-            show_cost(network.candidate.cost.params, 1e6), _points(mean, difference.own_half_width),
-            "  ".join(f"{100 * score:.1f}" for score in network.scores),
+            show_cost(network.candidate.cost.params, 1e6), with_error(mean, difference.own_half_width),
+            "  ".join(map(percent, network.scores)),
         )
         for run, network, mean in zip(runs, networks, (difference.first, difference.second), strict=True)
     )  # fmt: skip
@@ -53,16 +53,18 @@ def pair_section(runs: Sequence[Run], networks: Sequence[Network], difference: D
         ("each seed", True),
     )
     ratio = networks[0].candidate.amount("gmacs") / networks[1].candidate.amount("gmacs")
-    rest = "the networks of this run" if same_run else "the networks of both runs"
     notes = (
         f"{show_difference(difference)} points at {ratio:.2f} of the cost: {show_verdict(difference, _names(runs, networks))}.",
-        f"{_noise(difference, runs[0], runs[1], rest)} For two networks that were named before their accuracies were seen: "
+        f"{_pair_noise(difference, runs[0], runs[1])} For two networks that were named before their accuracies were seen: "
         "of two picked among many, chance alone makes a larger difference.",
         OVERLAP,
     )
     return Section("Two networks", headings, rows, notes)
 
 
+SPLIT = (
+    "The validation split's noise, the same for all, is not in it; what lies within two standard errors of it is named."
+)
 DIFFERENCE = "difference, verdict"
 OVERLAP = (
     "± is half the width of the difference's interval: two networks whose intervals overlap are indistinguishable, as that of "
@@ -107,11 +109,11 @@ def markdown(title: str, parts: Sequence[Section], warnings: Sequence[str], pict
 
 def show_difference(difference: Difference) -> str:
     """ "+3.1 (-1.0 to +7.2)", in points."""
-    shown = f"{100 * difference.value:+.1f}"
+    shown = percent(difference.value, signed=True)
     if difference.interval is None:
         return shown
     low, high = difference.interval
-    return f"{shown} ({100 * low:+.1f} to {100 * high:+.1f})"
+    return f"{shown} ({percent(low, signed=True)} to {percent(high, signed=True)})"
 
 
 def show_verdict(difference: Difference, names: tuple[str, str]) -> str:
@@ -146,7 +148,7 @@ def _run_row(found: Fronts, place: int, size: float) -> tuple[str, ...]:
     best = max(run.networks, key=lambda network: network.top1)
     return (
         run.name, " ".join(map(str, run.seeds)), str(len(run.networks)),
-        _range(min(amounts), max(amounts), size), _points(best.top1, best.candidate.noise),
+        _range(min(amounts), max(amounts), size), with_error(best.top1, best.candidate.noise),
         format_macs(found.growth[place][-1].macs),
     )  # fmt: skip
 
@@ -165,14 +167,13 @@ def _hypervolumes(found: Fronts) -> Section:
     headings = ("run", "hypervolume", "each seed's own", f"after {format_macs(least)} of training")
     rows = tuple(
         (
-            run.name, f"{100 * share:.1f}", "  ".join(f"{100 * own:.1f}" for own in seeds),
-            f"{100 * share_at(moments, least):.1f}",
+            run.name, percent(share), "  ".join(map(percent, seeds)), percent(share_at(moments, least)),
         )
         for run, share, seeds, moments in zip(found.runs, found.shares, found.seed_shares, found.growth, strict=True)
     )  # fmt: skip
     size, unit = cost_unit([found.box.low, found.box.high], found.cost)
     low, high = show_cost(found.box.low, size), show_cost(found.box.high, size)
-    over = f" above {100 * found.box.floor:.1f} %" if found.box.floor else ""
+    over = f" above {percent(found.box.floor)} %" if found.box.floor else ""
     notes = [
         f"Hypervolume: the best top-1{over} to be had, averaged over costs from {low} to {high} {unit} on a log axis, in "
         "points. The dearer end and "
@@ -201,7 +202,7 @@ def _equal_cost(found: Fronts) -> Section:
     if not rows:
         return Section(f"{title}: no two runs have networks of such equal cost; --bins makes the bins wider")
     shown = {(v.first, v.second): v.difference for entry in found.bins for v in entry.versus}
-    notes = [_noise(d, found.runs[a], found.runs[b], "the networks of both runs") for (a, b), d in shown.items()]
+    notes = [_noise(d, found.runs[a], found.runs[b]) for (a, b), d in shown.items()]
     if any(max(entry.counts) > 1 for entry in found.bins):
         notes += [
             "Of several networks of a run within a bin the best counts, which flatters the run that has more of them."
@@ -218,7 +219,7 @@ def _bin_rows(found: Fronts, entry: Bin, versus: Versus, size: float) -> list[tu
         network, count = entry.best[place], entry.counts[place]
         assert network is not None
         of = f", best of {count}" if count > 1 else ""
-        told.append((f"{found.runs[place].name}: {network.label}{of}", _points(mean, difference.own_half_width)))
+        told.append((f"{found.runs[place].name}: {network.label}{of}", with_error(mean, difference.own_half_width)))
     costs = _range(entry.low, entry.high, size)
     return [
         (costs, *told[0], show_difference(difference)),
@@ -231,18 +232,28 @@ def _range(low: float, high: float, size: float) -> str:
     return first if first == last else f"{first} to {last}"
 
 
-def _noise(difference: Difference, first: Run, second: Run, networks: str) -> str:
+def _noise(difference: Difference, first: Run, second: Run) -> str:
     """What the intervals of a pair of runs rest on."""
     basis, names = _basis(difference, first, second), " and ".join(dict.fromkeys((first.name, second.name)))
     if difference.noise.basis == "clips":
         return f"{names}: {basis}."
     if difference.noise.standard_error is None:
         return f"{names}: all seeds show the same difference to the last clip, so that its noise is unknown."
-    error, freedom = 100 * difference.noise.standard_error, difference.noise.freedom
     return (
-        f"{names}: {basis}; the standard error of a difference is {error:.1f} points, from {networks} and taken to be alike "
-        f"for all, {freedom:.3g} degree{'s' if freedom != 1 else ''} of freedom. The validation split is the same for all and "
-        "its noise is not in it: what is within two standard errors of that, too, is said."
+        f"{names}: {basis}; a difference has the standard error of its own seeds, but never less than the average over all pairs "
+        f"of their networks. {SPLIT}"
+    )
+
+
+def _pair_noise(difference: Difference, first: Run, second: Run) -> str:
+    """The same of two networks by name, whose noise is theirs alone."""
+    if difference.noise.basis == "clips" or difference.noise.standard_error is None:
+        return _noise(difference, first, second)
+    test = "a paired" if difference.noise.basis == "paired" else "Welch's"
+    error, freedom = percent(difference.noise.standard_error), difference.noise.freedom
+    return (
+        f"The difference, {_basis(difference, first, second)}, has a standard error of {error} points: {test} t test with "
+        f"{freedom:.3g} degree{'s' if freedom != 1 else ''} of freedom. {SPLIT}"
     )
 
 
@@ -262,17 +273,13 @@ def _basis(difference: Difference, first: Run, second: Run) -> str:
 
 def _family(count: int, what: str) -> str:
     held = "the one interval holds" if count == 1 else f"all {count} intervals of {what} hold together"
-    return f"Studentised bootstrap: {held} in 95 of 100 cases."
+    return f"{held[0].upper()}{held[1:]} in 95 of 100 cases."
 
 
 def _cost_said(found: Fronts) -> str:
     return {"params_m": "all parameters", "latency_ms": "measured, one clip"}.get(
         found.cost, found.runs[0].about.convention
     )
-
-
-def _points(top1: float, noise: float | None) -> str:
-    return f"{100 * top1:.1f}" + ("" if noise is None or not math.isfinite(noise) else f" ± {100 * noise:.1f}")
 
 
 def _names(runs: Iterable[Run], networks: Iterable[Network]) -> tuple[str, str]:

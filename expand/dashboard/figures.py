@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from expand.accuracy import in_percent
 from expand.report.candidates import Candidate, CostName, RunFacts, candidates, cost_name, front
 from expand.report.history import box_of, volume_over_time
 from expand.report.tables import caption, cost_unit
@@ -64,9 +65,13 @@ def volumes(trials: Sequence[Trial], seeds: Sequence[int], name: CostName) -> li
 
 
 def _points(title: str, chosen: Sequence[Candidate], name: CostName, size: float) -> dict[str, Any]:
-    text = [f"trial {c.numbers[0]}: {c.label}<br>{escape(str(c.architecture)).replace(', ', '<br>')}" for c in chosen]
+    texts = [escape(str(c.architecture)).replace(", ", "<br>") for c in chosen]
+    text = [
+        f"top-1 {in_percent(c.top1 or 0)}<br>trial {c.numbers[0]}: {c.label}<br>{told}"
+        for c, told in zip(chosen, texts, strict=True)
+    ]
     return {
-        "type": "scatter", "name": title, "hoverinfo": "x+y+text", "text": text,
+        "type": "scatter", "name": title, "hoverinfo": "x+text", "text": text,
         "x": [float(f"{candidate.amount(name) / size:.6g}") for candidate in chosen],
         "y": [round(100 * (candidate.top1 or 0), 3) for candidate in chosen],
     }  # fmt: skip

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from expand.accuracy import percent
 from expand.progress import format_bytes, format_macs, format_seconds
 from expand.report.candidates import Candidate, RunFacts, candidates, cost_name, front
 from expand.report.tables import caption, cost_unit, counted, markdown_row, show_cost, show_top1
@@ -206,7 +207,7 @@ def _readings(trial: Trial, parent: Trial | None) -> str:
         accuracy = show_top1(metrics.top1, metrics.standard_error, TrialState.COMPLETE)
         views = f"{metrics.clips:,} validation clips, {metrics.views} view{'s' if metrics.views > 1 else ''} each"
         rows.append(("top-1 %", f"{accuracy} (binomial standard error; {views})"))
-        rows.append(("top-5 %, loss", f"{100 * metrics.top5:.1f}, {metrics.loss:.3f}"))
+        rows.append(("top-5 %, loss", f"{percent(metrics.top5)}, {metrics.loss:.3f}"))
     rows.append(("seed, epochs", f"{wish.seed}, {len(trial.curve)} of {wish.epochs}"))
     if trial.train_seconds:
         tries = f", {trial.attempts} attempts" if trial.attempts > 1 else ""

@@ -8,6 +8,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from expand.accuracy import in_percent
 from expand.progress import format_bytes, format_macs
 
 Facts = Mapping[str, Any]
@@ -75,7 +76,7 @@ def summary(about: Facts) -> str:
         facts.append(f"{format_macs(cost['macs'])} multiply-adds a clip")
     if (accuracy := about.get("accuracy", {})).get("validation_top1") is not None:
         facts.append(
-            f"{_percent(accuracy['validation_top1'], accuracy.get('validation_standard_error'))} on validation"
+            f"{in_percent(accuracy['validation_top1'], accuracy.get('validation_standard_error'))} on validation"
         )
     where = (
         f"trial {about['trial']} of {about['study']} ({about['scale']} scale), data {about['data']}"
@@ -128,7 +129,7 @@ def _found(about: Facts) -> Iterator[str]:
         yield "\n| step | trial | grown along | change | multiply-adds | validation top-1 |\n|---|---|---|---|---|---|"
         for row in found["path"]:
             grown = f"{'contracted: ' if row['kind'] == 'contract' else ''}{' = '.join(row['axes']) or row['kind']}"
-            score = _percent(row["top1"], row["noise"]) if row["top1"] is not None else "-"
+            score = in_percent(row["top1"], row["noise"]) if row["top1"] is not None else "-"
             yield f"| {row['step']} | {row['trial']} | {grown} | {row['change']} | {format_macs(row['macs'])} | {score} |"
 
 
@@ -168,18 +169,18 @@ def _accuracy(about: Facts) -> Iterator[str]:
     if a.get("validation_top1") is not None:
         views = "one centre clip" if a["views"] == 1 else f"mean softmax of {a['views']} centre clips"
         yield (
-            f"- validation top-1 {_percent(a['validation_top1'], a['validation_standard_error'])} on {a['validation_clips']} "
+            f"- validation top-1 {in_percent(a['validation_top1'], a['validation_standard_error'])} on {a['validation_clips']} "
             f"videos, {views} (± is the binomial standard error). Networks were chosen by it, so it flatters."
         )
     if found.get("top1_spread") is not None:
         yield (
-            f"- over seeds {', '.join(map(str, found['seeds']))}: {_percent(found['top1_mean'], found['top1_spread'])} "
+            f"- over seeds {', '.join(map(str, found['seeds']))}: {in_percent(found['top1_mean'], found['top1_spread'])} "
             "(± is the standard deviation); this is one of them"
         )
     if a.get("test_top1") is not None:
         count = a.get("test_videos", a.get("test_clips"))
         views = f", {a['test_views']} views" if "test_views" in a else ""
-        yield f"- test top-1 {_percent(a['test_top1'], a.get('test_standard_error'))} on {count} videos{views}"
+        yield f"- test top-1 {in_percent(a['test_top1'], a.get('test_standard_error'))} on {count} videos{views}"
     elif a.get("validation_top1") is not None:
         yield "- test: never scored"
     yield from (f"- {name}: {a[name]}" for name in a if "validation_top1" not in a)
@@ -240,10 +241,6 @@ def _files(about: Facts) -> Iterator[str]:
     yield from (f"- {file}: {told[file]}" for file in about["files"])
 
 
-def _percent(value: float, noise: float | None) -> str:
-    return f"{100 * value:.1f} %" + (f" ± {100 * noise:.1f}" if noise is not None else "")
-
-
 # --- several networks ------------------------------------------------------------------------------------------------
 
 
@@ -251,7 +248,7 @@ def front_card(run: str, rows: Sequence[Facts], seeds: int) -> str:
     """The README of a folder that holds a whole front; rows as in `front_csv`."""
     table = [
         f"| [{row['folder']}]({row['folder']}/README.md) | {format_macs(row['macs'])} | {row['params']:,} | "
-        f"{_percent(row['validation_top1'], row['validation_standard_error'])} | {row['network']} |"
+        f"{in_percent(row['validation_top1'], row['validation_standard_error'])} | {row['network']} |"
         for row in rows
     ]
     return "\n".join([

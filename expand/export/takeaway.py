@@ -16,6 +16,7 @@ import torch
 from rich.console import Console
 
 from expand import record as records
+from expand.accuracy import in_percent
 from expand.cost import family_layers
 from expand.data.augment import MEAN, STD
 from expand.data.sampling import validation_scale
@@ -112,7 +113,7 @@ def _say(
     assert trial.metrics is not None
     console.print(
         f"trial {trial.number} ({trial.label}): {format_macs(trial.cost.macs)}MACs, validation top-1 "
-        f"{trial.metrics.top1:.3f} ± {trial.metrics.standard_error:.3f}, " + _told(tested, run, trial),
+        f"{in_percent(trial.metrics.top1, trial.metrics.standard_error)}, " + _told(tested, run, trial),
         highlight=False, markup=False, soft_wrap=True,
     )  # fmt: skip
     found = ", ".join(f"{file} {difference:.1e}" for file, difference in differences.items())
@@ -128,8 +129,8 @@ def _told(tested: Test | None, run: Path | str, trial: Trial) -> str:
         return f"not tested; `expand test {run} --trial {trial.number}` does it"
     rate = tested["video_top1"]
     return (
-        f"test top-1 {rate['value']:.3f} ± {rate['standard_error']:.3f} on {tested['videos']} videos, {tested['views']} views of "
-        f"{tested['crop']} pixels"
+        f"test top-1 {in_percent(rate['value'], rate['standard_error'])} on {tested['videos']} videos, "
+        f"{tested['views']} views of {tested['crop']} pixels"
     )
 
 

@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from expand.accuracy import in_percent
 from expand.files import escaped, misfit, read_object
 from expand.report.tested import Test, all_tests, official
 
@@ -55,7 +56,7 @@ def about_run(folder: Path, facts: dict[str, Any]) -> About:
 def _tested(test: Test) -> str:
     rate = test["video_top1"]
     return (
-        f"trial {test['trial']} ({test['label']}): {100 * rate['value']:.1f} ± {100 * rate['standard_error']:.1f} % of "
+        f"trial {test['trial']} ({test['label']}): {in_percent(rate['value'], rate['standard_error'])} of "
         f"{test['videos']} videos, {test['views']} views of {test['crop']} pixels"
     )
 

@@ -1,11 +1,8 @@
 """Which networks differ by more than noise: all pairs of a run's candidates, paired over the seeds they share.
 
 Every network is trained with the same seeds, so that the seeds are the blocks of a randomised complete block design (any
-textbook on the design of experiments): top-1 = network + seed + residual. The residuals of all networks together give the
-noise; Tukey's honestly significant difference (J. W. Tukey, "Comparing individual means in the analysis of variance",
-Biometrics 5, 1949) holds the chance of any false alarm among all pairs at 5 %. With two networks it is the paired t test.
-
-All accuracies are fractions. Standard library only; scipy is imported by the function that needs it.
+textbook on the design of experiments): top-1 = network + seed + residual, where each network has residuals of its own size.
+`report/noise.py` says which differences these seeds support. All accuracies are fractions. Standard library only.
 """
 
 from __future__ import annotations
@@ -14,15 +11,12 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import combinations
 from statistics import fmean
 
+from expand.accuracy import two_errors
 from expand.report.candidates import Candidate, by_seed
+from expand.report.noise import all_pairs, judge
 from expand.trial import Trial, TrialState
-
-FAMILY_ERROR = 0.05  # the chance of one false alarm or more among all pairs of equal networks
-EQUAL = 1e-9  # accuracies are counts over clips: what is nearer than this differs by rounding only
 
 
 @dataclass(frozen=True)
@@ -45,14 +39,15 @@ class Network:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two networks, the better one first. `standard_error` is that of the mean difference from seeds alone; `p` is
-    adjusted for all pairs and None where the noise is not known."""
+    """Two networks, the better one first. `standard_error` is that of the mean difference from seeds alone, `needed` what the
+    difference must exceed to be beyond their noise; `p` is adjusted for all pairs. The last two are None where the noise is
+    not known."""
 
     better: Network
     worse: Network
     standard_error: float
+    needed: float | None
     p: float | None
-    beyond_seeds: bool
 
     @property
     def differences(self) -> tuple[float, ...]:
@@ -70,9 +65,13 @@ class Pair:
         return math.hypot(self.better.split_error, self.worse.split_error)
 
     @property
+    def beyond_seeds(self) -> bool:
+        return self.needed is not None and self.difference > self.needed
+
+    @property
     def beyond_split(self) -> bool:
         """Whether it is two standard errors of the split's noise or more."""
-        return self.difference >= 2 * self.split_error
+        return self.difference >= two_errors(self.better.split_error, self.worse.split_error)
 
     @property
     def verdict(self) -> str:
@@ -85,17 +84,19 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Networks best first (of equals the cheaper one), and all their pairs. `noise` is the standard deviation of one
-    training with what a seed does to all networks taken off; `hsd` is what a difference must exceed, None where `noise` is
-    zero. `left_out` are the candidates that not every seed has completed, with their states."""
+    """Networks best first (of equals the cheaper one), and all their pairs. `left_out` are the candidates that not every seed
+    has completed, with their states."""
 
     seeds: tuple[int, ...]
     networks: tuple[Network, ...]
     pairs: tuple[Pair, ...]
-    noise: float
-    degrees_of_freedom: int
-    hsd: float | None
     left_out: tuple[tuple[str, TrialState], ...]
+
+    @property
+    def least_difference(self) -> float | None:
+        """What a difference must exceed at the least to be beyond seed noise: between two networks of small spread. None where
+        the seeds show no noise."""
+        return min((pair.needed for pair in self.pairs if pair.needed is not None), default=None)
 
     def beaten(self, network: Network) -> tuple[list[str], list[str]]:
         """Labels of the networks that this one beats beyond noise, and of those it beats beyond seed noise only."""
@@ -114,15 +115,13 @@ def compare(candidates: Sequence[Candidate], trials: Sequence[Trial], seeds: Seq
     if len(networks) < 2 or len(seeds) < 2:
         return None
     networks.sort(key=lambda n: (-round(n.top1, 12), n.candidate.cost.macs, n.candidate.numbers))
-    noise, freedom, hsd = honest_difference([network.scores for network in networks])
-    error = noise * math.sqrt(2 / len(seeds))
-    pairs = []
-    for better, worse in combinations(networks, 2):
-        gap = better.top1 - worse.top1
-        # the studentized range is over the standard error of one mean, hence the root of 2
-        p = None if hsd is None else _p_value(round(math.sqrt(2) * gap / error, 9), len(networks), freedom)
-        pairs.append(Pair(better, worse, error, p, hsd is not None and gap > hsd))
-    return Comparison(tuple(seeds), tuple(networks), tuple(pairs), noise, freedom, hsd, tuple(left_out))
+    rows = tuple(network.scores for network in networks)
+    places = all_pairs(len(networks))
+    pairs = tuple(
+        Pair(networks[a], networks[b], found.standard_error, found.needed, found.p)
+        for (a, b), found in zip(places, judge(rows, places), strict=True)
+    )
+    return Comparison(tuple(seeds), tuple(networks), pairs, tuple(left_out))
 
 
 def scored_networks(
@@ -142,23 +141,6 @@ def scored_networks(
     return networks, left_out
 
 
-def honest_difference(scores: Sequence[Sequence[float]]) -> tuple[float, int, float | None]:
-    """For N networks' scores with S seeds each, at least two of both: the residual standard deviation, its (N-1)(S-1)
-    degrees of freedom, and Tukey's honestly significant difference of two means (None where the deviation is zero)."""
-    rows, columns = [fmean(row) for row in scores], [fmean(column) for column in zip(*scores, strict=True)]
-    middle = fmean(rows)
-    freedom = (len(rows) - 1) * (len(columns) - 1)
-    squares = sum(
-        (score - row - column + middle) ** 2
-        for row, own in zip(rows, scores, strict=True)
-        for column, score in zip(columns, own, strict=True)
-    )
-    noise = math.sqrt(squares / freedom)
-    if noise < EQUAL:
-        return 0.0, freedom, None
-    return noise, freedom, _critical(len(rows), freedom) * noise / math.sqrt(len(columns))
-
-
 def unique_labels(candidates: Sequence[Candidate]) -> list[str]:
     """What to call each: its name, or step and axis as in "3 depth", with its first trial where two would be called the
     same."""
@@ -168,17 +150,3 @@ def unique_labels(candidates: Sequence[Candidate]) -> list[str]:
         label if times[label] == 1 else f"{label} (trial {candidate.numbers[0]})"
         for candidate, label in zip(candidates, labels, strict=True)
     ]
-
-
-@lru_cache(maxsize=256)
-def _critical(networks: int, freedom: int) -> float:
-    from scipy.stats import studentized_range
-
-    return float(studentized_range.ppf(1 - FAMILY_ERROR, networks, freedom))
-
-
-@lru_cache(maxsize=10_000)  # scipy takes 10 ms for one, and a report needs each several times
-def _p_value(q: float, networks: int, freedom: int) -> float:
-    from scipy.stats import studentized_range
-
-    return min(max(float(studentized_range.sf(q, networks, freedom)), 0.0), 1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from expand.accuracy import percent
 from expand.report.candidates import RunFacts
 from expand.report.comparison import Comparison, Network
 from expand.report.tables import cost_unit, markdown_row, show_cost, show_top1
@@ -41,12 +42,22 @@ def comparison_markdown(facts: RunFacts, comparison: Comparison) -> str:
     lines += ["", comparison_note(facts, comparison), "", "## Pairs", ""]
     if len(comparison.pairs) > MOST_PAIRS:
         return "\n".join([*lines, f"All {len(comparison.pairs)} pairs are in comparison.csv."]) + "\n"
-    names = ("better", "worse", "points", f"each of {_seeds(comparison)}", "standard error", "p, adjusted", "verdict")
-    lines += [markdown_row(names), markdown_row(("---", "---", "---:", "---:", "---:", "---:", "---"))]
+    names = (
+        "better",
+        "worse",
+        "points",
+        f"each of {_seeds(comparison)}",
+        "standard error",
+        "must exceed",
+        "p, adjusted",
+        "verdict",
+    )
+    lines += [markdown_row(names), markdown_row(("---", "---", *("---:",) * 5, "---"))]
     for pair in comparison.pairs:
-        each = "  ".join(f"{100 * value:+.1f}" for value in pair.differences)
-        points, error = f"{100 * pair.difference:.1f}", f"{100 * pair.standard_error:.1f}"
-        cells = (pair.better.label, pair.worse.label, points, each, error, show_p(pair.p), pair.verdict)
+        each = "  ".join(percent(value, signed=True) for value in pair.differences)
+        points, error = percent(pair.difference), percent(pair.standard_error)
+        needed = "" if pair.needed is None else percent(pair.needed)
+        cells = (pair.better.label, pair.worse.label, points, each, error, needed, show_p(pair.p), pair.verdict)
         lines.append(markdown_row(cells))
     return "\n".join(lines) + "\n"
 
@@ -56,32 +67,36 @@ def comparison_note(facts: RunFacts, comparison: Comparison) -> str:
     count, seeds = len(comparison.networks), len(comparison.seeds)
     epochs = f"{facts.epochs} epoch{'s' if facts.epochs != 1 else ''}"
     lines = [f"{count} networks x {seeds} seeds, {epochs}; {facts.accuracy}; {facts.noise}."]
-    pairs, degrees = len(comparison.pairs), comparison.degrees_of_freedom
-    together = "the one pair" if pairs == 1 else f"all {pairs} pairs together"
-    freedom = f"{degrees} degree{'s' if degrees != 1 else ''} of freedom"
-    if comparison.hsd is None:
+    if comparison.least_difference is None:
         lines += [
             "Every difference is the same with every seed, to the last clip: the noise of seeds cannot be estimated, "
             "and no difference is called beyond it."
         ]
     else:
-        lines += [
-            f"A difference is beyond seed noise above {100 * comparison.hsd:.1f} points: Tukey's honestly significant "
-            f"difference, 5 % for {together}, paired over seeds, "
-            f"{freedom}. Seed noise is initialisation and order of clips, given "
-            f"the same validation clips: {100 * comparison.noise:.1f} points a training, once what a seed does to all "
-            "networks is taken off, and taken to be alike for all networks."
-        ]
+        lines += [_method(len(comparison.pairs), comparison.least_difference)]
     one = fmean(network.split_error for network in comparison.networks)
     two = fmean(pair.split_error for pair in comparison.pairs)
     lines += [
-        f"The validation split has a noise of its own: a binomial standard error of {100 * one:.1f} points a network, "
-        f"{100 * two:.1f} a difference on average, which is conservative, for all networks see the same clips. "
+        f"The validation split has a noise of its own: a binomial standard error of {percent(one)} points a network, "
+        f"{percent(two)} a difference on average, which is conservative, for all networks see the same clips. "
         "(In brackets): beyond seed noise, but within two standard errors of the split."
     ]
     if comparison.left_out:
         lines.append(f"Left out: {', '.join(f'{label} ({state.value})' for label, state in comparison.left_out)}.")
     return " ".join(lines)
+
+
+def _method(pairs: int, least: float) -> str:
+    noise = "Seed noise is initialisation and order of clips, given the same validation clips."
+    if pairs == 1:
+        return f"The difference is beyond seed noise above {percent(least)} points: a paired t test over seeds, 5 %. {noise}"
+    return (
+        f"A difference is beyond seed noise above {percent(least)} points at the least, and above more between networks "
+        "whose seeds disagree: a studentised bootstrap over seeds as blocks, 5 % for all "
+        f"{pairs} pairs together, where a pair's standard error is its own but never below the average pair's, confirmed by "
+        f"the pair's own paired t test. {noise} A network that learns late with some seeds, but with none of these, looks "
+        "better than it is; no test can see that."
+    )
 
 
 def show_p(p: float | None) -> str:
@@ -112,7 +127,7 @@ def _rows(comparison: Comparison) -> list[list[str]]:
             show_cost(network.candidate.cost.macs, size),
             show_cost(network.candidate.cost.params, 1e6),
             show_top1(network.top1, network.candidate.spread, TrialState.COMPLETE),
-            "  ".join(f"{100 * score:.1f}" for score in network.scores),
+            "  ".join(map(percent, network.scores)),
             beaten_text(comparison, network),
         ]
         for network in comparison.networks

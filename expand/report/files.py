@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from expand.report.about import About
 from expand.report.candidates import Candidate, RunFacts, candidates, front
-from expand.report.comparison import FAMILY_ERROR, Comparison, compare
+from expand.report.comparison import Comparison, compare
 from expand.report.comparison_tables import comparison_markdown
+from expand.report.noise import FAMILY_ERROR
 from expand.report.page_data import RunOnPage, page_data
 from expand.report.planned import compare_plan, planned_markdown, planned_rows
 from expand.report.tables import ledger_markdown
@@ -67,7 +68,7 @@ def write_report(
     }
     if steps or not any(trial.suggestion.kind in UNSTEPPED for trial in trials):
         ledger = json.dumps([_plain_step(step) for step in steps], indent=1) + "\n"
-        files["ledger.md"] = _text(ledger_markdown(steps))
+        files["ledger.md"] = _text(ledger_markdown(steps, facts.clips))
         files["ledger.json"] = _text(ledger)
     if comparison := compare(found, trials, facts.seeds):
         pairs = pandas.DataFrame(_pair_rows(comparison))
@@ -222,7 +223,7 @@ def _pair_rows(comparison: Comparison) -> list[dict[str, Any]]:
             **{f"seed_{seed}": value for seed, value in zip(comparison.seeds, pair.differences, strict=True)},
             "standard_error": pair.standard_error,
             "p_adjusted": pair.p,
-            "hsd": comparison.hsd,
+            "needed_difference": pair.needed,
             "beyond_seed_noise": pair.beyond_seeds,
             "split_standard_error": pair.split_error,
             "beyond_split_noise": pair.beyond_split,
@@ -237,8 +238,7 @@ def _plain_comparison(facts: RunFacts, comparison: Comparison) -> dict[str, Any]
     return {
         "study": facts.study, "scale": facts.scale, "data": facts.data, "complete": facts.complete,
         "epochs": facts.epochs, "views": facts.views, "val_clips": facts.clips, "seeds": list(comparison.seeds),
-        "noise": comparison.noise, "degrees_of_freedom": comparison.degrees_of_freedom, "hsd": comparison.hsd,
-        "family_error": FAMILY_ERROR,
+        "least_difference": comparison.least_difference, "family_error": FAMILY_ERROR,
         "networks": [
             {
                 "label": network.label, "name": network.candidate.name, "trials": list(network.candidate.numbers),

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from expand.accuracy import resolution_text
 from expand.pareto import pareto_front
 from expand.report.about import About
 from expand.report.candidates import Candidate, RunFacts, candidates, cost_name, front
@@ -173,8 +174,8 @@ def _payoff(payoff: Payoff) -> dict[str, Any]:
 
 def _comparison(facts: RunFacts, comparison: Comparison, place: dict[Any, int]) -> dict[str, Any]:
     return {
-        "seeds": list(comparison.seeds), "noise": comparison.noise, "hsd": comparison.hsd,
-        "degrees_of_freedom": comparison.degrees_of_freedom, "note": comparison_note(facts, comparison),
+        "seeds": list(comparison.seeds), "least_difference": comparison.least_difference,
+        "note": comparison_note(facts, comparison),
         "networks": [
             {
                 "label": network.label, "candidate": place[network.candidate.architecture], "top1": network.top1,
@@ -200,8 +201,8 @@ def _trial(trial: Trial, place: int) -> dict[str, Any]:
 
 
 def _number(value: Any) -> float | None:
-    """Four decimals are what a curve can show."""
-    return round(value, 4) if isinstance(value, (int, float)) and math.isfinite(value) else None
+    """As many decimals as the record keeps of an accuracy, so that a curve and a table print the same."""
+    return round(value, 6) if isinstance(value, (int, float)) and math.isfinite(value) else None
 
 
 def _planned(plan: dict[str, Any], planned: PlannedActual) -> dict[str, Any]:
@@ -213,7 +214,7 @@ def _texts(facts: RunFacts) -> dict[str, str]:
     """What every number rests on, in words."""
     return {
         "accuracy": facts.accuracy, "scoring": facts.scoring, "training": facts.training, "noise": facts.noise,
-        "convention": facts.convention,
+        "convention": facts.convention, "resolution": resolution_text(facts.clips),
     }  # fmt: skip
 
 

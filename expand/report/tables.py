@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from expand.accuracy import resolution_text, with_error
 from expand.report.candidates import CONVENTION, Candidate, CostName, RunFacts, cost_name, front
 from expand.report.tested import Test, Tested, summary
 from expand.study import Objective
@@ -43,14 +44,14 @@ def show_top1(top1: float | None, noise: float | None, state: TrialState) -> str
     """Percent with its noise, or the state of what has no accuracy."""
     if top1 is None or state is not TrialState.COMPLETE:
         return str(state.value)
-    return f"{100 * top1:.1f}" + (f" ± {100 * noise:.1f}" if noise is not None else "")
+    return with_error(top1, noise)
 
 
 def _show_test(tested: Tested | None, *, several: bool) -> str:
     """With its views where they are not those of all networks."""
     if tested is None:
         return ""
-    return f"{100 * tested.top1:.1f} ± {100 * tested.standard_error:.1f}" + (f" ({tested.views})" if several else "")
+    return with_error(tested.top1, tested.standard_error) + (f" ({tested.views})" if several else "")
 
 
 def caption(facts: RunFacts) -> str:
@@ -106,8 +107,8 @@ def print_front(
         console.print(Text(f"  trial {_numbers(candidate.numbers)}: {candidate.architecture}"))
 
 
-def print_ledger(console: Console, steps: Sequence[LedgerStep]) -> None:
-    """Each step as a table: every candidate, which was chosen (✓) and why."""
+def print_ledger(console: Console, steps: Sequence[LedgerStep], clips: int) -> None:
+    """Each step as a table: every candidate, which was chosen (✓) and why; then what so many validation clips can tell."""
     from rich.table import Table
     from rich.text import Text
 
@@ -126,10 +127,10 @@ def print_ledger(console: Console, steps: Sequence[LedgerStep]) -> None:
                 console.print(Text(f"  {line}"))
         console.print()
     if steps:
-        console.print(Text(_ledger_note(steps)))
+        console.print(Text(_ledger_note(steps, clips)))
 
 
-def ledger_markdown(steps: Sequence[LedgerStep]) -> str:
+def ledger_markdown(steps: Sequence[LedgerStep], clips: int) -> str:
     """The ledger as a Markdown page."""
     size, unit = _ledger_unit(steps)
     lines = ["# Ledger", ""] if steps else ["# Ledger", "", "No step yet.", ""]
@@ -143,7 +144,7 @@ def ledger_markdown(steps: Sequence[LedgerStep]) -> str:
             markdown_row(_ledger_cells(entry, index == step.chosen, size)) for index, entry in enumerate(step.entries)
         ] + [""]
         lines += [f"{line}\n" for line in (step.why, *step.notes) if line]
-    lines += [_ledger_note(steps)] if steps else []
+    lines += [_ledger_note(steps, clips)] if steps else []
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -151,10 +152,14 @@ def _ledger_unit(steps: Sequence[LedgerStep]) -> tuple[float, str]:
     return cost_unit(entry.macs for step in steps for entry in step.entries)
 
 
-def _ledger_note(steps: Sequence[LedgerStep]) -> str:
+def _ledger_note(steps: Sequence[LedgerStep], clips: int) -> str:
     seeded = any(entry.spread is not None for step in steps for entry in step.entries)
     noise = "sample standard deviation over seeds" if seeded else "standard error of the validation split"
-    return f"Costs: {CONVENTION}; ratio: to the step's base; top-1 on the validation split, ± is the {noise}."
+    told = resolution_text(clips)
+    return (
+        f"Costs: {CONVENTION}; ratio: to the step's base; top-1 on the validation split, ± is the {noise}. "
+        f"{told[0].upper()}{told[1:]}."
+    )
 
 
 def _headings(unit: str) -> list[str]:

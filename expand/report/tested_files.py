@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from expand.accuracy import in_percent
 from expand.errors import ExpandError
 from expand.files import escaped, json_bytes
 from expand.report.confusion import draw_confusion
@@ -83,8 +84,8 @@ def _png(counts: Sequence[Sequence[int]], classes: Sequence[str], test: Test) ->
     rate = test["video_top1"]
     title = (
         f"{test['study']}, trial {test['trial']} ({test['label']}), {test['split']} split of {test['data']}: "
-        f"{test['videos']:,} videos, {test['views']} views, top-1 {100 * rate['value']:.1f} ± "
-        f"{100 * rate['standard_error']:.1f} %"
+        f"{test['videos']:,} videos, {test['views']} views, top-1 "
+        f"{in_percent(rate['value'], rate['standard_error'])}"
     )
     out = io.BytesIO()
     draw_confusion(counts, classes, title).savefig(out, format="png", dpi=150)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from expand.accuracy import percent, with_error
 from expand.progress import format_macs
 from expand.report.tested import Test, looks
 
@@ -54,7 +55,7 @@ def _one(test: Test) -> Table:
         table.add_column(name, justify="left" if name == "judged by" else "right")
     for label, key in ((f"video, mean of {test['view_number']} views", "video"), ("each view alone", "clip")):
         table.add_row(label, *(_rate(test[f"{key}_{name[:5].replace('-', '')}"]) for name in columns))
-    table.add_row("video, mean over classes", f"{100 * test['class_mean']:.1f}", *("" for _ in columns[1:]))
+    table.add_row("video, mean over classes", percent(test["class_mean"]), *("" for _ in columns[1:]))
     return table
 
 
@@ -67,7 +68,7 @@ def _several(tests: Sequence[Test]) -> Table:
         cost = test["cost"]
         table.add_row(
             str(test["trial"]), Text(test["label"]), format_macs(cost["macs_per_view"]), format_macs(cost["macs_per_video"]),
-            f"{100 * test['validation_top1']:.1f}", _rate(test["video_top1"]), _rate(test["clip_top1"]),
+            percent(test['validation_top1']), _rate(test["video_top1"]), _rate(test["clip_top1"]),
         )  # fmt: skip
     return table
 
@@ -101,7 +102,7 @@ def _cost(test: Test) -> str:
 
 
 def _rate(rate: dict[str, float]) -> str:
-    return f"{100 * rate['value']:.1f} ± {100 * rate['standard_error']:.1f}"
+    return with_error(rate["value"], rate["standard_error"])
 
 
 def _count(number: int, what: str) -> str:

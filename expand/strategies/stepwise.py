@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from statistics import mean, stdev
 from typing import Literal
 
+from expand.accuracy import in_percent, percent, two_errors
 from expand.errors import UsageError
 from expand.space import Architecture, Axis, SearchSpace
 from expand.study import CountMacs, Study
@@ -290,7 +291,7 @@ def _why(entries: Sequence[LedgerEntry], chosen: int | None, kind: str, ended: b
     best = entries[chosen]
     assert best.top1 is not None and best.standard_error is not None
     if kind == "start":
-        return f"the start, top-1 {best.top1:.3f} ± {best.standard_error:.3f}"
+        return f"the start, top-1 {in_percent(best.top1, best.standard_error)}"
     if kind == "contract":
         return f"contracted along {best.axes[0]} only ({best.change}) to meet the target: x{best.ratio:.3f}"
     others = sorted(
@@ -298,22 +299,23 @@ def _why(entries: Sequence[LedgerEntry], chosen: int | None, kind: str, ended: b
     )
     name = " = ".join(best.axes)
     if not others:
-        return f"{name}: top-1 {best.top1:.3f} ± {best.standard_error:.3f}, the only candidate that completed"
+        return f"{name}: top-1 {in_percent(best.top1, best.standard_error)}, the only candidate that completed"
     second = others[0]
     assert second.top1 is not None and second.standard_error is not None
-    margin, noise = best.top1 - second.top1, math.hypot(best.standard_error, second.standard_error)
+    margin, noise = best.top1 - second.top1, two_errors(best.standard_error, second.standard_error)
     within = [
         " = ".join(e.axes)
         for e in others
-        if best.top1 - (e.top1 or 0) < 2 * math.hypot(best.standard_error, e.standard_error or 0)
+        if best.top1 - (e.top1 or 0) < two_errors(best.standard_error, e.standard_error or 0)
     ]
+    told = f"(two standard errors are {percent(noise)} points)"
     verdict = (
-        f"within noise (two standard errors are {2 * noise:.3f}) of {', '.join(within)}: another seed could choose otherwise"
+        f"within noise {told} of {', '.join(within)}: another seed could choose otherwise"
         if within
-        else f"beyond noise (two standard errors are {2 * noise:.3f})"
+        else f"beyond noise {told}"
     )
     tie = ", the cheaper of equals" if margin == 0 and best.macs < second.macs else ""
     return (
-        f"{name}: top-1 {best.top1:.3f} against {second.top1:.3f} for {' = '.join(second.axes)}{tie}, "
-        f"a margin of {100 * margin:.1f} points, {verdict}"
+        f"{name}: top-1 {in_percent(best.top1)} against {in_percent(second.top1)} for {' = '.join(second.axes)}{tie}, "
+        f"a margin of {percent(margin)} points, {verdict}"
     )

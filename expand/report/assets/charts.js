@@ -42,8 +42,10 @@ function duration(seconds) {
   return seconds < 172800 ? `${digits(seconds / 3600)} h` : `${digits(seconds / 86400)} days`;
 }
 
-const percent = (value) => (value === null || value === undefined ? "–" : (100 * value).toFixed(1));
-const points = (value) => (value === null || value === undefined ? "–" : (value < 0 ? "−" : "+") + Math.abs(100 * value).toFixed(1));
+// Rounds as expand/accuracy.py does: six decimals of the fraction, then half away from zero in whole numbers.
+const tenths = (value) => Math.floor((Math.floor(Math.abs(value) * 1e6 + 0.5) + 500) / 1000);
+const percent = (value) => (value === null || value === undefined ? "–" : (value < 0 && tenths(value) ? "−" : "") + (tenths(value) / 10).toFixed(1));
+const points = (value) => (value === null || value === undefined ? "–" : (value < 0 && tenths(value) ? "" : "+") + percent(value));
 const many = (count, noun, plural) => `${count.toLocaleString("en")} ${count === 1 ? noun : plural || noun + "s"}`;
 
 // --- scales ----------------------------------------------------------------------------------------------------------

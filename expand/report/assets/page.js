@@ -81,7 +81,7 @@ function expansionSection(run, id, pick) {
     run.steps.map((step) => el("details", { open: run.steps.length <= 12 },
       el("summary", {}, `Step ${step.step}: ${step.kind}${step.chosen !== null && step.kind !== "start" ? `, ${step.entries[step.chosen].axes.join(" = ")} chosen` : ""}`),
       el("p", {}, step.why), stepTable(run, step), step.notes.map(note))),
-    note(`Costs: ${run.texts.convention}. ± is the ${noise}; verdicts on noise add both.`));
+    note(`Costs: ${run.texts.convention}. ± is the ${noise}; verdicts on noise add both. For one step: ${run.texts.resolution}.`));
 }
 
 function seedsSection(run, id, pick) {

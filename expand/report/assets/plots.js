@@ -216,7 +216,7 @@ function matches(run, index, search) {
 // --- seeds: each network's scores, their mean, and what is beyond noise ------------------------------------------------
 
 function seedsPlot(run, pick) {
-  const { networks, hsd } = run.comparison;
+  const { networks, least_difference: least } = run.comparison;
   const shown = networks.slice(0, 40);
   const every = shown.flatMap((n) => n.scores);
   const low = Math.max(0, Math.min(...every) - 0.03), high = Math.min(1.01, Math.max(...every) + 0.03);
@@ -224,14 +224,14 @@ function seedsPlot(run, pick) {
   return plot({
     label: "Accuracy of each network with each seed.",
     height: Math.max(260, shown.length * row + 80),
-    caption: `One dot a seed, a bar at the mean, best first${networks.length > shown.length ? `; the best ${shown.length} of ${networks.length}` : ""}.${hsd !== null ? " The band reaches from the best mean down to what cannot be told from it by seeds alone (Tukey's honestly significant difference)." : ""}`,
+    caption: `One dot a seed, a bar at the mean, best first${networks.length > shown.length ? `; the best ${shown.length} of ${networks.length}` : ""}.${least !== null ? " No mean within the band can be told from the best by these seeds; how far below it one must be depends on how much the two differ from seed to seed." : ""}`,
     exact: true,
     axes: () => ({
       x: { low, high, show: (v) => digits(100 * v), title: "top-1 on validation (%)" },
       y: { low: shown.length - 0.4, high: -0.6, show: () => "", title: "" },
     }),
     draw: (area) => {
-      if (hsd !== null) area.root.append(svg("rect", { x: area.sx(Math.max(low, shown[0].top1 - hsd)), y: area.box.top, width: area.sx(shown[0].top1) - area.sx(Math.max(low, shown[0].top1 - hsd)), height: area.box.bottom - area.box.top, fill: "var(--front)", "fill-opacity": 0.09 }));
+      if (least !== null) area.root.append(svg("rect", { x: area.sx(Math.max(low, shown[0].top1 - least)), y: area.box.top, width: area.sx(shown[0].top1) - area.sx(Math.max(low, shown[0].top1 - least)), height: area.box.bottom - area.box.top, fill: "var(--front)", "fill-opacity": 0.09 }));
       return shown.map((n, i) => {
         const y = area.sy(i);
         for (const score of n.scores) area.root.append(dot(area.sx(score), y, 4.5, "var(--dot)", { "fill-opacity": 0.8 }));
