@@ -43,14 +43,14 @@ _BY_WORDS = (
     (Fault.MEMORY, r"out of memory|can(no|')t allocate memory|low on memory|_ALLOC_FAILED|_STATUS_NOT_INITIALIZED"),
     (
         Fault.SURROUNDINGS,
-        r"ECC error|busy or unavailable|no CUDA-capable device|invalid device ordinal|driver version|CUDA initialization"
-        r"|CUDA error: initialization|CUDA unknown error|fallen off the bus|GPU is lost|system not yet initialized"
-        r"|DataLoader timed out|can't start new thread|its node has died|Input/output error|Stale file handle"
-        r"|Too many open files",
+        r"ECC error|busy or unavailable|no CUDA-capable device|no CUDA GPUs|invalid device ordinal|driver version"
+        r"|CUDA initialization|CUDA error: initialization|CUDA unknown error|fallen off the bus|GPU is lost"
+        r"|system not yet initialized|DataLoader timed out|can't start new thread|its node has died"
+        r"|Input/output error|Stale file handle|Too many open files",
     ),
     (
         Fault.CRASH,
-        r"DataLoader worker \(pid|Pin memory thread exited|shared memory object|unable to mmap|torch_shm"
+        r"DataLoader worker \(pid|Pin memory thread exited|shared memory object|unable to mmap|torch_\d"
         r"|illegal memory access|unspecified launch failure|CUDA error: unknown error|_EXECUTION_FAILED|_INTERNAL_ERROR",
     ),
 )
