@@ -108,7 +108,7 @@ class Search:
     def next(self) -> Job | None:
         """The next job; None when there is nothing to start now (a running trial has to end, or a failed one to wait), or
         at all (`done`)."""
-        if not self.queue and not self._settled:
+        if not self._waiting and not self._settled:
             self._ask()
         while (number := self._startable()) is not None:
             self.queue.remove(number)
@@ -119,7 +119,7 @@ class Search:
             if number in self.tries and self.tries[number].alone:
                 self._alone = number
             return self._job(number)
-        if not self.queue and not self._settled:
+        if not self._waiting and not self._settled:
             return self.next()
         if self.running and self._looked_ahead != self.running:
             self._looked_ahead = set(self.running)
@@ -133,19 +133,18 @@ class Search:
         self.queue.append(number)
         self.tries[number].not_before = time.monotonic() + 1.0
 
+    @property
+    def _waiting(self) -> list[int]:
+        """The queue without what has to run alone, which comes after all others."""
+        return [number for number in self.queue if number not in self.tries or not self.tries[number].alone]
+
     def _startable(self) -> int | None:
-        """The first trial of the queue that may start now. One that has to run alone comes after all others."""
+        """The first trial of the queue that may start now."""
         if self._alone is not None or len(self.running) >= self.at_once:
             return None
-        fresh = Tries(None, 0)
-        tries = [(self.tries.get(number, fresh), number) for number in self.queue]
+        candidates = self._waiting or ([] if self.running else self.queue)
         now = time.monotonic()
-        for each, number in tries:
-            if not each.alone and each.not_before <= now:
-                return number
-        if self.running or not all(each.alone for each, _ in tries):
-            return None
-        return next((number for each, number in tries if each.not_before <= now), None)
+        return next((n for n in candidates if n not in self.tries or self.tries[n].not_before <= now), None)
 
     @property
     def done(self) -> bool:
@@ -264,7 +263,8 @@ class Search:
 
     def on_epoch(self, number: int, entry: dict[str, Any]) -> None:
         """A worker finished an epoch."""
-        self.tries.pop(number, None)
+        if self.tries.pop(number, None) is not None:
+            self.record.note(number, error="")
         self.epochs += 1
         self._blamed = 0
         if self._alone == number:

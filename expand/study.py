@@ -98,8 +98,8 @@ class Budget:
     """When to stop. `targets_gmacs` are the complexities a stepwise expansion goes on to, in rising order; `steps`
     ends it earlier. `trials` (trainings, each seed of a network being one), `epochs` (of all trials) and `hours` (of training,
     added up over workers) end any search: a network is begun only if all its seeds fit, and what has begun is finished.
-    A trial whose worker dies is tried `attempts` times in a row without a new checkpoint. One that trains for longer than `minutes_per_trial`, counted from its
-    last start, fails."""
+    A trial whose worker dies is tried `attempts` times in a row without a new checkpoint. One that trains for longer than
+    `minutes_per_trial`, counted from its last start, fails."""
 
     targets_gmacs: tuple[float, ...] = ()
     steps: int | None = None
