@@ -220,6 +220,7 @@ def run(
     ] = None,
     force: Annotated[bool, typer.Option(help="Resume although the study or the data have changed.")] = False,
     trust: Trust = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train trials that have failed again.")] = False,
 ) -> None:
     """Run a study, or go on with it: the same command again resumes. Ends with the front, and the ledger or comparison."""
     _sigterm_exits()
@@ -246,7 +247,9 @@ def run(
         within_budget(
             request, folder, plan, budget_hours, lambda text: console.print(text, highlight=False, markup=False)
         )
-    _to_the_end(console, title, request, folder, plan, storage=storage, force=force, track=trackers)
+    _to_the_end(
+        console, title, request, folder, plan, storage=storage, force=force, track=trackers, retry_failed=retry_failed
+    )
 
 
 def _sigterm_exits() -> None:
@@ -269,6 +272,7 @@ def _to_the_end(
     storage: str | None = None,
     force: bool = False,
     track: Any = (),
+    retry_failed: bool = False,
 ) -> None:
     """Runs a request, prints what came of it and where it is."""
     import shlex
@@ -281,7 +285,9 @@ def _to_the_end(
     again = f"run the same command again to go on ({folder})"
     try:
         with watcher(console, title) as watch:
-            record = run(request, folder, plan, watch, storage=storage, force=force, track=track)
+            record = run(
+                request, folder, plan, watch, storage=storage, force=force, track=track, retry_failed=retry_failed
+            )
     except KeyboardInterrupt:
         print(f"expand: interrupted; {again}", file=sys.stderr)
         sys.exit(130)
@@ -336,6 +342,7 @@ def train(
     gpus_per_trial: Annotated[float | None, typer.Option(help="Such as 0.5: two seeds share a GPU.")] = None,
     calibrate: Annotated[bool, typer.Option(help="Time real training steps first, to say how long it takes.")] = True,
     trust: Trust = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train trials that have failed again.")] = False,
 ) -> None:
     """Train one network fully: of a run, or a published one. The same command again resumes; `expand export` takes it away."""
     _sigterm_exits()
@@ -357,7 +364,7 @@ def train(
 
     say(f"{chosen.name} in {folder}, {plan.described()}")
     full_training.announce(request, folder, plan, say, calibrated=calibrate)
-    _to_the_end(console, chosen.name, request, folder, plan)
+    _to_the_end(console, chosen.name, request, folder, plan, retry_failed=retry_failed)
 
 
 @app.command(

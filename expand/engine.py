@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, NoReturn
 
 from expand.code import code_of
 from expand.cost import cost_of
 from expand.dashboard.presenter import Presenter
 from expand.errors import ExpandError
-from expand.evaluate import Job, count_starts
+from expand.evaluate import Job, count_starts, fruitless_starts, log_return, stamp_of
+from expand.faults import Fault, Tries, Verdict, verdict, wait_before
 from expand.progress import Watcher
 from expand.record import Record, known_cost
 from expand.space import Architecture, SearchSpace
@@ -21,7 +24,9 @@ from expand.strategies.budget import affordable
 from expand.study import Objective, Study
 from expand.trial import Cost, Metrics, Suggestion, Trial, TrialState
 
-MOST_STARTS = 12  # of one trial over all drivers, before it is taken for what kills them
+MOST_STARTS = 12  # of one trial in a row, without a checkpoint in between, before it is taken for what kills its driver
+MOST_BLAMED = 3  # trials in a row that fail by what may not be their fault, while no other trains
+RETRIES_KEPT = 20  # of a trial, in the record
 
 
 @dataclass
@@ -46,6 +51,8 @@ class Search:
         caches: the folders of the training and the validation clips.
         lengths: frames of each training video, to say where clips are longer.
         threads: of one worker.
+        at_once: how many trials may run at a time.
+        retry_failed: whether failed trials are opened again.
     """
 
     study: Study
@@ -56,8 +63,15 @@ class Search:
     threads: int
     watch: Watcher
     show: Presenter
+    at_once: int = 1
+    retry_failed: bool = False
     queue: list[int] = field(default_factory=list)
     running: set[int] = field(default_factory=set)
+    tries: dict[int, Tries] = field(default_factory=dict)  # of trials that have not got any further since
+    epochs: int = 0  # done by all trials since this driver began
+    _alone: int | None = None  # a running trial that must have nothing beside it
+    _blamed: int = 0  # trials that failed in a row by what may not be their fault
+    _said: set[str] = field(default_factory=set)  # notes of trials
     _spent: bool = False  # said that the budget is used up
     _settled: bool = False  # asked since the last trial ended
     _looked_ahead: set[int] = field(default_factory=set)
@@ -65,35 +79,73 @@ class Search:
     def __post_init__(self) -> None:
         """Trials of a driver that is gone are taken up again, from their checkpoints."""
         self.record.set_finished(False)
+        if self.retry_failed:
+            self._reopen_failed()
         for trial in self.record.trials():
             if trial.state.ended:
                 continue
-            starts = count_starts(self.record.checkpoint(trial.number).parent)
+            starts = fruitless_starts(self.record.checkpoint(trial.number))
             if starts >= MOST_STARTS:
-                self._fail(trial.number, f"started {starts} times and never ended: it seems to kill whatever trains it")
+                self._fail(
+                    trial.number,
+                    f"started {starts} times without getting any further: it seems to kill whatever trains it",
+                )
             elif trial.cost.params == 0:
                 self._fail(trial.number, trial.error or "it could not be built and counted")
             elif not self._ended_over_limit(trial.number, trial):
                 self.queue.append(trial.number)
                 self.watch.started(trial, resumed=True)
 
+    def _reopen_failed(self) -> None:
+        """Failed trials become running ones, but for those that could not be counted: counting would fail again."""
+        failed = [trial for trial in self.record.trials() if trial.state is TrialState.FAILED]
+        for trial in failed:
+            if trial.cost.params:
+                self.record.reopen(trial.number)
+                self._keep_retry(
+                    trial, {"fault": "failed", "error": trial.error, "traceback": trial.extra.get("traceback")}
+                )
+
     def next(self) -> Job | None:
-        """The next job; None when there is nothing to start until a running trial ends, or at all (`done`)."""
-        if not self.queue and not self._settled:
+        """The next job; None when there is nothing to start now (a running trial has to end, or a failed one to wait), or
+        at all (`done`)."""
+        if not self._waiting and not self._settled:
             self._ask()
-        while self.queue:
-            number = self.queue.pop(0)
+        while (number := self._startable()) is not None:
+            self.queue.remove(number)
             if self._ended_over_limit(number, self.record.trial(number)):
                 self._settled = False  # measured by another seed since it was queued
                 continue
             self.running.add(number)
+            if number in self.tries and self.tries[number].alone:
+                self._alone = number
             return self._job(number)
-        if not self._settled:
+        if not self._waiting and not self._settled:
             return self.next()
         if self.running and self._looked_ahead != self.running:
             self._looked_ahead = set(self.running)
             self.look_ahead()
         return None
+
+    def put_back(self, number: int) -> None:
+        """A job from `next` that cannot be placed at the moment."""
+        self.running.discard(number)
+        self._alone = None if self._alone == number else self._alone
+        self.queue.append(number)
+        self.tries[number].not_before = time.monotonic() + 1.0
+
+    @property
+    def _waiting(self) -> list[int]:
+        """The queue without what has to run alone, which comes after all others."""
+        return [number for number in self.queue if number not in self.tries or not self.tries[number].alone]
+
+    def _startable(self) -> int | None:
+        """The first trial of the queue that may start now."""
+        if self._alone is not None or len(self.running) >= self.at_once:
+            return None
+        candidates = self._waiting or ([] if self.running else self.queue)
+        now = time.monotonic()
+        return next((n for n in candidates if n not in self.tries or self.tries[n].not_before <= now), None)
 
     @property
     def done(self) -> bool:
@@ -213,10 +265,17 @@ class Search:
             self.threads, latency=self._latency, speed=self._speed(suggestion.architecture),
             mirrored=self.study.data.mirrored,
             seconds=None if (minutes := self.study.budget.minutes_per_trial) is None else 60 * minutes,
+            avoid=self.tries[number].nodes if number in self.tries else (),
         )  # fmt: skip
 
     def on_epoch(self, number: int, entry: dict[str, Any]) -> None:
         """A worker finished an epoch."""
+        if self.tries.pop(number, None) is not None:
+            self.record.note(number, error="")
+        self.epochs += 1
+        self._blamed = 0
+        if self._alone == number:
+            self._alone = None  # most memory is taken in the first epoch: it can have neighbours again
         curve = [old for old in self.record.trial(number).curve if old["epoch"] < entry["epoch"]]
         self.record.epoch(number, [*curve, {key: value for key, value in entry.items() if key != "attempts"}])
         self.watch.epoch(self.record.trial(number), entry)
@@ -231,6 +290,17 @@ class Search:
         if result["status"] == "halt":
             raise ExpandError(f"{result['error']}: free some room and run the same command again")
         self.running.discard(number)
+        if result["status"] == "retry":
+            result = self._judged(number, result)
+            if result["status"] == "retry":
+                return
+        if self._alone == number:
+            self._alone = None
+        self.tries.pop(number, None)
+        for note in result.get("notes", ()):
+            if note not in self._said:
+                self._said.add(note)
+                self.watch.note(f"trial {number}: {note}")
         self.show.ending(number, result.get("curve") or self.record.trial(number).curve)
         if result["status"] == "complete":
             self.record.complete(number, Metrics(**result["metrics"]), result)
@@ -242,8 +312,75 @@ class Search:
         self._ended(number)
         self.show.refresh()
 
+    def _judged(self, number: int, result: dict[str, Any]) -> dict[str, Any]:
+        """Puts a trial that may not be at fault back into the queue; the same result as a failure where it is.
+
+        Raises:
+            ExpandError: nothing can be trained as things are; the trial stays to be resumed.
+        """
+        fault = Fault(result["fault"])
+        alone = self.at_once == 1 or self._alone == number
+        tries = self._count_try(number, result)
+        what = verdict(
+            fault, tries.count, self.study.budget.attempts, alone=alone, others_went_on=self.epochs > tries.epochs
+        )
+        if what is Verdict.HALT:
+            self._halt(
+                number, f"trial {number} could not be trained, nor could any other meanwhile ({result['error']})"
+            )
+        if what is Verdict.FAIL and self._blamed + 1 >= MOST_BLAMED:
+            self._halt(
+                number, f"{MOST_BLAMED} trials in a row, and no other in between, could not be trained; the last is trial "
+                f"{number} ({result['error']}). If that is not their fault, --retry-failed opens those again that have failed",
+            )  # fmt: skip
+        if self._alone == number:
+            self._alone = None
+        if what is Verdict.FAIL:
+            self._blamed += 1
+            self.at_once += tries.lowered  # it was not its neighbours
+            repeated = f" ({tries.count} times in a row" + (", the last time with nothing beside it)" if alone else ")")
+            attempts = count_starts(self.record.checkpoint(number))
+            return result | {"status": "failed", "error": result["error"] + repeated, "attempts": attempts}
+        self._put_back(number, tries, fault, what, result["error"])
+        return result
+
+    def _count_try(self, number: int, result: dict[str, Any]) -> Tries:
+        stamp = stamp_of(self.record.checkpoint(number))
+        tries = self.tries.get(number)
+        if tries is None or (stamp is not None and stamp != tries.stamp):
+            tries = self.tries[number] = Tries(stamp, self.epochs)
+        tries.count += 1
+        tries.nodes = tuple(dict.fromkeys([*tries.nodes, *filter(None, [result.get("node")])]))
+        self._keep_retry(self.record.trial(number), result)
+        return tries
+
+    def _put_back(self, number: int, tries: Tries, fault: Fault, what: Verdict, error: str) -> None:
+        """Into the queue, to be tried again after a while; with fewer beside it where memory was short."""
+        wait = wait_before(tries.count)
+        tries.not_before, tries.alone = time.monotonic() + wait, what is Verdict.ALONE
+        self.queue.append(number)
+        how = " with nothing beside it" if tries.alone and self.at_once > 1 else ""
+        self.watch.note(f"trial {number}: {error}; tried again in {wait:g} s or later{how}")
+        if fault is Fault.MEMORY and self.running and len(self.running) < self.at_once:
+            tries.lowered += self.at_once - len(self.running)
+            self.at_once = len(self.running)
+            self.watch.note(f"memory was short: from now on at most {self.at_once} trials at once")
+
+    def _keep_retry(self, trial: Trial, result: dict[str, Any]) -> None:
+        """What a try ended by, beside the trial."""
+        kept = {name: result[name] for name in ("fault", "error", "traceback", "node") if result.get(name)}
+        entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "epochs": len(trial.curve)} | kept
+        retries = [*trial.extra.get("retries", ()), entry][-RETRIES_KEPT:]
+        self.record.note(trial.number, retries=retries, error=result["error"])
+
+    def _halt(self, number: int, why: str) -> NoReturn:
+        self.running.add(number)
+        self.interrupted()
+        raise ExpandError(f"{why}. Mend what is wrong there, then run the same command again to go on")
+
     def interrupted(self) -> None:
         """Marks what is in flight; the next run takes it up from its checkpoint."""
         for number in self.running:
+            log_return(self.record.checkpoint(number))
             self.record.note(number, interrupted=True)
         self.show.refresh(now=True)

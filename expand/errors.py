@@ -18,6 +18,10 @@ class UsageError(ExpandError, ValueError):
     exit_code = 2
 
 
+class Unavailable(ExpandError):
+    """What every candidate needs is not there at the moment, such as the cache of clips."""
+
+
 def unknown(kind: str, name: object, allowed: Iterable[str]) -> UsageError:
     """The error for a name that does not exist: it names the nearest one and lists what is allowed."""
     names = [str(entry) for entry in allowed]

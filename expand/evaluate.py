@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -18,7 +19,9 @@ import torch
 
 from expand.code import Code, code_of
 from expand.data.cache import ClipCache
+from expand.data.loader import loaders_that_fit
 from expand.errors import ExpandError
+from expand.faults import Fault, fault_of
 from expand.space import Architecture, SearchSpace
 from expand.study import Objective, Recipe
 from expand.training import checkpoint
@@ -53,6 +56,7 @@ class Job:
     latency: Objective | None = None
     speed: dict[str, Any] | None = None
     seconds: float | None = None  # the most that one attempt may take
+    avoid: tuple[str, ...] = ()  # nodes of Ray where it could not be trained
 
     @property
     def timeout_log(self) -> Path:
@@ -62,8 +66,8 @@ class Job:
 
 def evaluate(job: Job, on_epoch: EpochReport, on_step: StepReport | None = None) -> dict[str, Any]:
     """Trains and validates. The answer is JSON: status "complete" with metrics and curve, "failed" with an error and
-    traceback, "infeasible" where the network is slower than its study allows and was not trained, or "halt" where no
-    candidate could be trained (a full disk).
+    traceback, "infeasible" where the network is slower than its study allows and was not trained, "retry" with a `fault`
+    where it may not be the candidate's (`faults.Fault`), or "halt" where no candidate could be trained (a full disk).
 
     Only an interrupt leaves this function as an exception: what is wrong with one candidate ends that candidate.
     """
@@ -71,7 +75,7 @@ def evaluate(job: Job, on_epoch: EpochReport, on_step: StepReport | None = None)
     notes: list[str] = []
     began = time.perf_counter()
     try:
-        about["attempts"] = _count_attempt(Path(job.checkpoint).parent)
+        about["attempts"] = _log_start(Path(job.checkpoint))
         device = pick_device()
         about["device"] = device.type
         torch.set_num_threads(job.threads)
@@ -86,10 +90,13 @@ def evaluate(job: Job, on_epoch: EpochReport, on_step: StepReport | None = None)
         cpu = time.process_time()
         with PeakMemory(device) as peak:
             network = job.space.build(job.architecture, len(training.classes))
+            clips = job.space.inputs(job.architecture)
+            recipe, short = loaders_that_fit(job.recipe, clips)
+            notes += short
             if job.recipe.weights is not None:
                 about["initial_weights"] = _start_from(job.recipe.weights, network, job)
             metrics, curve = train(
-                network, job.space.inputs(job.architecture), training, validation, job.recipe,
+                network, clips, training, validation, recipe,
                 epochs=job.epochs, seed=job.seed, device=device, checkpoint_path=Path(job.checkpoint),
                 identity=_identity(job, (training, validation), about["code"]),
                 on_epoch=lambda entry: on_epoch(entry | {"attempts": about["attempts"]}), note=notes.append,
@@ -100,11 +107,15 @@ def evaluate(job: Job, on_epoch: EpochReport, on_step: StepReport | None = None)
             about["cpu_seconds"] = round(time.process_time() - cpu, 3)
         _save_weights(Path(job.weights), network)
     except Exception as error:
-        # A full disk is no candidate's fault: it stops the search, and this trial stays to be taken up.
-        status = "halt" if isinstance(error, OSError) and error.errno in NO_ROOM else "failed"
+        fault = fault_of(error)
+        status = "failed" if fault is Fault.OWN else "retry"
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            status = "halt"  # waiting would not help
+        if status != "failed":
+            log_return(Path(job.checkpoint))
         return about | {
-            "status": status, "error": _reason(error), "traceback": traceback.format_exc()[-6000:], "notes": notes,
-            "train_seconds": round(time.perf_counter() - began, 3),
+            "status": status, "fault": fault.value, "error": _reason(error), "traceback": traceback.format_exc()[-6000:],
+            "notes": notes, "train_seconds": round(time.perf_counter() - began, 3),
         }  # fmt: skip
     finally:
         if torch.cuda.is_available():
@@ -159,16 +170,59 @@ def _save_weights(path: Path, network: torch.nn.Module) -> None:
     checkpoint.write_atomically(path, save(tensors))
 
 
-def _count_attempt(folder: Path) -> int:
+# --- starts ----------------------------------------------------------------------------------------------------------
+# A line of `attempts.jsonl` is a start, or says that the one before ended in an orderly way, whatever came of it.
+
+
+def _log_start(checkpoint: Path) -> int:
     """Adds a line for this start of the trial to its log and says how many there are now."""
-    folder.mkdir(parents=True, exist_ok=True)
-    log = folder / "attempts.jsonl"
-    with log.open("a") as stream:
-        stream.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "time": time.time()}) + "\n")
-    return count_starts(folder)
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    where = {"pid": os.getpid(), "host": socket.gethostname(), "time": time.time(), "checkpoint": stamp_of(checkpoint)}
+    _log(checkpoint, where)
+    return count_starts(checkpoint)
 
 
-def count_starts(folder: Path) -> int:
-    """How often a trial was started whose checkpoints lie here."""
-    log = folder / "attempts.jsonl"
-    return len(log.read_text().splitlines()) if log.exists() else 0
+def log_return(checkpoint: Path) -> None:
+    """Adds that whatever trained did not die of it. Where that cannot be written, the start counts."""
+    with contextlib.suppress(OSError):
+        _log(checkpoint, {"ended": time.time()})
+
+
+def stamp_of(checkpoint: Path) -> int | None:
+    """Another number for every checkpoint of a trial; None where there is none, or the disk is away."""
+    try:
+        return checkpoint.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def count_starts(checkpoint: Path) -> int:
+    """How often the trial of this checkpoint was started."""
+    return sum("pid" in line for line in _logged(checkpoint))
+
+
+def fruitless_starts(checkpoint: Path) -> int:
+    """How often in a row a training was started and neither ended in an orderly way nor wrote a checkpoint.
+
+    Starts logged by an earlier version don't say where they began; they are not counted.
+    """
+    now, count = stamp_of(checkpoint), 0
+    for line in reversed(_logged(checkpoint)):
+        if "checkpoint" not in line or line["checkpoint"] != now:
+            break
+        count += 1
+    return count
+
+
+def _log(checkpoint: Path, line: dict[str, Any]) -> None:
+    with (checkpoint.parent / "attempts.jsonl").open("a") as stream:
+        stream.write(json.dumps(line) + "\n")
+
+
+def _logged(checkpoint: Path) -> list[dict[str, Any]]:
+    log = checkpoint.parent / "attempts.jsonl"
+    lines = []
+    for text in log.read_text().splitlines() if log.exists() else ():
+        with contextlib.suppress(ValueError):  # a line that a kill cut short
+            lines.append(json.loads(text))
+    return lines

@@ -170,6 +170,19 @@ class Record:
         self._set(number, error=error, **_of_result(result or {}))
         self._end(number, TrialState.FAILED)
 
+    def reopen(self, number: int) -> None:
+        """Makes a failed trial a running one again. Optuna has no call for that: its own table is written to, and what it has
+        read of the study is forgotten."""
+        from optuna.storages._rdb.models import TrialModel
+        from optuna.storages._rdb.storage import _create_scoped_session
+
+        cached: Any = self._study._storage
+        with _database_errors(self.folder), _create_scoped_session(cached._backend.scoped_session) as session:
+            row = TrialModel.find_or_raise_by_id(self._id(number), session, for_update=True)
+            row.state, row.datetime_complete = OptunaState.RUNNING, None
+        cached._studies.pop(self._study._study_id, None)
+        self._set(number, state=TrialState.RUNNING.value, ended="", interrupted=False)
+
     @property
     def finished(self) -> bool:
         """Whether the strategy had nothing more to ask for when the last driver ended."""
@@ -288,7 +301,7 @@ def _to_trial(frozen: FrozenTrial) -> Trial:
         ended=a.get("ended", ""),
         attempts=a.get("attempts", 1),
         error=error,
-        extra={key: a[key] for key in ("interrupted", *EXTRA) if key in a},
+        extra={key: a[key] for key in ("interrupted", "retries", *EXTRA) if key in a},
     )  # fmt: skip
 
 

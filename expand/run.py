@@ -91,9 +91,10 @@ class Request:
 
 def run(
     request: Request, folder: Path, workers: Workers, watch: Watcher, *, storage: str | None = None, force: bool = False,
-    track: Sequence[str] = (),
+    track: Sequence[str] = (), retry_failed: bool = False,
 ) -> Record:  # fmt: skip
-    """Runs the study in `folder`, or goes on with it, to its end, and writes the report; `track` names trackers.
+    """Runs the study in `folder`, or goes on with it, to its end, and writes the report; `track` names trackers. With
+    `retry_failed`, trials that have failed are trained again.
 
     Raises:
         UsageError, ExpandError: see `records.open_for_writing`; a study or videos other than the run's are refused, though
@@ -133,7 +134,10 @@ def run(
                 f"{len(foreign)} trials of other programs are in this run's database and left alone: {foreign[:9]}"
             )
         show = Presenter(record, partial(run_facts, record), watch.note)
-        search = Search(study, record, macs, places, lengths, workers.threads, watch, show)
+        search = Search(
+            study, record, macs, places, lengths, workers.threads, watch, show,
+            at_once=max(workers.count, 1), retry_failed=retry_failed,
+        )  # fmt: skip
         with _terminable():
             try:
                 drive(search, workers, folder, track)

@@ -135,7 +135,7 @@ class Budget:
         trials: most trainings; each seed of a network is one.
         epochs: most training epochs, summed over all trials.
         hours: most hours of training, summed over all workers.
-        attempts: how often a trial is started in all when its worker process dies.
+        attempts: how often a trial is started in a row without a new checkpoint when its worker process dies.
         minutes_per_trial: longest training time of one trial since its last start; a longer one fails. None is no limit.
     """
 

@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from expand import time_limit, tracking
 from expand.errors import ExpandError, UsageError
 from expand.evaluate import Job, evaluate
+from expand.faults import Fault, fault_of
 from expand.time_limit import TimedOut
 
 if TYPE_CHECKING:  # Ray's workers import this module, and need none of what the driver counts and records with
@@ -41,6 +43,16 @@ class Workers:
     threads: int
     gpus_per_trial: float = 0.0
     address: str | None = None
+
+    def request(self, config: dict[str, Any]) -> Any:
+        """What Ray is asked for to run a job: on any node but those in `config["avoid"]`."""
+        from ray.tune import PlacementGroupFactory
+
+        there = [{"CPU": self.threads, "GPU": self.gpus_per_trial}]
+        if not config.get("avoid"):
+            return PlacementGroupFactory(there)
+        away = {"ray.io/node-id": f"!in({','.join(config['avoid'])})"}
+        return PlacementGroupFactory(there, bundle_label_selector=[away])
 
     def described(self) -> str:
         if self.count == 0:
@@ -97,7 +109,10 @@ class _RecordFailed(BaseException):
 
 
 def drive_here(search: Search) -> None:
-    while (job := search.next()) is not None:
+    while (job := search.next()) is not None or not search.done:
+        if job is None:
+            time.sleep(0.1)  # a trial has to wait before it is tried again
+            continue
         alarm = time_limit.Alarm(job.seconds)
 
         def on_epoch(entry: dict[str, Any], number: int = job.number, alarm: time_limit.Alarm = alarm) -> None:
@@ -143,19 +158,19 @@ def drive_on_ray(search: Search, workers: Workers, folder: Path, trackers: Seque
 
         _require_resources(workers)
         counting.join()
-        searcher = _searcher(search)
-        resources = {"cpu": workers.threads, "gpu": workers.gpus_per_trial}
+        searcher = _searcher(search, workers)
         scratch = Path(tempfile.mkdtemp(prefix="expand-tune-")) if workers.address is None else folder / "tune"
         try:
             tuner = tune.Tuner(
-                tune.with_resources(_train_on_worker, resources),
+                tune.with_resources(_train_on_worker, workers.request),
                 tune_config=tune.TuneConfig(
-                    search_alg=searcher, num_samples=-1, max_concurrent_trials=workers.count, reuse_actors=True
+                    search_alg=searcher, scheduler=searcher.scheduler, num_samples=-1,
+                    max_concurrent_trials=workers.count, reuse_actors=True,
                 ),
                 run_config=tune.RunConfig(
                     name="tune", storage_path=str(scratch), verbose=0, stop=searcher.stopper,
                     callbacks=_trackers(search, trackers),
-                    failure_config=tune.FailureConfig(max_failures=search.study.budget.attempts - 1),
+                    failure_config=tune.FailureConfig(max_failures=0),  # the engine says what is tried again
                 ),
             )  # fmt: skip
             tuner.fit()
@@ -221,8 +236,10 @@ def _train_on_worker(config: dict[str, Any]) -> None:
     import pickle
     import traceback
 
-    from ray import tune
+    from ray import get_runtime_context, tune
 
+    node = get_runtime_context().get_node_id()
+    tune.report({"node": node})
     try:
         job = pickle.loads(config["job"])
     except Exception as error:  # such as a space that this worker cannot import: no second attempt would do better
@@ -232,7 +249,9 @@ def _train_on_worker(config: dict[str, Any]) -> None:
     if (outcome := _timed_out(job)) is None:
         with time_limit.ends_process(job.seconds, job.timeout_log):
             outcome = evaluate(job, lambda entry: tune.report({"entry": json.dumps(entry)}))
-    tune.report({"outcome": json.dumps(outcome)})
+    tune.report({"outcome": json.dumps(outcome | {"node": node})})
+    if outcome["status"] == "retry":  # another process for the next try: this one's memory or GPU may be out of order
+        raise RuntimeError(outcome["error"])
 
 
 def _timed_out(job: Job) -> dict[str, Any] | None:
@@ -244,10 +263,42 @@ def _timed_out(job: Job) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _searcher(search: Search) -> Any:
+def _died(error: BaseException | None) -> dict[str, Any]:
+    """What to say of a job whose worker process is gone, with Ray's own words about it."""
+    text = str(error or "no reason is known").strip()
+    lines = text.splitlines()
+    first = next((line for line in lines if " because " in line or " due to " in line), lines[0])
+    fault = fault_of(error) if error else Fault.CRASH
+    return {
+        "status": "retry", "fault": (Fault.CRASH if fault is Fault.OWN else fault).value,
+        "error": f"its worker process died ({first.strip()[:400]})", "traceback": text[:6000],
+    }  # fmt: skip
+
+
+def _elsewhere(job: Job, workers: Workers) -> list[str] | None:
+    """The nodes that a job must not run on, because it could not be trained there and there are others. None where these
+    have no room at the moment."""
+    import ray
+    from ray._private.state import available_resources_per_node  # no public call tells it
+
+    needed = {"CPU": workers.threads, "GPU": workers.gpus_per_trial}
+
+    def fits(resources: dict[str, float]) -> bool:
+        return all(resources.get(name, 0) >= amount for name, amount in needed.items())
+
+    others = [node["NodeID"] for node in ray.nodes() if node["Alive"] and fits(node["Resources"])]
+    others = [node for node in others if node not in job.avoid]
+    if not job.avoid or not others:
+        return []
+    free = available_resources_per_node()
+    return list(job.avoid) if any(fits(free.get(node, {})) for node in others) else None
+
+
+def _searcher(search: Search, workers: Workers) -> Any:
     """Tune's view of the engine. (A function, because the base classes come with ray.)"""
     from ray import cloudpickle
     from ray.tune import Stopper
+    from ray.tune.schedulers import FIFOScheduler
     from ray.tune.search import Searcher
 
     _pickle_user_modules_by_value(search)
@@ -267,6 +318,13 @@ def _searcher(search: Search) -> Any:
         def stop_all(self) -> bool:
             return adapter.error is not None
 
+    class Scheduler(NotKept, FIFOScheduler):
+        """Tune tells it, and nobody else, why a worker is gone."""
+
+        def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+            with contextlib.suppress(OSError), open(trial.pickled_error_file, "rb") as stream:
+                adapter.reasons[trial.trial_id] = cloudpickle.load(stream)
+
     class Adapter(NotKept, Searcher):
         error: BaseException | None = None
 
@@ -274,20 +332,26 @@ def _searcher(search: Search) -> Any:
             super().__init__()
             self.jobs: dict[str, Job] = {}
             self.outcomes: dict[str, dict[str, Any]] = {}
-            self.stopper = Stop()
+            self.nodes: dict[str, str] = {}
+            self.reasons: dict[str, BaseException] = {}
+            self.stopper, self.scheduler = Stop(), Scheduler()
 
         def suggest(self, trial_id: str) -> Any:
             if self.error is not None:
                 return Searcher.FINISHED
             try:
                 job = search.next()
+                avoid = _elsewhere(job, workers) if job else []
             except Exception as error:
                 self.error = error
                 return Searcher.FINISHED
             if job is None:
                 return Searcher.FINISHED if search.done else None
+            if avoid is None:
+                search.put_back(job.number)
+                return None
             self.jobs[trial_id] = job
-            return {"job": cloudpickle.dumps(job), "number": job.number}
+            return {"job": cloudpickle.dumps(job), "number": job.number, "avoid": avoid}
 
         def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
             with self._kept():
@@ -295,18 +359,18 @@ def _searcher(search: Search) -> Any:
                     self.outcomes[trial_id] = json.loads(result["outcome"])
                 elif "entry" in result:
                     search.on_epoch(self.jobs[trial_id].number, json.loads(result["entry"]))
+                elif "node" in result:
+                    self.nodes[trial_id] = result["node"]
 
         def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-            attempts = search.study.budget.attempts
-            died = {
-                "status": "failed", "attempts": attempts,
-                "error": f"its worker process died {attempts} times (killed, out of memory, or a crash in native code)",
-            }  # fmt: skip
             if result and "outcome" in result:
                 self.outcomes.setdefault(trial_id, json.loads(result["outcome"]))
             with self._kept():
-                job = self.jobs.pop(trial_id)
-                search.on_end(job.number, self.outcomes.pop(trial_id, _timed_out(job) or died))
+                job, node = self.jobs.pop(trial_id), self.nodes.pop(trial_id, None)
+                outcome = self.outcomes.pop(trial_id, None) or _timed_out(job)
+                if outcome is None:
+                    outcome = _died(self.reasons.pop(trial_id, None)) | {"node": node}
+                search.on_end(job.number, outcome)
 
         @contextlib.contextmanager
         def _kept(self) -> Iterator[None]:

@@ -146,7 +146,9 @@ def test_a_worker_that_always_dies_fails_its_trial_only(expand, squares, tmp_pat
     assert done.returncode == 0, done.stderr
     trials = trials_of(tmp_path / "run")
     assert {(t.state, t.architecture["frames"] > 2) for t in trials} == {("failed", True), ("complete", False)}
-    assert any("died 2 times" in t.error for t in trials)
+    (failed,) = [t for t in trials if t.state == "failed"]
+    assert "its worker process has died" in failed.error and "2 times in a row" in failed.error  # Ray's words, and ours
+    assert "Worker exit type" in failed.extra["traceback"] and failed.attempts == 2
 
 
 @pytest.mark.parametrize(

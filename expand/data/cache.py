@@ -30,7 +30,7 @@ from expand.data.files.clips import DamagedVideo
 from expand.data.files.decode import decode
 from expand.data.files.seeking import pick
 from expand.data.manifest import Manifest, cache_root
-from expand.errors import ExpandError
+from expand.errors import ExpandError, Unavailable
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +60,7 @@ class ClipCache:
             for number, expected in enumerate(index["shards"]):
                 self._require_bytes(number, expected["bytes"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ExpandError(f"no clip cache at {self.folder} ({error}): delete that folder and run again") from error
+            raise Unavailable(f"no clip cache at {self.folder} ({error}): delete that folder and run again") from error
         self._index, self._clips = index, index["clips"]
         self._maps: dict[int, np.ndarray] = {}
         self.classes: tuple[str, ...] = tuple(index["classes"])
@@ -125,7 +125,7 @@ class ClipCache:
         size = (self.folder / shards.name(number, "bin")).stat().st_size
         if size != expected:
             what = f"{shards.name(number, 'bin')} has {size} bytes instead of {expected}"
-            raise ExpandError(f"the clip cache {self.folder} is damaged ({what}): delete that folder and run again")
+            raise Unavailable(f"the clip cache {self.folder} is damaged ({what}): delete that folder and run again")
 
     def _data(self, index: int, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
         clip = self._clips[index]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -35,6 +38,7 @@ Sample = tuple[tuple[torch.Tensor, ...], int]
 Finished = tuple[tuple[torch.Tensor, ...], torch.Tensor]  # (B, C, T, H, W) a stream; labels (B,) or (B, classes)
 CPU = torch.device("cpu")
 BATCH_SECONDS = 120  # the longest that a loader process may take for a batch before it counts as hanging
+SHARED_MEMORY = Path("/dev/shm")  # where loader processes leave their batches
 
 
 class Cut(NamedTuple):
@@ -188,6 +192,25 @@ def _in_time(loader: DataLoader[Any], data: Dataset[Any], groups: Sequence[Seque
                 f"no batch came within {BATCH_SECONDS:g} s: the decoder hangs on one of {', '.join(names)}; look at them "
                 "with `expand data check`, or leave them out"
             ) from None
+
+
+def loaders_that_fit(recipe: Recipe, clips: Sequence[Clip]) -> tuple[Recipe, list[str]]:
+    """The recipe with as many loader processes as the free shared memory can hold the batches of, and a line where those are
+    fewer: a process that finds it full is killed. The number of processes changes no number of the training.
+    """
+    if not recipe.loader_workers or not SHARED_MEMORY.is_dir():
+        return recipe, []
+    clip = sum(4 * c.channels * c.frames * c.height * c.width for c in clips)  # bytes, float32
+    each = 2 * (2 * recipe.batch_size) * clip  # a process is two batches ahead; those of validation are twice as large
+    free = shutil.disk_usage(SHARED_MEMORY).free
+    fitting = min(recipe.loader_workers, free // each)
+    if fitting == recipe.loader_workers:
+        return recipe, []
+    return replace(recipe, loader_workers=fitting), [
+        f"{fitting} of {recipe.loader_workers} loader processes are used (0: clips are loaded in the training process): "
+        f"{SHARED_MEMORY} has {free / 1e6:.0f} MB free and each needs up to {each / 1e6:.0f} MB; enlarge it, in a container "
+        "with `docker run --shm-size=8g` (or --ipc=host), or set recipe.loader_workers"
+    ]
 
 
 def _sent_ahead(loaded: Iterable[Any], device: torch.device, finish: Callable[[Any], Finished]) -> Iterator[Finished]:

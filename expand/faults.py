@@ -1,0 +1,123 @@
+"""Whose fault it is that a candidate could not be trained, and what is done about it. Pure functions, standard library only.
+
+A candidate fails for good only by its own fault, or by one that repeats where nothing else can be blamed.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+WAITS = (1.0, 10.0, 30.0, 60.0)  # seconds before the second try of a trial, the third, and so on
+
+
+class Fault(StrEnum):
+    OWN = "own"  # the candidate's: another try would end the same way
+    MEMORY = "memory"  # out of memory: the candidate's need, or that of what runs beside it
+    CRASH = "crash"  # a process died, a GPU stopped: the candidate's doing, or somebody else's
+    SURROUNDINGS = "surroundings"  # disk, cache, GPU, node: whatever was trained there would have failed
+
+
+class Verdict(StrEnum):
+    RETRY = "retry"
+    ALONE = "alone"  # once more, with nothing beside it
+    FAIL = "fail"
+    HALT = "halt"  # the search ends; the same command resumes it
+
+
+_BY_TYPE = {
+    "MemoryError": Fault.MEMORY,
+    "OutOfMemoryError": Fault.MEMORY,  # torch's of a GPU, Ray's of a node
+    "Unavailable": Fault.SURROUNDINGS,
+    "DamagedVideo": Fault.SURROUNDINGS,  # all were whole when the cache was built
+    "OSError": Fault.SURROUNDINGS,
+    "NodeDiedError": Fault.SURROUNDINGS,
+    "ActorUnavailableError": Fault.SURROUNDINGS,  # no connection to its node
+    "ActorUnschedulableError": Fault.SURROUNDINGS,
+}
+# The words of errors that are a mere RuntimeError (torch, CUDA, cuDNN) or one of Ray's; the first match counts. CUDA's
+# asserts and invalid arguments are not among them: they come from the network.
+_BY_WORDS = (
+    (Fault.MEMORY, r"out of memory|can(no|')t allocate memory|low on memory|_ALLOC_FAILED|_STATUS_NOT_INITIALIZED"),
+    (
+        Fault.SURROUNDINGS,
+        r"ECC error|busy or unavailable|no CUDA-capable device|no CUDA GPUs|invalid device ordinal|driver version"
+        r"|CUDA initialization|CUDA error: initialization|CUDA unknown error|fallen off the bus|GPU is lost"
+        r"|system not yet initialized|DataLoader timed out|can't start new thread|its node has died"
+        r"|Input/output error|Stale file handle|Too many open files",
+    ),
+    (
+        Fault.CRASH,
+        r"DataLoader worker \(pid|Pin memory thread exited|shared memory object|unable to mmap|torch_\d"
+        r"|illegal memory access|unspecified launch failure|CUDA error: unknown error|_EXECUTION_FAILED|_INTERNAL_ERROR",
+    ),
+)
+
+
+def fault_of(error: BaseException) -> Fault:
+    """Whose fault an exception is, by its type, then by its words, then by what caused it.
+
+    Exceptions of a loader process arrive as text, the last line of which is the exception's own.
+    """
+    text = str(error).strip()
+    names = [kind.__name__ for kind in type(error).__mro__]
+    if loader := re.match(r"Caught (\w+) in ", text):
+        names.insert(0, loader[1])
+        text = text.splitlines()[-1]
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return Fault.MEMORY
+    for name in names:
+        if name in _BY_TYPE:
+            return _BY_TYPE[name]
+    if "RuntimeError" in names or "RayError" in names:
+        for fault, words in _BY_WORDS:
+            if re.search(words, text, re.IGNORECASE):
+                return fault
+    if "RayError" in names:
+        return Fault.CRASH
+    return fault_of(error.__cause__) if error.__cause__ is not None else Fault.OWN
+
+
+@dataclass
+class Tries:
+    """What came of a trial since it last got any further.
+
+    Args:
+        stamp: of its newest checkpoint at the first of them.
+        epochs: that the whole search had done by then.
+    """
+
+    stamp: int | None
+    epochs: int
+    count: int = 0
+    not_before: float = 0.0  # on the clock of `time.monotonic`
+    alone: bool = False  # whether the next one must have nothing beside it
+    lowered: int = 0  # by how much it lowered the number of trials that run at once
+    nodes: tuple[str, ...] = ()  # of Ray, where they were
+
+
+def verdict(fault: Fault, tries: int, attempts: int, *, alone: bool, others_went_on: bool) -> Verdict:
+    """What follows from a fault.
+
+    Args:
+        tries: how often in a row the trial has ended in a fault without a new checkpoint, this time included.
+        attempts: `budget.attempts`.
+        alone: whether nothing ran beside it this time.
+        others_went_on: whether any other trial has finished an epoch since the first of these tries.
+    """
+    if fault is Fault.OWN:
+        return Verdict.FAIL
+    if fault is Fault.SURROUNDINGS:
+        if tries <= len(WAITS):
+            return Verdict.RETRY
+        return Verdict.FAIL if others_went_on else Verdict.HALT
+    if tries >= attempts and alone:
+        return Verdict.FAIL
+    return Verdict.ALONE if tries >= attempts - 1 else Verdict.RETRY
+
+
+def wait_before(tries: int) -> float:
+    """Seconds until a trial may start again that has failed so often in a row."""
+    return WAITS[min(tries, len(WAITS)) - 1]
