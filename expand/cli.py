@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from expand import signals
+
 app = typer.Typer(
     name="expand", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -31,26 +33,34 @@ def main() -> None:
     """Runs the command line; errors become one line on stderr and an exit code (2 usage, 1 failure)."""
     debug = "--debug" in sys.argv or bool(os.environ.get("EXPAND_DEBUG"))
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    with signals.handled():
+        try:
+            app()
+        except Exception as error:
+            if debug:
+                raise
+            signals.leave(_explained(error))
+        except signals.Interrupted as interrupted:
+            print(f"expand: {interrupted}", file=sys.stderr)
+            signals.leave(interrupted.exit_code)
+
+
+def _explained(error: Exception) -> int:
+    """Says in one line what went wrong; the exit code."""
     from expand.errors import ExpandError
 
-    try:
-        app()
-    except ExpandError as error:
-        if debug:
-            raise
+    if isinstance(error, ExpandError):
         print(f"expand: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except Exception as error:
-        if debug:
-            raise
-        line = (str(error) or "no message").splitlines()[0]
-        print(f"expand: {type(error).__name__}: {line} (a fault of ours? --debug shows where)", file=sys.stderr)
-        sys.exit(1)
+        return 1
+    if (interrupted := signals.noted()) is not None:  # some libraries turn what is raised while they are imported
+        print(f"expand: {interrupted}", file=sys.stderr)
+        return interrupted.exit_code
+    line = (str(error) or "no message").splitlines()[0]
+    print(f"expand: {type(error).__name__}: {line} (a fault of ours? --debug shows where)", file=sys.stderr)
+    return 1
 
 
 @app.command("list", epilog="Such as: expand list, expand list --json")
@@ -166,7 +176,6 @@ def run(
     force: Annotated[bool, typer.Option(help="Resume although the study or the data have changed.")] = False,
 ) -> None:
     """Run a study, or go on with it: the same command again resumes. Ends with the front, and the ledger or comparison."""
-    _sigterm_exits()
     from rich.console import Console
 
     from expand.run import Request
@@ -190,16 +199,6 @@ def run(
     _to_the_end(console, title, request, folder, plan, storage=storage, force=force, track=trackers)
 
 
-def _sigterm_exits() -> None:
-    """Before there is anything to be marked as interrupted, SIGTERM only ends the process."""
-    import signal
-
-    def stop_early(number: int, frame: object) -> None:
-        raise SystemExit(143)
-
-    signal.signal(signal.SIGTERM, stop_early)
-
-
 def _to_the_end(
     console: Any,
     title: str,
@@ -217,18 +216,15 @@ def _to_the_end(
     from expand.errors import ExpandError
     from expand.progress import watcher
     from expand.reporting import summary
-    from expand.run import Terminated, run
+    from expand.run import run
 
     again = f"run the same command again to go on ({folder})"
     try:
         with watcher(console, title) as watch:
             record = run(request, folder, plan, watch, storage=storage, force=force, track=track)
-    except KeyboardInterrupt:
-        print(f"expand: interrupted; {again}", file=sys.stderr)
-        sys.exit(130)
-    except Terminated:
-        print(f"expand: terminated; {again}", file=sys.stderr)
-        sys.exit(143)
+    except signals.Interrupted as interrupted:
+        print(f"expand: {interrupted}; {again}", file=sys.stderr)
+        signals.leave(interrupted.exit_code)
     if not summary(record, console):
         raise ExpandError(f"no candidate was trained to the end; `expand status {folder}` shows the reasons")
     place = shlex.quote(str(folder))
@@ -276,7 +272,6 @@ def train(
     calibrate: Annotated[bool, typer.Option(help="Time real training steps first, to say how long it takes.")] = True,
 ) -> None:
     """Train one network fully: of a run, or a published one. The same command again resumes; `expand export` takes it away."""
-    _sigterm_exits()
     from rich.console import Console
 
     from expand import full_training

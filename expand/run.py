@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import signal
-import types
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from expand import record as records
+from expand import signals
 from expand.alone import Alone
 from expand.dashboard.presenter import Presenter
 from expand.data.augment import mirrored_labels
@@ -28,14 +27,12 @@ from expand.progress import Watcher
 from expand.record import Record
 from expand.reporting import report, run_facts
 from expand.settings import describe, differences, limited, load_study, override
+from expand.signals import Interrupted
 from expand.study import CROPS, Budget, Data, Recipe, Study
 from expand.tracking import following
+from expand.watchdog import LostRay
 from expand.weight_files import weights_file
 from expand.workers import Workers, drive
-
-
-class Terminated(BaseException):
-    """SIGTERM, turned into an exception so that what is in flight can be marked."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +86,7 @@ def run(
     """Runs the study in `folder`, or goes on with it, to its end, and writes the report; `track` names trackers.
 
     Raises:
+        Interrupted: SIGINT or SIGTERM, which are handled here as soon as there is something to be recorded.
         UsageError, ExpandError: see `records.open_for_writing`; a study or videos other than the run's are refused, though
             `force` accepts another budget and other videos.
     """
@@ -101,7 +99,7 @@ def run(
     facts = _facts(request, study, manifest)
     refuse = partial(_refuse_changes, facts=facts, manifest=manifest, folder=folder, force=force)
     opening = records.open_for_writing(folder, facts, study, storage=storage, refuse=refuse)
-    with opening as record, following(watch, track, folder) as watch:
+    with signals.handled(), signals.deferred(), opening as record, following(watch, track, folder) as watch:
         _keep_facts(record, facts, manifest)
 
         def decoding(done: int, total: int) -> None:
@@ -109,25 +107,26 @@ def run(
                 watch.progress(f"decoding videos once: {done} of {total}")
 
         data = study.data
-        paths = prepare(
-            manifest, side=data.cache_side, frames=data.cache_frames, fly=data.decode == "fly",
-            skip_damaged=not data.strict, progress=decoding,
-        )  # fmt: skip
+        with signals.immediate():
+            paths = prepare(
+                manifest, side=data.cache_side, frames=data.cache_frames, fly=data.decode == "fly",
+                skip_damaged=not data.strict, progress=decoding,
+            )  # fmt: skip
         caches = [ClipCache(path) for path in paths]
         _notes(study, caches, manifest, watch)
         lengths = [caches[0].length(index) for index in range(len(caches[0]))]
         places = (str(paths[0]), str(paths[1]))
         show = Presenter(record, partial(run_facts, record), watch.note)
         search = Search(study, record, macs, places, lengths, workers.threads, watch, show)
-        with _terminable():
-            try:
-                drive(search, workers, folder, track)
-            except (KeyboardInterrupt, Terminated):
-                search.interrupted()
-                raise
+        try:
+            drive(search, workers, folder, track)
+        except (Interrupted, LostRay):
+            search.interrupted()
+            raise
         record.set_finished(True)
         show.refresh(now=True)
-        report(record)
+        with signals.immediate():
+            report(record)
         return record
 
 
@@ -333,19 +332,6 @@ def _notes(study: Study, caches: list[ClipCache], manifest: Manifest, watch: Wat
         swapped, alone = mirrored_labels(manifest.classes)
         if swapped is None:
             watch.note(f"no flipping: '{alone[0]}' has a side but no counterpart among the classes")
-
-
-class _terminable:
-    """SIGTERM ends the block as an interrupt does, with its own exit code."""
-
-    def __enter__(self) -> None:
-        def stop(number: int, frame: types.FrameType | None) -> None:
-            raise Terminated
-
-        self.old = signal.signal(signal.SIGTERM, stop)
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGTERM, self.old)
 
 
 def study_of(record: Record) -> Study:
