@@ -57,14 +57,20 @@ def handled() -> Iterator[None]:
         return
     before = [signal.getsignal(number) for number in SIGNALS]
     _owner, _noted = os.getpid(), None
-    for number in SIGNALS:
-        signal.signal(number, _handle)
+    renew()
     try:
         yield
     finally:
         for number, handler in zip(SIGNALS, before, strict=True):
             signal.signal(number, handler)
         _owner = None
+
+
+def renew() -> None:
+    """Takes the signals back: Ray puts a handler in native code before ours, which prints its stack."""
+    if _owner == os.getpid() and threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            signal.signal(number, _handle)
 
 
 def noted() -> Interrupted | None:

@@ -31,8 +31,15 @@ class Watched:
     def __init__(self, search: Search) -> None:
         self.search = search
         self._lock, self._abandoned = threading.RLock(), False
+        self.over = False  # Ray is being shut down
         self._answered: float | None = None  # when a given cluster did so last
         self._node_lives = True
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self.over = True
 
     @contextlib.contextmanager
     def held(self) -> Iterator[Search]:
@@ -53,6 +60,8 @@ class Watched:
 
     def lost(self) -> LostRay | None:
         """Why nothing more will come of this cluster, if so."""
+        if self.over:
+            return None
         reason = ray_processes.lost()
         if reason is None and not self._node_lives:
             reason = "the Ray cluster takes this machine's node for dead"

@@ -148,7 +148,7 @@ def drive_on_ray(search: Search, workers: Workers, folder: Path, trackers: Seque
 
         def tune() -> None:
             try:
-                with _cluster(workers, scratch):
+                with _cluster(workers, scratch), watched:
                     counting.join()
                     _tune(watched, workers, scratch, trackers)
             except Abandoned:
@@ -160,6 +160,7 @@ def drive_on_ray(search: Search, workers: Workers, folder: Path, trackers: Seque
         thread.start()
         while thread.is_alive():
             thread.join(0.2)
+            signals.renew()
             if thread.is_alive() and (reason := signals.noted() or watched.lost()):
                 watched.abandon()
                 thread.join(0.0 if isinstance(reason, LostRay) else 3.0)
