@@ -336,6 +336,22 @@ def check_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """`check_folder` for the block; where that fails with nothing written, the folder is not left behind."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        check_folder(folder)
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            if folder in missing and [entry.name for entry in folder.iterdir()] == ["driver.lock"]:
+                (folder / "driver.lock").unlink()
+            for path in missing:
+                path.rmdir()  # refused where there is something in it
+        raise
+
+
+@contextlib.contextmanager
 def _only_driver(folder: Path) -> Iterator[None]:
     """Holds the folder's lock, which the kernel gives back when this process ends, however it ends."""
     with (folder / "driver.lock").open("a+") as lock:

@@ -86,20 +86,28 @@ def run(
     """Runs the study in `folder`, or goes on with it, to its end, and writes the report; `track` names trackers.
 
     Raises:
-        Interrupted: SIGINT or SIGTERM, which are handled here as soon as there is something to be recorded.
+        Interrupted: SIGINT or SIGTERM came, which are handled here.
         UsageError, ExpandError: see `records.open_for_writing`; a study or videos other than the run's are refused, though
             `force` accepts another budget and other videos.
     """
     study = request.study()
     check(study)
-    records.check_folder(folder := folder.resolve())  # workers have a working directory of their own
+    folder = folder.resolve()  # workers have a working directory of their own
+    with records.made_folder(folder), signals.handled():
+        return _run(request, study, folder, workers, watch, storage=storage, force=force, track=track)
+
+
+def _run(
+    request: Request, study: Study, folder: Path, workers: Workers, watch: Watcher, *, storage: str | None, force: bool,
+    track: Sequence[str],
+) -> Record:  # fmt: skip
     manifest = open_data(study.data, watch.progress)
     macs = MacsCounter(study.space, len(manifest.classes))
     study.strategy.ask(study, (), macs)  # raises for what cannot be searched, before anything is written
     facts = _facts(request, study, manifest)
     refuse = partial(_refuse_changes, facts=facts, manifest=manifest, folder=folder, force=force)
     opening = records.open_for_writing(folder, facts, study, storage=storage, refuse=refuse)
-    with signals.handled(), signals.deferred(), opening as record, following(watch, track, folder) as watch:
+    with signals.deferred(), opening as record, following(watch, track, folder) as watch:
         _keep_facts(record, facts, manifest)
 
         def decoding(done: int, total: int) -> None:

@@ -44,6 +44,7 @@ class Chaos:
 
     folder: Path
     workers: int
+    steps: int
     dice: random.Random
     counts: Counter[str] = field(default_factory=Counter)
     details: list[str] = field(default_factory=list)
@@ -64,7 +65,7 @@ class Chaos:
         """The run, from the beginning or resumed, in a process group of its own."""
         arguments = [
             "run", str(TINY), "--data", str(self.folder / "videos"), "--out", str(self.run), "--workers", str(self.workers),
-            "--set", "budget.attempts=50",
+            "--set", "budget.attempts=50", "--set", f"budget.steps={self.steps}",
         ]  # fmt: skip
         with (self.folder / "errors").open("w") as errors:
             if forked:
@@ -84,13 +85,12 @@ class Chaos:
                 for seed in range(first, first + count):
                     video = self.folder / "videos" / split / name / f"{seed}.avi"
                     write_video(video, moving_square(direction, seed))
-        self.start().wait(LONGEST)  # decodes the videos
-        self.runs += 1
         began = time.monotonic()
         code = self.start(forked=self.workers == 0).wait(LONGEST)
         self.seconds = time.monotonic() - began
         assert code == 0, self.errors()
         self.whole, self.front = self.found()
+        self.runs += 1
         assert all(trial[1] == "complete" for trial in self.whole)
 
     def found(self) -> tuple[list[Any], str]:
@@ -309,6 +309,7 @@ def main() -> int:
     parser.add_argument("--signals", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=2, help="Of the search; it trains two networks in each.")
     options = parser.parse_args()
     import expand.run  # noqa: F401 - for forks
 
@@ -316,7 +317,7 @@ def main() -> int:
     os.environ |= {"EXPAND_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}
     tempfile.tempdir = str(folder)
     try:
-        chaos = Chaos(folder, options.workers, random.Random(options.seed))
+        chaos = Chaos(folder, options.workers, options.steps, random.Random(options.seed))
         chaos.prepare()
         if options.kills:
             kill_until_finished(chaos, options.kills)
