@@ -56,6 +56,7 @@ class Chaos:
     def wrong(self, what: str, detail: str) -> None:
         self.counts[what] += 1
         self.details.append(f"{what}: run {self.runs}: {detail}")
+        print(self.details[-1], file=sys.stderr, flush=True)
 
     @property
     def run(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -45,19 +46,21 @@ def test_a_signal_waits_for_what_must_be_whole_and_has_its_exit_code():
 
 
 def test_long_work_within_is_ended_at_once():
-    with pytest.raises(Interrupted, match="interrupted") as raised, signals.handled(), signals.deferred():
-        with signals.immediate():
-            send(signal.SIGINT)
-            raise AssertionError("too late")
+    with (
+        pytest.raises(Interrupted, match="interrupted") as raised,
+        signals.handled(),
+        signals.deferred(),
+        signals.immediate(),
+    ):
+        send(signal.SIGINT)
+        raise AssertionError("too late")
     assert raised.value.exit_code == 130
 
 
 def test_a_signal_that_other_code_swallowed_is_raised_again():
     with pytest.raises(Interrupted), signals.handled():
-        try:
+        with contextlib.suppress(BaseException):
             send(signal.SIGTERM)
-        except BaseException:
-            pass
         signals.check()
 
 
@@ -204,10 +207,8 @@ def test_a_given_cluster_that_is_lost_ends_the_driver(squares, tmp_path):
     finally:
         head.kill()
         for each in seen:
-            try:
+            with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()
-            except psutil.NoSuchProcess:
-                pass
 
 
 @pytest.mark.heavy
