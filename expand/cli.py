@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,7 +39,7 @@ def main() -> None:
             app()
         except Exception as error:
             if debug:
-                raise
+                traceback.print_exc()
             signals.leave(_explained(error))
         except signals.Interrupted as interrupted:
             print(f"expand: {interrupted}", file=sys.stderr)

@@ -72,7 +72,7 @@ def _of_sessions(sessions: set[int]) -> list[psutil.Process]:
 def scratch_folder() -> Iterator[Path]:
     """A temporary folder for the files of Ray and Tune, removed at the end; first, those of drivers that were killed."""
     base = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
-    if len(str(base)) > LONGEST_TEMP:
+    if len(str(base)) > LONGEST_TEMP or not base.is_dir():
         base = Path("/tmp")
     _remove_abandoned(base)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))

@@ -104,7 +104,7 @@ def drive_here(search: Search) -> None:
             search.watch.step(number, epoch, done, steps, loss)
 
         try:
-            with signals.immediate(), alarm:
+            with alarm, signals.immediate():  # in this order: a signal never leaves an alarm armed
                 result = evaluate(job, on_epoch, on_step)
         except TimedOut as late:  # in a moment when `evaluate` could not take it in
             result = {"status": "failed", "error": str(late)}
