@@ -113,8 +113,9 @@ def test_only_what_a_dead_driver_left_is_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(ray_processes, "LONGEST_TEMP", 1000)
     code = """
 import os, signal
-from expand.ray_processes import scratch_folder
-with scratch_folder() as folder:
+from expand import ray_processes
+ray_processes.LONGEST_TEMP = 1000
+with ray_processes.scratch_folder() as folder:
     (folder / "session").mkdir()
     print(folder)
     os.kill(os.getpid(), signal.SIGKILL)
