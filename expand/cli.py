@@ -6,11 +6,14 @@ import errno
 import io
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from expand import signals
 
 app = typer.Typer(
     name="expand", no_args_is_help=True, pretty_exceptions_enable=False,
@@ -56,36 +59,42 @@ def main() -> None:
     """Runs the command line; errors become one line on stderr and an exit code (2 usage, 1 failure)."""
     debug = "--debug" in sys.argv or bool(os.environ.get("EXPAND_DEBUG"))
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
-    from expand.errors import ExpandError
-    from expand.files import LINES, escaped
-
     for stream in (sys.stdout, sys.stderr):  # a file's name may be no text of this terminal
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    try:
-        app()
-    except ExpandError as error:
-        if debug:
-            raise
+    with signals.handled():
+        try:
+            app()
+        except Exception as error:
+            if debug:
+                traceback.print_exc()
+            signals.leave(_explained(error))
+        except signals.Interrupted as interrupted:
+            print(f"expand: {interrupted}", file=sys.stderr)
+            signals.leave(interrupted.exit_code)
+
+
+def _explained(error: Exception) -> int:
+    """Says in one line what went wrong; the exit code."""
+    from expand.errors import ExpandError
+    from expand.files import LINES, escaped
+
+    if (interrupted := signals.noted()) is not None:  # some libraries turn what is raised while they are imported
+        print(f"expand: {interrupted}", file=sys.stderr)
+        return interrupted.exit_code
+    if isinstance(error, ExpandError):
         print(f"expand: {escaped(str(error), keep=LINES)}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except OSError as error:
-        if debug:
-            raise
+        return 1
+    if isinstance(error, OSError):
         place = f"{escaped(str(error.filename)[:200])}: " if error.filename else ""
         print(f"expand: {place}{error.strerror or error}", file=sys.stderr)
-        sys.exit(2 if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR) else 1)
-    except Exception as error:
-        if debug:
-            raise
-        line = escaped((str(error) or "no message").splitlines()[0])
-        print(f"expand: {type(error).__name__}: {line} (a fault of ours? --debug shows where)", file=sys.stderr)
-        sys.exit(1)
+        return 2 if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR) else 1
+    line = escaped((str(error) or "no message").splitlines()[0])
+    print(f"expand: {type(error).__name__}: {line} (a fault of ours? --debug shows where)", file=sys.stderr)
+    return 1
 
 
 @app.command(
@@ -223,7 +232,6 @@ def run(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train trials that have failed again.")] = False,
 ) -> None:
     """Run a study, or go on with it: the same command again resumes. Ends with the front, and the ledger or comparison."""
-    _sigterm_exits()
     from rich.console import Console
 
     from expand.run import Request
@@ -252,16 +260,6 @@ def run(
     )
 
 
-def _sigterm_exits() -> None:
-    """Before there is anything to be marked as interrupted, SIGTERM only ends the process."""
-    import signal
-
-    def stop_early(number: int, frame: object) -> None:
-        raise SystemExit(143)
-
-    signal.signal(signal.SIGTERM, stop_early)
-
-
 def _to_the_end(
     console: Any,
     title: str,
@@ -280,7 +278,7 @@ def _to_the_end(
     from expand.errors import ExpandError
     from expand.progress import watcher
     from expand.reporting import summary
-    from expand.run import Terminated, run
+    from expand.run import run
 
     again = f"run the same command again to go on ({folder})"
     try:
@@ -288,12 +286,9 @@ def _to_the_end(
             record = run(
                 request, folder, plan, watch, storage=storage, force=force, track=track, retry_failed=retry_failed
             )
-    except KeyboardInterrupt:
-        print(f"expand: interrupted; {again}", file=sys.stderr)
-        sys.exit(130)
-    except Terminated:
-        print(f"expand: terminated; {again}", file=sys.stderr)
-        sys.exit(143)
+    except signals.Interrupted as interrupted:
+        print(f"expand: {interrupted}; {again}", file=sys.stderr)
+        signals.leave(interrupted.exit_code)
     if not summary(record, console):
         raise ExpandError(f"no candidate was trained to the end; `expand status {folder}` shows the reasons")
     place = shlex.quote(str(folder))
@@ -345,7 +340,6 @@ def train(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train trials that have failed again.")] = False,
 ) -> None:
     """Train one network fully: of a run, or a published one. The same command again resumes; `expand export` takes it away."""
-    _sigterm_exits()
     from rich.console import Console
 
     from expand import full_training

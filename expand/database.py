@@ -17,11 +17,11 @@ from typing import Any
 import optuna
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 
+from expand import signals
 from expand.errors import ExpandError, UsageError
 
-LOCK_WAIT_SECONDS = (
-    60.0  # how long a call waits for a database that another program has locked, or that does not answer
-)
+LOCK_WAIT_SECONDS = 60.0  # how long a call waits for a database that is locked or does not answer
+SIGNAL_SECONDS = 3.0  # the same after a signal to end
 _BUSY_SECONDS = 0.25  # how long SQLite waits by itself, before we close what connections we may have left with its lock
 _CONNECTION = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 
@@ -78,6 +78,8 @@ class Storage(optuna.storages.RDBStorage):
                 if not self._is_away(error):
                     raise
                 self._failing_since = self._failing_since or began
+                if (signal := signals.noted()) is not None and time.monotonic() - self._failing_since > SIGNAL_SECONDS:
+                    raise signal from None
                 # PostgreSQL may have waited for a lock already, and the next wait would be as long.
                 if time.monotonic() - self._failing_since > 0.9 * LOCK_WAIT_SECONDS:
                     raise

@@ -17,7 +17,7 @@ from expand.files import escaped
 from expand.listing import parse_values
 from expand.planning import count_videos, keep, plan_study
 from expand.progress import format_macs, format_seconds
-from expand.record import check_folder, open_for_reading, read_plan
+from expand.record import made_folder, open_for_reading, read_plan
 from expand.run import Request, check, lasting, study_of
 from expand.settings import describe, load_space, load_study, names_in
 from expand.space import Architecture
@@ -166,14 +166,14 @@ def announce(request: Request, folder: Path, workers: Workers, say: Say, *, cali
     """
     study = request.study()
     check(study)
-    check_folder(folder)
-    fresh = not (folder / "study.json").exists()
-    videos, _ = count_videos(study, None, None, say)
-    plan = read_plan(folder)
-    if plan is None or plan["study"] != describe(study):
-        plan = plan_study(request, workers, calibrated=calibrated and fresh, note=say)
-        if fresh and plan["hours"]:
-            keep(plan, folder)
+    with made_folder(folder):
+        fresh = not (folder / "study.json").exists()
+        videos, _ = count_videos(study, None, None, say)
+        plan = read_plan(folder)
+        if plan is None or plan["study"] != describe(study):
+            plan = plan_study(request, workers, calibrated=calibrated and fresh, note=say)
+            if fresh and plan["hours"]:
+                keep(plan, folder)
     for line in lines_of(plan, study, videos.classes):
         say(line)
     if study.recipe.weights is not None:

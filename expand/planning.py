@@ -20,7 +20,7 @@ from expand.engine import MacsCounter
 from expand.errors import UsageError
 from expand.plan import Videos, courses, distinct, make_plan
 from expand.progress import format_bytes, format_macs, format_seconds
-from expand.record import check_folder, read_plan, write_json
+from expand.record import check_folder, made_folder, read_plan, write_json
 from expand.run import Request, check, open_data
 from expand.settings import describe
 from expand.study import Study
@@ -123,16 +123,18 @@ def within_budget(request: Request, folder: Path, workers: Workers, hours: float
     """
     if not 0 < hours < math.inf:
         raise UsageError(f"--budget-hours {hours:g}: must be a number above 0")
-    check_folder(folder)
-    plan = read_plan(folder)
-    known = plan is not None and plan["study"] == describe(request.study()) and plan["workers"] == workers.described()
-    if plan is None or not known or not plan["hours"]:
-        plan = plan_study(request, workers, note=note)
-        if not plan["hours"]:
-            raise UsageError(
-                f"--budget-hours {hours:g}: no network could be timed, so nobody can say how long it takes"
-            )
-        keep(plan, folder)
+    with made_folder(folder):
+        plan = read_plan(folder)
+        known = (
+            plan is not None and plan["study"] == describe(request.study()) and plan["workers"] == workers.described()
+        )
+        if plan is None or not known or not plan["hours"]:
+            plan = plan_study(request, workers, note=note)
+            if not plan["hours"]:
+                raise UsageError(
+                    f"--budget-hours {hours:g}: no network could be timed, so nobody can say how long it takes"
+                )
+            keep(plan, folder)
     low, middle, high = plan["hours"]
     if middle > hours:
         raise UsageError(

@@ -177,7 +177,7 @@ class Record:
         from optuna.storages._rdb.storage import _create_scoped_session
 
         cached: Any = self._study._storage
-        with _database_errors(self.folder), _create_scoped_session(cached._backend.scoped_session) as session:
+        with self._errors(), _create_scoped_session(cached._backend.scoped_session) as session:
             row = TrialModel.find_or_raise_by_id(self._id(number), session, for_update=True)
             row.state, row.datetime_complete = OptunaState.RUNNING, None
         cached._studies.pop(self._study._study_id, None)
@@ -401,6 +401,22 @@ def check_folder(folder: Path) -> None:
         ) from None
     except OSError as error:
         raise ExpandError(f"cannot write to {folder}: {error.strerror}; give another place with --out") from None
+
+
+@contextlib.contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """`check_folder` for the block; where that fails with nothing written, the folder is not left behind."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        check_folder(folder)
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            if folder in missing and [entry.name for entry in folder.iterdir()] == ["driver.lock"]:
+                (folder / "driver.lock").unlink()
+            for path in missing:
+                path.rmdir()  # refused where there is something in it
+        raise
 
 
 @contextlib.contextmanager

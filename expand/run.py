@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-import signal
-import types
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from expand import record as records
+from expand import signals
 from expand.accuracy import resolution_text
 from expand.alone import Alone
 from expand.code import changes, code_of, edited
@@ -32,17 +32,15 @@ from expand.progress import Watcher
 from expand.record import Record
 from expand.reporting import report, run_facts
 from expand.settings import describe, differences, limited, load_study, override
+from expand.signals import Interrupted
 from expand.study import CROPS, Budget, Data, Recipe, Study
 from expand.tracking import following
 from expand.trial import Trial, TrialState
 from expand.trust import file_hashes, require_trust
 from expand.values import require_finite
+from expand.watchdog import LostRay
 from expand.weight_files import weights_file
 from expand.workers import Workers, drive
-
-
-class Terminated(BaseException):
-    """SIGTERM, turned into an exception so that what is in flight can be marked."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +95,23 @@ def run(
     `retry_failed`, trials that have failed are trained again.
 
     Raises:
+        Interrupted: SIGINT or SIGTERM came, which are handled here.
         UsageError, ExpandError: see `records.open_for_writing`; a study or videos other than the run's are refused, though
             `force` accepts another budget and other videos.
     """
     study = request.study()
     check(study)
-    records.check_folder(folder := Path(os.path.realpath(folder)))  # workers have a working directory of their own
+    folder = Path(os.path.realpath(folder))  # workers have a working directory of their own
+    with records.made_folder(folder), signals.handled():
+        return _run(
+            request, study, folder, workers, watch, storage=storage, force=force, track=track, retry_failed=retry_failed
+        )
+
+
+def _run(
+    request: Request, study: Study, folder: Path, workers: Workers, watch: Watcher, *, storage: str | None, force: bool,
+    track: Sequence[str], retry_failed: bool,
+) -> Record:  # fmt: skip
     manifest = open_data(study.data, watch.progress)
     mirrored_labels(manifest.classes, study.data.mirrored)  # raises for classes that are not there
     macs = MacsCounter(study.space, len(manifest.classes))
@@ -112,7 +121,7 @@ def run(
     facts = _facts(request, study, manifest)
     refuse = partial(_refuse_changes, facts=facts, manifest=manifest, folder=folder, force=force)
     opening = records.open_for_writing(folder, facts, study, storage=storage, refuse=refuse, threads=workers.threads)
-    with opening as record, following(watch, track, folder) as watch:
+    with signals.deferred(), opening as record, following(watch, track, folder) as watch:
         _look_at_trials(record, study, workers, watch)
         _keep_facts(record, facts, manifest)
 
@@ -121,10 +130,11 @@ def run(
                 watch.progress(f"decoding videos once: {done} of {total}")
 
         data = study.data
-        paths = prepare(
-            manifest, side=data.cache_side, frames=data.cache_frames, fly=data.decode == "fly",
-            skip_damaged=not data.strict, progress=decoding,
-        )  # fmt: skip
+        with signals.immediate():
+            paths = prepare(
+                manifest, side=data.cache_side, frames=data.cache_frames, fly=data.decode == "fly",
+                skip_damaged=not data.strict, progress=decoding,
+            )  # fmt: skip
         caches = [ClipCache(path) for path in paths]
         _notes(study, caches, manifest, watch)
         lengths = [caches[0].length(index) for index in range(len(caches[0]))]
@@ -138,15 +148,16 @@ def run(
             study, record, macs, places, lengths, workers.threads, watch, show,
             at_once=max(workers.count, 1), retry_failed=retry_failed,
         )  # fmt: skip
-        with _terminable():
-            try:
-                drive(search, workers, folder, track)
-            except (KeyboardInterrupt, Terminated):
+        try:
+            drive(search, workers, folder, track)
+        except (Interrupted, LostRay):
+            with contextlib.suppress(ExpandError):  # such as a database that is away
                 search.interrupted()
-                raise
+            raise
         record.set_finished(True)
         show.refresh(now=True)
-        report(record)
+        with signals.immediate():
+            report(record)
         return record
 
 
@@ -416,19 +427,6 @@ def _notes(study: Study, caches: list[ClipCache], manifest: Manifest, watch: Wat
             watch.note(
                 f"no flipping: '{alone[0]}' has a side but no counterpart among the classes (data.mirrored can name it)"
             )
-
-
-class _terminable:
-    """SIGTERM ends the block as an interrupt does, with its own exit code."""
-
-    def __enter__(self) -> None:
-        def stop(number: int, frame: types.FrameType | None) -> None:
-            raise Terminated
-
-        self.old = signal.signal(signal.SIGTERM, stop)
-
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGTERM, self.old)
 
 
 def study_of(record: Record, trials: Sequence[Trial] = (), *, trust: bool = False) -> Study:

@@ -12,9 +12,7 @@ import logging
 import os
 import secrets
 import shutil
-import signal
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -22,11 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from expand import time_limit, tracking
+from expand import ray_processes, signals, time_limit, tracking
 from expand.errors import ExpandError, UsageError
 from expand.evaluate import Job, evaluate
 from expand.faults import Fault, fault_of
 from expand.time_limit import TimedOut
+from expand.watchdog import Abandoned, LostRay, Watched
 
 if TYPE_CHECKING:  # Ray's workers import this module, and need none of what the driver counts and records with
     from expand.engine import Search
@@ -111,25 +110,32 @@ class _RecordFailed(BaseException):
 def drive_here(search: Search) -> None:
     while (job := search.next()) is not None or not search.done:
         if job is None:
+            signals.check()
             time.sleep(0.1)  # a trial has to wait before it is tried again
             continue
         alarm = time_limit.Alarm(job.seconds)
 
         def on_epoch(entry: dict[str, Any], number: int = job.number, alarm: time_limit.Alarm = alarm) -> None:
-            with alarm.held_back():
+            with alarm.held_back(), signals.deferred():
                 try:
                     search.on_epoch(number, entry)
                 except Exception as error:
                     raise _RecordFailed from error
 
+        def on_step(number: int, epoch: int, done: int, steps: int, loss: float) -> None:
+            signals.check()
+            search.watch.step(number, epoch, done, steps, loss)
+
         try:
-            with alarm:
-                result = evaluate(job, on_epoch, search.watch.step)
+            with alarm, signals.immediate():  # in this order: a signal never leaves an alarm armed
+                result = evaluate(job, on_epoch, on_step)
         except TimedOut as late:  # in a moment when `evaluate` could not take it in
             result = {"status": "failed", "error": str(late)}
         except _RecordFailed as failure:
             assert failure.__cause__ is not None
             raise failure.__cause__ from None
+        if result["status"] != "complete":
+            signals.check()  # a signal to the whole process group also ends the loader's processes
         search.on_end(job.number, result)
 
 
@@ -151,70 +157,122 @@ _ENVIRONMENT = {
 
 
 def drive_on_ray(search: Search, workers: Workers, folder: Path, trackers: Sequence[str] = ()) -> None:
+    """Ray and Tune have a thread of their own, because their calls may never come back once a process of theirs is dead.
+    This one waits for it, for a signal, and looks whether the cluster is alive.
+
+    Raises:
+        Interrupted: a signal came.
+        LostRay: the cluster is gone. Ray's own code ends this process after some time (a minute without its GCS).
+    """
     counting = threading.Thread(target=search.look_ahead, daemon=True)
     counting.start()  # while Ray starts, most of which is waiting
-    with _cluster(workers):  # sets the environment that ray reads when it is imported
-        from ray import tune
+    with _scratch(workers, folder) as scratch:
+        watched, errors = Watched(search), list[BaseException]()
 
-        _require_resources(workers)
-        counting.join()
-        searcher = _searcher(search, workers)
-        scratch = Path(tempfile.mkdtemp(prefix="expand-tune-")) if workers.address is None else folder / "tune"
-        try:
-            tuner = tune.Tuner(
-                tune.with_resources(_train_on_worker, workers.request),
-                tune_config=tune.TuneConfig(
-                    search_alg=searcher, scheduler=searcher.scheduler, num_samples=-1,
-                    max_concurrent_trials=workers.count, reuse_actors=True,
-                ),
-                run_config=tune.RunConfig(
-                    name="tune", storage_path=str(scratch), verbose=0, stop=searcher.stopper,
-                    callbacks=_trackers(search, trackers),
-                    failure_config=tune.FailureConfig(max_failures=0),  # the engine says what is tried again
-                ),
-            )  # fmt: skip
-            tuner.fit()
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-        if searcher.error is not None:
-            raise searcher.error
-        if not search.done:
-            raise ExpandError("Ray Tune ended before the search had; run the same command again to go on")
+        def tune() -> None:
+            try:
+                with _cluster(workers, scratch), watched:
+                    counting.join()
+                    _tune(watched, workers, scratch, trackers)
+            except Abandoned:
+                pass
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=tune, daemon=True, name="expand-ray")
+        thread.start()
+        while thread.is_alive():
+            thread.join(0.2)
+            signals.renew()
+            if thread.is_alive() and (reason := signals.noted() or watched.lost()):
+                watched.abandon()
+                thread.join(0.0 if isinstance(reason, LostRay) else 3.0)
+                ray_processes.end_all()
+                raise reason
+        if errors:
+            raise errors[0]
 
 
 @contextlib.contextmanager
-def _cluster(workers: Workers) -> Iterator[None]:
+def _scratch(workers: Workers, folder: Path) -> Iterator[Path]:
+    """Where Ray and Tune write what nobody needs afterwards; a given cluster's nodes must reach it."""
+    if workers.address is None:
+        with ray_processes.scratch_folder() as scratch:
+            yield scratch
+        return
+    try:
+        yield folder / "tune"
+    finally:
+        shutil.rmtree(folder / "tune", ignore_errors=True)
+
+
+def _tune(watched: Watched, workers: Workers, scratch: Path, trackers: Sequence[str]) -> None:
+    from ray import tune
+
+    _require_resources(workers)
+    search, searcher = watched.search, _searcher(watched, workers)
+    tuner = tune.Tuner(
+        tune.with_resources(_train_on_worker, workers.request),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher, scheduler=searcher.scheduler, num_samples=-1, max_concurrent_trials=workers.count,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="tune", storage_path=str(scratch), verbose=0, stop=searcher.stopper,
+            callbacks=_trackers(search, trackers),
+            failure_config=tune.FailureConfig(max_failures=0),  # the engine says what is tried again
+        ),
+    )  # fmt: skip
+    with contextlib.nullcontext() if workers.address is None else watched.listening(_node_lives):
+        tuner.fit()
+    if searcher.error is not None:
+        raise searcher.error
+    if not search.done:
+        raise ExpandError("Ray Tune ended before the search had; run the same command again to go on")
+
+
+@contextlib.contextmanager
+def _cluster(workers: Workers, scratch: Path) -> Iterator[None]:
     """A Ray cluster for as long as the search runs: the given one, or a private one in this machine's memory."""
     os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
-    if workers.address is None:  # Ray's ports listen on all interfaces; a given cluster has its own ways
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     # Workers import what a study file's neighbours define.
     os.environ["PYTHONPATH"] = os.pathsep.join(
         dict.fromkeys(path for path in [*sys.path, os.environ.get("PYTHONPATH", "")] if path)
     )
-    import ray
-
-    for name in ("ray", "ray.tune", "ray.train", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "include_dashboard": False}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     if workers.address is not None:
-        options = {"address": workers.address, "log_to_driver": False, "logging_level": logging.ERROR}
+        options["address"] = workers.address
     else:
+        # Ray's ports listen on all interfaces; a given cluster has its own ways
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         options |= {
-            "num_cpus": workers.count * workers.threads,
+            "num_cpus": workers.count * workers.threads, "include_dashboard": False, "_temp_dir": str(scratch),
             "object_store_memory": 100 * 1024**2,  # jobs are plain numbers; clips come from the memory map
-        }
-    ours = signal.getsignal(signal.SIGTERM)
+        }  # fmt: skip
+    import ray
+    from ray._private import services
+
+    services.ConsolePopen = ray_processes.OwnSession
+    for name in ("ray", "ray.tune", "ray.train", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # a dead worker is no news: Tune starts its trial again
     try:
         ray.init(**options)
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, ours)  # Ray puts a handler of its own there, which ends the process at once
     except (ConnectionError, OSError, RuntimeError) as error:
-        raise ExpandError(f"Ray did not start ({str(error).splitlines()[0]}); --workers 0 trains without it") from error
+        reason = str(error).splitlines()[0]
+        raise ExpandError(f"Ray did not start ({reason}); --workers 0 trains without it") from error
     try:
         yield
     finally:
         ray.shutdown()
+        ray_processes.end_all()
+
+
+def _node_lives() -> bool:
+    """Whether the cluster takes this machine's node for alive."""
+    import ray
+
+    mine = ray.get_runtime_context().get_node_id()
+    return any(node["Alive"] for node in ray.nodes() if node["NodeID"] == mine)
 
 
 def _require_resources(workers: Workers) -> None:
@@ -294,13 +352,14 @@ def _elsewhere(job: Job, workers: Workers) -> list[str] | None:
     return list(job.avoid) if any(fits(free.get(node, {})) for node in others) else None
 
 
-def _searcher(search: Search, workers: Workers) -> Any:
+def _searcher(watched: Watched, workers: Workers) -> Any:
     """Tune's view of the engine. (A function, because the base classes come with ray.)"""
     from ray import cloudpickle
     from ray.tune import Stopper
     from ray.tune.schedulers import FIFOScheduler
     from ray.tune.search import Searcher
 
+    search = watched.search
     _pickle_user_modules_by_value(search)
 
     class NotKept:
@@ -316,6 +375,7 @@ def _searcher(search: Search, workers: Workers) -> Any:
             return False
 
         def stop_all(self) -> bool:
+            watched.check()  # at every turn of Tune's loop
             return adapter.error is not None
 
     class Scheduler(NotKept, FIFOScheduler):
@@ -340,15 +400,17 @@ def _searcher(search: Search, workers: Workers) -> Any:
             if self.error is not None:
                 return Searcher.FINISHED
             try:
-                job = search.next()
-                avoid = _elsewhere(job, workers) if job else []
+                with watched.held():
+                    job, done = search.next(), search.done
+                    avoid = _elsewhere(job, workers) if job else []
+                    if job is not None and avoid is None:
+                        search.put_back(job.number)
             except Exception as error:
                 self.error = error
                 return Searcher.FINISHED
             if job is None:
-                return Searcher.FINISHED if search.done else None
+                return Searcher.FINISHED if done else None
             if avoid is None:
-                search.put_back(job.number)
                 return None
             self.jobs[trial_id] = job
             return {"job": cloudpickle.dumps(job), "number": job.number, "avoid": avoid}
@@ -375,7 +437,8 @@ def _searcher(search: Search, workers: Workers) -> Any:
         @contextlib.contextmanager
         def _kept(self) -> Iterator[None]:
             try:
-                yield
+                with watched.held():
+                    yield
             except Exception as error:
                 self.error = self.error or error
 

@@ -1,0 +1,125 @@
+"""SIGINT and SIGTERM: noted when they arrive, acted on where nothing is half done. Standard library only.
+
+Within `handled`, a signal raises `Interrupted` between two of Python's instructions. Within `deferred` it is only noted,
+and raised when the block ends: a database write is done whole. `immediate` is the opposite, for long work inside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+import types
+from collections.abc import Iterator
+from typing import NoReturn
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PATIENCE = 2.0  # seconds after which another signal ends the process at once, whatever it is doing
+
+
+class Interrupted(BaseException):
+    """A person or a scheduler asked this process to end."""
+
+    def __init__(self, number: int) -> None:
+        self.word = "interrupted" if number == signal.SIGINT else "terminated"
+        self.exit_code = 128 + number
+        super().__init__(self.word)
+
+
+_noted: tuple[int, float] | None = None  # the first signal and when it came
+_raises = True
+_owner: int | None = None  # the process that handles; a forked one inherits the handlers
+
+
+def _handle(number: int, frame: types.FrameType | None) -> None:
+    global _noted
+    if os.getpid() != _owner:  # a loader's process: its parent ends it after an interrupt
+        if number == signal.SIGTERM:
+            os._exit(128 + number)
+        return
+    if _noted is None:
+        _noted = number, time.monotonic()
+        if _raises:
+            raise Interrupted(number)
+    elif time.monotonic() - _noted[1] > PATIENCE:
+        os._exit(128 + number)
+
+
+@contextlib.contextmanager
+def handled() -> Iterator[None]:
+    """Takes both signals for the block; nothing where it is taken already, or outside the main thread."""
+    global _owner, _noted
+    if _owner == os.getpid() or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = [signal.getsignal(number) for number in SIGNALS]
+    _owner, _noted = os.getpid(), None
+    renew()
+    try:
+        yield
+    finally:
+        for number, handler in zip(SIGNALS, before, strict=True):
+            signal.signal(number, handler)
+        _owner = None
+
+
+def renew() -> None:
+    """Takes the signals back: Ray puts a handler in native code before ours, which prints its stack."""
+    if _owner == os.getpid() and threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            signal.signal(number, _handle)
+
+
+def noted() -> Interrupted | None:
+    """What arrived and has not ended the process yet."""
+    return None if _noted is None or _owner is None else Interrupted(_noted[0])
+
+
+def check() -> None:
+    """Raises what was noted; also a second time, because code of others may have swallowed the first."""
+    if (arrived := noted()) is not None:
+        raise arrived
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """What is done in this block is done whole."""
+    with _raising(False):
+        yield
+    if _raises:
+        check()
+
+
+@contextlib.contextmanager
+def immediate() -> Iterator[None]:
+    """Within `deferred`: a signal ends this block at once."""
+    check()
+    with _raising(True):
+        check()  # one may have come between the first look and the change
+        yield
+
+
+@contextlib.contextmanager
+def _raising(raises: bool) -> Iterator[None]:
+    global _raises
+    if threading.current_thread() is not threading.main_thread():  # signals arrive in the main thread only
+        yield
+        return
+    before, _raises = _raises, raises
+    try:
+        yield
+    finally:
+        _raises = before
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process. A daemon thread that hangs in native code must not be waited for: then no clean-up of the
+    interpreter takes place."""
+    if any(thread.daemon and thread.name.startswith("expand") for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
