@@ -78,7 +78,7 @@ def misfit(plain: Any, shape: Any, name: str = "") -> str:
     """Where JSON is not of a shape, such as "'study.seeds' is no list"; "" where it is. A shape is a type or a union of them, a
     dict of fields, which must be there unless their name ends in "?", or a list of one shape for all entries."""
     said = f"'{name}'" if name else "it"
-    kind = {dict: "object", list: "list"}.get(type(shape))
+    kind = "object" if isinstance(shape, dict) else "list" if isinstance(shape, list) else ""
     if kind and not isinstance(plain, type(shape)):
         return f"{said} is no {kind}"
     if kind == "object":
