@@ -274,6 +274,8 @@ def test_names_are_escaped():
     assert escaped("a\nb\u202ec\u2028", keep="\n") == "a\nb\\u202ec\\u2028"
 
 
+@pytest.mark.heavy
+@pytest.mark.timeout(400)
 def test_a_run_on_names_that_no_terminal_can_show(tmp_path, expand):
     root = videos(tmp_path / RAW, (RAW, "right"))
     (root / "train" / "right" / f"{RAW}.avi").write_bytes(b"no video")
@@ -377,6 +379,8 @@ def test_a_study_json_of_somebody_else_is_one_line(content, reason, tmp_path):
     ).read_text() == content
 
 
+@pytest.mark.heavy
+@pytest.mark.timeout(400)
 def test_every_command_says_it_in_one_line_and_changes_nothing(tmp_path, expand):
     (tmp_path / "run").mkdir()
     (tmp_path / "run/study.json").write_text(json.dumps(STUDY | {"study": 3}))
@@ -578,6 +582,8 @@ def test_a_batch_beyond_all_memory_is_refused_with_the_estimate():
     assert least_bytes(costs[0], study, 240_000, halved=True) < 0.6 * needed
 
 
+@pytest.mark.heavy
+@pytest.mark.timeout(400)
 def test_a_plan_says_what_a_batch_takes_and_a_run_refuses_it(tmp_path, expand):
     root = videos(tmp_path / "videos")
     for split, many in (("train", 1000), ("val", 1)):  # copies in one split are no error, and cost nothing
