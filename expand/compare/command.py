@@ -79,7 +79,7 @@ def _networks(
         raise UsageError(f"trials {picked[0][1]} and {picked[1][1]} are the same network ({one.label}); name two")
     warnings = check_alike(runs, anyway=anyway)
     alone = [replace(run, networks=(network,)) for run, network in zip(own, (one, two), strict=True)]
-    (difference,) = network_differences(*alone, [(one, two)], 1)
+    (difference,) = network_differences(alone[0], alone[1], [(one, two)], 1)
     part = pair_section(own, (one, two), difference)
     if as_json:
         _print_json(plain_pair(own, (one, two), difference, warnings))

@@ -23,12 +23,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Floats = NDArray[float]  # type: ignore[type-var]
+    Floats = NDArray[Any]
 
 FAMILY_ERROR = 0.05  # the chance of one false alarm or more in a family of differences between equal networks
 EQUAL = 1e-9  # accuracies are counts over clips: what is nearer than this differs by rounding only
