@@ -61,7 +61,9 @@ def plan_workers(count: int | None, gpus_per_trial: float | None, address: str |
     here = torch.cuda.device_count()
     if count is not None and count < 0:
         raise UsageError(f"--workers {count}: 0 trains in this process, 1 or more start Ray")
-    if gpus_per_trial is not None and not (0 <= gpus_per_trial <= 1 or (gpus_per_trial > 1 and gpus_per_trial % 1 == 0)):
+    if gpus_per_trial is not None and not (
+        0 <= gpus_per_trial <= 1 or (gpus_per_trial > 1 and gpus_per_trial % 1 == 0)
+    ):
         raise UsageError(f"--gpus-per-trial {gpus_per_trial:g}: a share of one GPU (0 to 1), or whole GPUs")
     if address is None and gpus_per_trial and gpus_per_trial > here:
         raise UsageError(f"--gpus-per-trial {gpus_per_trial:g}: this machine has {here} GPUs; leave the option away")
