@@ -29,23 +29,20 @@ class Verdict(StrEnum):
 
 _BY_TYPE = {
     "MemoryError": Fault.MEMORY,
-    "OutOfMemoryError": Fault.MEMORY,  # torch's of a GPU, Ray's of a node
+    "OutOfMemoryError": Fault.MEMORY,  # of a GPU
     "Unavailable": Fault.SURROUNDINGS,
     "DamagedVideo": Fault.SURROUNDINGS,  # all were whole when the cache was built
     "OSError": Fault.SURROUNDINGS,
-    "NodeDiedError": Fault.SURROUNDINGS,
-    "ActorUnavailableError": Fault.SURROUNDINGS,  # no connection to its node
-    "ActorUnschedulableError": Fault.SURROUNDINGS,
 }
-# The words of errors that are a mere RuntimeError (torch, CUDA, cuDNN) or one of Ray's; the first match counts. CUDA's
-# asserts and invalid arguments are not among them: they come from the network.
+# The words of errors that are a mere RuntimeError (torch, CUDA, cuDNN), or that Ray says of a worker; the first match counts.
+# CUDA's asserts and invalid arguments are not among them: they come from the network.
 _BY_WORDS = (
     (Fault.MEMORY, r"out of memory|can(no|')t allocate memory|low on memory|_ALLOC_FAILED|_STATUS_NOT_INITIALIZED"),
     (
         Fault.SURROUNDINGS,
         r"ECC error|busy or unavailable|no CUDA-capable device|no CUDA GPUs|invalid device ordinal|driver version"
         r"|CUDA initialization|CUDA error: initialization|CUDA unknown error|fallen off the bus|GPU is lost"
-        r"|system not yet initialized|DataLoader timed out|can't start new thread|its node has died"
+        r"|system not yet initialized|DataLoader timed out|can't start new thread|its node has died|temporarily unavailable"
         r"|Input/output error|Stale file handle|Too many open files",
     ),
     (
@@ -71,12 +68,10 @@ def fault_of(error: BaseException) -> Fault:
     for name in names:
         if name in _BY_TYPE:
             return _BY_TYPE[name]
-    if "RuntimeError" in names or "RayError" in names:
+    if "RuntimeError" in names:
         for fault, words in _BY_WORDS:
             if re.search(words, text, re.IGNORECASE):
                 return fault
-    if "RayError" in names:
-        return Fault.CRASH
     return fault_of(error.__cause__) if error.__cause__ is not None else Fault.OWN
 
 
