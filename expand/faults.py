@@ -9,6 +9,7 @@ import errno
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 WAITS = (1.0, 10.0, 30.0, 60.0)  # seconds before the second try of a trial, the third, and so on
 
@@ -73,6 +74,17 @@ def fault_of(error: BaseException) -> Fault:
             if re.search(words, text, re.IGNORECASE):
                 return fault
     return fault_of(error.__cause__) if error.__cause__ is not None else Fault.OWN
+
+
+def worker_died(text: str) -> dict[str, Any]:
+    """What to say of a job whose worker process is gone, with Ray's own words about it."""
+    lines = text.strip().splitlines() or ["no reason is known"]
+    first = next((line for line in lines if re.search(" (because|due to) |unavailable", line)), lines[0])
+    fault = fault_of(RuntimeError(text))
+    return {
+        "status": "retry", "fault": (Fault.CRASH if fault is Fault.OWN else fault).value,
+        "error": f"its worker process died ({first.strip()[:400]})", "traceback": text[:6000],
+    }  # fmt: skip
 
 
 @dataclass

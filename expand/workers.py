@@ -10,7 +10,6 @@ import contextlib
 import json
 import logging
 import os
-import re
 import secrets
 import shutil
 import signal
@@ -27,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from expand import time_limit, tracking
 from expand.errors import ExpandError, UsageError
 from expand.evaluate import Job, evaluate
-from expand.faults import Fault, fault_of
+from expand.faults import worker_died
 from expand.time_limit import TimedOut
 
 if TYPE_CHECKING:  # Ray's workers import this module, and need none of what the driver counts and records with
@@ -259,17 +258,6 @@ def _timed_out(job: Job) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _died(text: str) -> dict[str, Any]:
-    """What to say of a job whose worker process is gone, with Ray's own words about it."""
-    lines = text.strip().splitlines() or ["no reason is known"]
-    first = next((line for line in lines if re.search(" (because|due to) |unavailable", line)), lines[0])
-    fault = fault_of(RuntimeError(text))
-    return {
-        "status": "retry", "fault": (Fault.CRASH if fault is Fault.OWN else fault).value,
-        "error": f"its worker process died ({first.strip()[:400]})", "traceback": text[:6000],
-    }  # fmt: skip
-
-
 def _elsewhere(job: Job, workers: Workers, busy: Mapping[str, int]) -> list[str] | None:
     """The nodes that a job must not run on, because it could not be trained there and there are others. None where these
     have no room at the moment; `busy` is how many trials each has."""
@@ -379,7 +367,7 @@ def _searcher(search: Search, workers: Workers) -> Any:
                 job, node = self.jobs.pop(trial_id), self.nodes.pop(trial_id, None)
                 outcome = self.outcomes.pop(trial_id, None) or _timed_out(job)
                 if outcome is None:
-                    outcome = _died(self.reasons.pop(trial_id, "")) | {"node": node}
+                    outcome = worker_died(self.reasons.pop(trial_id, "")) | {"node": node}
                 search.on_end(job.number, outcome)
 
         @contextlib.contextmanager
