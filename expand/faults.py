@@ -9,6 +9,7 @@ import errno
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 WAITS = (1.0, 10.0, 30.0, 60.0)  # seconds before the second try of a trial, the third, and so on
 
@@ -29,23 +30,20 @@ class Verdict(StrEnum):
 
 _BY_TYPE = {
     "MemoryError": Fault.MEMORY,
-    "OutOfMemoryError": Fault.MEMORY,  # torch's of a GPU, Ray's of a node
+    "OutOfMemoryError": Fault.MEMORY,  # of a GPU
     "Unavailable": Fault.SURROUNDINGS,
     "DamagedVideo": Fault.SURROUNDINGS,  # all were whole when the cache was built
     "OSError": Fault.SURROUNDINGS,
-    "NodeDiedError": Fault.SURROUNDINGS,
-    "ActorUnavailableError": Fault.SURROUNDINGS,  # no connection to its node
-    "ActorUnschedulableError": Fault.SURROUNDINGS,
 }
-# The words of errors that are a mere RuntimeError (torch, CUDA, cuDNN) or one of Ray's; the first match counts. CUDA's
-# asserts and invalid arguments are not among them: they come from the network.
+# The words of errors that are a mere RuntimeError (torch, CUDA, cuDNN), or that Ray says of a worker; the first match counts.
+# CUDA's asserts and invalid arguments are not among them: they come from the network.
 _BY_WORDS = (
     (Fault.MEMORY, r"out of memory|can(no|')t allocate memory|low on memory|_ALLOC_FAILED|_STATUS_NOT_INITIALIZED"),
     (
         Fault.SURROUNDINGS,
         r"ECC error|busy or unavailable|no CUDA-capable device|no CUDA GPUs|invalid device ordinal|driver version"
         r"|CUDA initialization|CUDA error: initialization|CUDA unknown error|fallen off the bus|GPU is lost"
-        r"|system not yet initialized|DataLoader timed out|can't start new thread|its node has died"
+        r"|system not yet initialized|DataLoader timed out|can't start new thread|its node has died|temporarily unavailable"
         r"|Input/output error|Stale file handle|Too many open files",
     ),
     (
@@ -71,13 +69,22 @@ def fault_of(error: BaseException) -> Fault:
     for name in names:
         if name in _BY_TYPE:
             return _BY_TYPE[name]
-    if "RuntimeError" in names or "RayError" in names:
+    if "RuntimeError" in names:
         for fault, words in _BY_WORDS:
             if re.search(words, text, re.IGNORECASE):
                 return fault
-    if "RayError" in names:
-        return Fault.CRASH
     return fault_of(error.__cause__) if error.__cause__ is not None else Fault.OWN
+
+
+def worker_died(text: str) -> dict[str, Any]:
+    """What to say of a job whose worker process is gone, with Ray's own words about it."""
+    lines = text.strip().splitlines() or ["no reason is known"]
+    first = next((line for line in lines if re.search(" (because|due to) |unavailable", line)), lines[0])
+    fault = fault_of(RuntimeError(text))
+    return {
+        "status": "retry", "fault": (Fault.CRASH if fault is Fault.OWN else fault).value,
+        "error": f"its worker process died ({first.strip()[:400]})", "traceback": text[:6000],
+    }  # fmt: skip
 
 
 @dataclass

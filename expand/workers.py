@@ -15,7 +15,8 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from expand import ray_processes, signals, time_limit, tracking
 from expand.errors import ExpandError, UsageError
 from expand.evaluate import Job, evaluate
-from expand.faults import Fault, fault_of
+from expand.faults import worker_died
 from expand.time_limit import TimedOut
 from expand.watchdog import Abandoned, LostRay, Watched
 
@@ -210,6 +211,7 @@ def _tune(watched: Watched, workers: Workers, scratch: Path, trackers: Sequence[
     from ray import tune
 
     _require_resources(workers)
+    _let_tune_survive_out_of_memory()
     search, searcher = watched.search, _searcher(watched, workers)
     tuner = tune.Tuner(
         tune.with_resources(_train_on_worker, workers.request),
@@ -321,35 +323,38 @@ def _timed_out(job: Job) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _died(error: BaseException | None) -> dict[str, Any]:
-    """What to say of a job whose worker process is gone, with Ray's own words about it."""
-    text = str(error or "no reason is known").strip()
-    lines = text.splitlines()
-    first = next((line for line in lines if " because " in line or " due to " in line), lines[0])
-    fault = fault_of(error) if error else Fault.CRASH
-    return {
-        "status": "retry", "fault": (Fault.CRASH if fault is Fault.OWN else fault).value,
-        "error": f"its worker process died ({first.strip()[:400]})", "traceback": text[:6000],
-    }  # fmt: skip
-
-
-def _elsewhere(job: Job, workers: Workers) -> list[str] | None:
+def _elsewhere(job: Job, workers: Workers, busy: Mapping[str, int]) -> list[str] | None:
     """The nodes that a job must not run on, because it could not be trained there and there are others. None where these
-    have no room at the moment."""
+    have no room at the moment; `busy` is how many trials each has."""
     import ray
-    from ray._private.state import available_resources_per_node  # no public call tells it
 
-    needed = {"CPU": workers.threads, "GPU": workers.gpus_per_trial}
+    def places(resources: dict[str, float]) -> int:
+        gpus = int(resources.get("GPU", 0) / workers.gpus_per_trial + 1e-6) if workers.gpus_per_trial else sys.maxsize
+        return min(int(resources.get("CPU", 0)) // workers.threads, gpus)
 
-    def fits(resources: dict[str, float]) -> bool:
-        return all(resources.get(name, 0) >= amount for name, amount in needed.items())
-
-    others = [node["NodeID"] for node in ray.nodes() if node["Alive"] and fits(node["Resources"])]
-    others = [node for node in others if node not in job.avoid]
-    if not job.avoid or not others:
+    nodes = {node["NodeID"]: places(node["Resources"]) for node in ray.nodes() if node["Alive"]}
+    avoid = [node for node in job.avoid if node in nodes]
+    others = [node for node, number in nodes.items() if number and node not in avoid]
+    if not avoid or not others:
         return []
-    free = available_resources_per_node()
-    return list(job.avoid) if any(fits(free.get(node, {})) for node in others) else None
+    return avoid if any(nodes[node] > busy.get(node, 0) for node in others) else None
+
+
+def _let_tune_survive_out_of_memory() -> None:
+    """Tune 2.60 ends with a RuntimeError when Ray's memory monitor has killed a worker: it knows no other error of an actor
+    than `RayActorError`, which this one is not."""
+    from ray.air.execution._internal.actor_manager import RayActorManager
+    from ray.exceptions import OutOfMemoryError, RayActorError
+
+    handle = RayActorManager._actor_task_failed
+
+    def failed(self: Any, task: Any, exception: Exception) -> None:
+        if isinstance(exception, OutOfMemoryError):
+            exception = RayActorError(error_msg=str(exception))
+        handle(self, task, exception)
+
+    if handle.__name__ != failed.__name__:  # once a process
+        RayActorManager._actor_task_failed = failed
 
 
 def _searcher(watched: Watched, workers: Workers) -> Any:
@@ -382,8 +387,8 @@ def _searcher(watched: Watched, workers: Workers) -> Any:
         """Tune tells it, and nobody else, why a worker is gone."""
 
         def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-            with contextlib.suppress(OSError), open(trial.pickled_error_file, "rb") as stream:
-                adapter.reasons[trial.trial_id] = cloudpickle.load(stream)
+            with contextlib.suppress(OSError):  # its first line says when
+                adapter.reasons[trial.trial_id] = Path(trial.error_file).read_text().partition("\n")[2]
 
     class Adapter(NotKept, Searcher):
         error: BaseException | None = None
@@ -393,7 +398,7 @@ def _searcher(watched: Watched, workers: Workers) -> Any:
             self.jobs: dict[str, Job] = {}
             self.outcomes: dict[str, dict[str, Any]] = {}
             self.nodes: dict[str, str] = {}
-            self.reasons: dict[str, BaseException] = {}
+            self.reasons: dict[str, str] = {}
             self.stopper, self.scheduler = Stop(), Scheduler()
 
         def suggest(self, trial_id: str) -> Any:
@@ -402,7 +407,7 @@ def _searcher(watched: Watched, workers: Workers) -> Any:
             try:
                 with watched.held():
                     job, done = search.next(), search.done
-                    avoid = _elsewhere(job, workers) if job else []
+                    avoid = _elsewhere(job, workers, Counter(self.nodes.values())) if job else []
                     if job is not None and avoid is None:
                         search.put_back(job.number)
             except Exception as error:
@@ -431,7 +436,7 @@ def _searcher(watched: Watched, workers: Workers) -> Any:
                 job, node = self.jobs.pop(trial_id), self.nodes.pop(trial_id, None)
                 outcome = self.outcomes.pop(trial_id, None) or _timed_out(job)
                 if outcome is None:
-                    outcome = _died(self.reasons.pop(trial_id, None)) | {"node": node}
+                    outcome = worker_died(self.reasons.pop(trial_id, "")) | {"node": node}
                 search.on_end(job.number, outcome)
 
         @contextlib.contextmanager

@@ -73,22 +73,14 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (RuntimeError("DataLoader worker (pid(s) 12, 13) exited unexpectedly"), Fault.CRASH),
         (RuntimeError("unable to write to file </torch_12_3_4>: No space left on device (28)"), Fault.CRASH),
         (RuntimeError("CUDA error: unspecified launch failure"), Fault.CRASH),
+        (RuntimeError("1 worker(s) were killed due to the node running low on memory."), Fault.MEMORY),  # Ray's words
+        (RuntimeError("The actor is dead because its node has died. Node Id: 5367"), Fault.SURROUNDINGS),
+        (RuntimeError("The actor 6e is unavailable: The actor is temporarily unavailable: RpcError"), Fault.SURROUNDINGS),
     ],
     ids=lambda value: repr(value)[:50],
 )  # fmt: skip
 def test_whose_fault_an_error_is(error, fault):
     assert fault_of(error) is fault
-
-
-def test_rays_errors_are_nobodys_own_fault():
-    from ray import exceptions
-
-    assert (
-        fault_of(exceptions.OutOfMemoryError("1 worker was killed due to the node running low on memory"))
-        is Fault.MEMORY
-    )
-    assert fault_of(exceptions.ActorDiedError()) is Fault.CRASH
-    assert fault_of(exceptions.NodeDiedError("it has died")) is Fault.SURROUNDINGS
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from conftest import ROOT, STUDIES
 
 from expand.record import open_for_reading
 from expand.trial import Trial
+from expand.workers import plan_workers
 
 TINY, FAULTY = STUDIES / "tiny.py", STUDIES / "faulty.py"
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4, "RAY_USAGE_STATS_ENABLED": "0"}
@@ -51,14 +52,15 @@ def test_a_candidate_that_takes_all_memory_of_a_node_fails_alone(expand, squares
 
 @pytest.fixture
 def two_nodes(monkeypatch) -> Iterator:
-    """Two nodes of Ray on this machine, of a core each: the cluster, its second node."""
+    """Two nodes of Ray on this machine, with room for one of two workers each: the cluster, its second node."""
     for name, value in TOKEN.items():
         monkeypatch.setenv(name, value)
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    threads = plan_workers(2, None).threads
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": threads})
     try:
-        yield cluster, cluster.add_node(num_cpus=1)
+        yield cluster, cluster.add_node(num_cpus=threads)
     finally:
         cluster.shutdown()
 
@@ -75,13 +77,13 @@ def environment(**more: str) -> dict[str, str]:
 def test_the_trials_of_a_lost_node_are_trained_on_another(squares, tmp_path, two_nodes):
     cluster, second = two_nodes
     process = subprocess.Popen(
-        command(TINY, squares, cluster, 2, "--set", "recipe.epochs=60", "--set", "budget.steps=1"),
+        command(TINY, squares, cluster, 2, "--set", "recipe.epochs=40", "--set", "budget.steps=1"),
         cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
     training: set[str] = set()
     for line in process.stdout:
-        if " epoch 2/60" in line:
+        if " epoch 2/40" in line:
             training.add(line.split(" epoch ")[0][-7:])
         if len(training) == 2:
             break
@@ -91,7 +93,7 @@ def test_the_trials_of_a_lost_node_are_trained_on_another(squares, tmp_path, two
     trials = trials_of(tmp_path / "run")
     assert [trial.state for trial in trials] == ["complete"] * 3
     (struck,) = [trial for trial in trials if "retries" in trial.extra]
-    assert struck.attempts == 2 and len(struck.curve) == 60
+    assert struck.attempts == 2 and len(struck.curve) == 40
     assert struck.extra["retries"][0]["epochs"] >= 2 and struck.extra["retries"][0]["node"] == second.node_id
 
 
@@ -99,7 +101,7 @@ def test_what_cannot_be_trained_on_one_node_is_trained_on_the_other(squares, tmp
     cluster, _ = two_nodes
     fault = {"EXPAND_TEST_FAULT": "oserror", "EXPAND_TEST_FLAG": str(tmp_path / "broken-node")}
     done = subprocess.run(
-        command(FAULTY, squares, cluster, 1), cwd=tmp_path, env=environment(**fault), capture_output=True, text=True,
+        command(FAULTY, squares, cluster, 2), cwd=tmp_path, env=environment(**fault), capture_output=True, text=True,
         timeout=200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr + done.stdout
