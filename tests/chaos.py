@@ -198,7 +198,7 @@ def kill_until_finished(chaos: Chaos, kills: int) -> None:
         process, began, seen = chaos.start(forked=chaos.workers == 0), time.monotonic(), []
         while True:
             victim = chaos.dice.choice(["driver", *VICTIMS]) if chaos.workers else "driver"
-            at = time.monotonic() + chaos.dice.uniform(0.0, 0.9 * chaos.seconds)
+            at = time.monotonic() + chaos.dice.uniform(0.0, 0.5 * chaos.seconds)
             target: psutil.Process | None = None
             code = None
             while code is None and target is None and time.monotonic() - began < LONGEST:
