@@ -314,6 +314,9 @@ def main() -> int:
     options = parser.parse_args()
     import expand.run  # noqa: F401 - for forks
 
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background job would pass on that it is ignored
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     os.environ |= {"EXPAND_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}
     tempfile.tempdir = str(folder)
