@@ -239,6 +239,8 @@ def settle(chaos: Chaos, process: Any, code: int | None, seen: list[psutil.Proce
         chaos.wrong("hangs", errors[-500:])
         process.kill()
         process.wait(timeout=20)
+    elif code == 1 and not errors:
+        chaos.counts["ended because Ray was lost while it started"] += 1
     elif code == 1 and "run the same command again to resume" in errors:
         chaos.counts["ended because Ray was lost"] += 1
     elif code not in (0, -signal.SIGKILL):
