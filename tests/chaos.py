@@ -247,7 +247,7 @@ def settle(chaos: Chaos, process: Any, code: int | None, seen: list[psutil.Proce
         chaos.wrong("wrong exits", f"{code} {errors[-500:]}")
     if "Traceback" in errors or errors.count("\n") > 1:
         chaos.wrong("noise", errors[-2000:])
-    chaos.gone(seen, 20, agents=code == -signal.SIGKILL)
+    chaos.gone(seen, 20, agents=code in (None, -signal.SIGKILL) or not errors)
     if code == 0:
         chaos.compare()
 
