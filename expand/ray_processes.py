@@ -7,6 +7,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,10 +25,14 @@ class OwnSession(subprocess.Popen):
     it is known by its session, as are its children even once it is dead."""
 
     started: list[OwnSession] = []  # noqa: RUF012 - of all, on purpose
+    guard: subprocess.Popen[str] | None = None  # is told about each
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords, start_new_session=True)
         self.started.append(self)
+        if self.guard is not None and self.guard.stdin is not None:
+            with contextlib.suppress(OSError):
+                self.guard.stdin.write(f"{self.pid}\n")
 
     @property
     def name(self) -> str:
@@ -46,7 +51,11 @@ def lost() -> str | None:
 
 def end_all() -> None:
     """Kills everything that this process's private cluster started, and waits until it is gone."""
-    sessions = {process.pid for process in OwnSession.started}
+    _end({process.pid for process in OwnSession.started})
+    OwnSession.started.clear()
+
+
+def _end(sessions: set[int]) -> None:
     deadline = time.monotonic() + 3
     while (left := _of_sessions(sessions)) and time.monotonic() < deadline:
         for process in left:
@@ -55,7 +64,6 @@ def end_all() -> None:
         for own in OwnSession.started:
             own.poll()  # not left as a zombie
         time.sleep(0.02)
-    OwnSession.started.clear()
 
 
 def _of_sessions(sessions: set[int]) -> list[psutil.Process]:
@@ -80,9 +88,39 @@ def scratch_folder() -> Iterator[Path]:
         with (folder / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # given back by the kernel, however this process ends
             (folder / ".lock").rename(folder / "driver.lock")  # not seen before it was held
-            yield folder
+            with _guarded(folder):
+                yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _guarded(folder: Path) -> Iterator[None]:
+    """A small process that outlives this one where it is killed, or ended by Ray's native code: it ends what Ray started."""
+    command = [sys.executable, "-m", "expand.ray_processes", str(folder)]
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    OwnSession.guard = guard = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, bufsize=1, start_new_session=True,
+        env=os.environ | {"PYTHONPATH": path},
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        OwnSession.guard = None
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            guard.communicate("done\n", timeout=5)
+
+
+def _guard(folder: Path) -> None:
+    """Reads sessions until the driver is gone."""
+    lines = sys.stdin.read().split()
+    if "done" not in lines:
+        _end({int(line) for line in lines})
+        shutil.rmtree(folder, ignore_errors=True)
+        print(
+            "expand: the driver ended before it could say why (killed, or ended by Ray); run the same command again to resume",
+            file=sys.stderr,
+        )
 
 
 def _remove_abandoned(base: Path) -> None:
@@ -90,3 +128,7 @@ def _remove_abandoned(base: Path) -> None:
         with contextlib.suppress(OSError), path.open() as lock:  # another user's cannot be opened
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(path.parent, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    _guard(Path(sys.argv[1]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import faulthandler
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,15 +33,24 @@ class Watched:
     def __init__(self, search: Search) -> None:
         self.search = search
         self._lock, self._abandoned = threading.RLock(), False
-        self.over = False  # Ray is being shut down
+        self.over = self._started = False  # over: Ray is being shut down
+        self._stacks = tempfile.TemporaryFile()  # noqa: SIM115 - for as long as the process may be ended
         self._answered: float | None = None  # when a given cluster did so last
         self._node_lives = True
 
     def __enter__(self) -> None:
-        pass
+        self._started = True
 
     def __exit__(self, *_: object) -> None:
         self.over = True
+
+    def expect_a_turn(self) -> None:
+        """Ends the process with code 1 unless this is called again soon. While it starts, Ray waits for a dead GCS in native
+        code that holds the interpreter's lock, so that no other thread of ours can say or do anything; no trial runs yet."""
+        if self._started:
+            faulthandler.cancel_dump_traceback_later()
+        else:
+            faulthandler.dump_traceback_later(SILENCE, exit=True, file=self._stacks)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[Search]:

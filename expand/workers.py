@@ -7,6 +7,7 @@ remembers: our searcher hands out the engine's jobs, and the record is the engin
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import json
 import logging
 import os
@@ -182,14 +183,18 @@ def drive_on_ray(search: Search, workers: Workers, folder: Path, trackers: Seque
 
         thread = threading.Thread(target=tune, daemon=True, name="expand-ray")
         thread.start()
-        while thread.is_alive():
-            thread.join(0.2)
-            signals.renew()
-            if thread.is_alive() and (reason := signals.noted() or watched.lost()):
-                watched.abandon()
-                thread.join(0.0 if isinstance(reason, LostRay) else 3.0)
-                ray_processes.end_all()
-                raise reason
+        try:
+            while thread.is_alive():
+                watched.expect_a_turn()
+                thread.join(0.2)
+                signals.renew()
+                if thread.is_alive() and (reason := signals.noted() or watched.lost()):
+                    watched.abandon()
+                    thread.join(0.0 if isinstance(reason, LostRay) else 3.0)
+                    ray_processes.end_all()
+                    raise reason
+        finally:
+            faulthandler.cancel_dump_traceback_later()
         if errors:
             raise errors[0]
 

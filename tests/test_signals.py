@@ -136,7 +136,7 @@ def chaos(*arguments: str, timeout: float) -> None:
 
 
 def test_a_dozen_kills_change_nothing():
-    chaos("--kills", "12", "--steps", "1", timeout=200)
+    chaos("--kills", "12", "--steps", "1", timeout=230)
 
 
 @pytest.mark.heavy
