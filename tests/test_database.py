@@ -146,7 +146,7 @@ def test_at_the_command_line_damage_is_one_line(expand, squares, tmp_path):
 def test_a_study_json_without_a_study_is_refused(tmp_path):
     for content in ("[]", "{}", '{"optuna_study": "x"}', '{"optuna_study": "x", "study": 3}'):
         (tmp_path / "study.json").write_text(content)
-        with pytest.raises(UsageError, match="not one of expand's"):
+        with pytest.raises(UsageError, match="cannot be read"):
             records.open_for_reading(tmp_path)
 
 

@@ -31,7 +31,7 @@ def searching(folder: Path, study: Study) -> Iterator[Search]:
     with open_for_writing(folder, {"study": describe(study)}, study) as record:
         watch = PlainLines(Console(quiet=True))
         show = Presenter(record, lambda: run_facts(record), watch.note)
-        yield Search(study, record, MacsCounter(study.space, 3), ("train", "val"), [], 3, watch, show)
+        yield Search(study, record, MacsCounter(study.space, 3), ("train", "val"), [], 3, watch, show, at_once=6)
 
 
 def ended(search: Search, number: int, seconds: float) -> None:
