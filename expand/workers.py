@@ -353,10 +353,10 @@ def _let_tune_survive_out_of_memory() -> None:
 
     handle = RayActorManager._actor_task_failed
 
-    def failed(self: Any, task: Any, exception: Exception) -> None:
+    def failed(self: Any, tracked_actor_task: Any, exception: Exception) -> None:
         if isinstance(exception, OutOfMemoryError):
             exception = RayActorError(error_msg=str(exception))
-        handle(self, task, exception)
+        handle(self, tracked_actor_task, exception)
 
     if handle.__name__ != failed.__name__:  # once a process
         RayActorManager._actor_task_failed = failed

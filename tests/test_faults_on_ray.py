@@ -53,7 +53,7 @@ def test_a_candidate_that_takes_all_memory_of_a_node_fails_alone(expand, squares
 @pytest.fixture
 def two_nodes(monkeypatch) -> Iterator:
     """Two nodes of Ray on this machine, with room for one of two workers each: the cluster, its second node."""
-    for name, value in TOKEN.items():
+    for name, value in (TOKEN | {"PYTHONPATH": f"{ROOT}{os.pathsep}{STUDIES}"}).items():
         monkeypatch.setenv(name, value)
     from ray.cluster_utils import Cluster
 
