@@ -14,8 +14,8 @@ import random
 import statistics
 import time
 
-from expand.cost import cost_of, count_cost
-from expand.space import Architecture
+from expand.core.space import Architecture
+from expand.counting.cost import cost_of, count_cost
 from search_spaces.x3d import X3DSpace
 
 SPACE, CLASSES = X3DSpace(), 400

@@ -19,12 +19,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from expand.dashboard.presenter import Presenter
-from expand.record import Record, open_for_writing
-from expand.reporting import run_facts
-from expand.settings import describe, load_study
-from expand.study import Study
-from expand.trial import Cost, Metrics, Suggestion
+from expand.config.loading import load_study
+from expand.config.serialize import describe
+from expand.core.study import Study
+from expand.core.trial import Cost, Metrics, Suggestion
+from expand.monitoring.dashboard.presenter import Presenter
+from expand.report.run_report import run_facts
+from expand.storage.run_directory import Record, open_for_writing
 
 CURVE = [{"epoch": epoch, "loss": 2.0 / epoch, "top1": 0.03 * epoch, "seconds": 1.0} for epoch in range(1, 17)]
 

@@ -27,15 +27,15 @@ import numpy as np
 import torch
 from preparing import preparing
 
-from expand.data.augment import centre_crop, normalise
-from expand.data.cache import ClipCache, prepare
-from expand.data.files.decode import scaled
-from expand.data.formats import read_source
+from expand.core.clip import Clip
+from expand.core.study import Recipe
+from expand.data.cache.clip_cache import ClipCache, prepare
 from expand.data.loader import TrainingClips, batches, mix
 from expand.data.manifest import Manifest
+from expand.data.read_source import read_source
 from expand.data.sampling import Draw, draw, frame_indices, random_rectangle, random_start
-from expand.space import Clip
-from expand.study import Recipe
+from expand.data.transforms import centre_crop, normalise
+from expand.data.video.decode import scaled
 
 ROOM_ACTIONS = str(Path(__file__).resolve().parents[2] / "shared/data/room_actions")
 CLIP, BATCH, SIDE = Clip(16, 2, 112, 112), 8, 128

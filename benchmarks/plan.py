@@ -18,8 +18,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from expand.record import open_for_reading, read_plan
-from expand.report.planned import compare_plan, planned_lines
+from expand.report.plan_vs_actual import compare_plan, planned_lines
+from expand.storage.folder import read_plan
+from expand.storage.run_directory import open_for_reading
 
 SHORT = {
     "x3d_stepwise": ("budget.steps=1", "recipe.epochs=4"),

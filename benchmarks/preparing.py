@@ -23,10 +23,10 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from expand.data import cache
-from expand.data.cached import parallel
-from expand.data.files.decode import decode, probe
-from expand.data.formats import read_source
+from expand.data import parallel
+from expand.data.cache import clip_cache as cache
+from expand.data.read_source import read_source
+from expand.data.video.decode import decode, probe
 
 SIDE = 96
 PEAK = """

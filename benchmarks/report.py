@@ -20,13 +20,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from expand import record as records
-from expand.cost import cost_of
-from expand.record import Record
-from expand.reporting import report
-from expand.settings import describe, load_study
-from expand.study import Objective, Study
-from expand.trial import Metrics, Suggestion
+from expand.config.loading import load_study
+from expand.config.serialize import describe
+from expand.core.study import Objective, Study
+from expand.core.trial import Metrics, Suggestion
+from expand.counting.cost import cost_of
+from expand.report.run_report import report
+from expand.storage import run_directory as records
+from expand.storage.run_directory import Record
 
 CLASSES = tuple(f"action {number}" for number in range(10))
 CLIPS = {"train": 440, "val": 160, "test": 160}

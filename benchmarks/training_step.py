@@ -3,7 +3,7 @@
     python benchmarks/training_step.py [--threads 1] [--batch 16]
 
 "contiguous" is torch as it comes, "channels_last" adds the layout, "ours" adds the channel-wise gradient of
-expand/training/depthwise.py.
+expand/training/kernels/depthwise.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 import torch
 from torch.nn import functional
 
-from expand.training.depthwise import speed_up
+from expand.training.kernels.depthwise import speed_up
 from search_spaces.x3d import X3DSpace
 
 SPACE = X3DSpace(stride=10, resolution=48, width=0.5, longest_clip=32)

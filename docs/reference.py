@@ -17,10 +17,10 @@ from typing import Any
 import typer
 
 import expand.strategies
-from expand.cli import app
-from expand.fields import fields_of, summary, value_text
-from expand.settings import load_space, names_in
-from expand.study import Budget, Data, Objective, Recipe, Study
+from expand.cli.app import app
+from expand.config.fields import fields_of, summary, value_text
+from expand.config.loading import load_space, names_in
+from expand.core.study import Budget, Data, Objective, Recipe, Study
 
 PLACE = Path(__file__).with_suffix(".md")
 HEAD = """# Reference

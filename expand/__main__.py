@@ -1,6 +1,6 @@
 """`python -m expand`: the same as the command `expand`, whose name coreutils has too."""
 
-from expand.cli import main
+from expand.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from expand.space import WeightLayout
+from expand.core.space import WeightLayout
 
 # SlowFast, models/video_model_builder.py and resnet_helper.py; PyTorchVideo, models/x3d.py, whose conv_t is the spatial
 # convolution and whose conv_xy the temporal one.

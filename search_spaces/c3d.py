@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from expand.layers import LayerPlan
-from expand.space import (
+from expand.core.clip import Clip
+from expand.core.layer_plan import LayerPlan
+from expand.core.space import (
     Architecture,
     Axis,
     Claim,
-    Clip,
     CostOf,
     Published,
     SearchSpace,

@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from expand.errors import UsageError
-from expand.layers import LayerPlan
-from expand.space import (
+from expand.core.clip import Clip
+from expand.core.errors import UsageError
+from expand.core.layer_plan import LayerPlan
+from expand.core.space import (
     Architecture,
     Axis,
     Claim,
-    Clip,
     CostOf,
     Published,
     SearchSpace,

@@ -6,8 +6,8 @@ sequence draws the others, as many as `budget.trials` allows. All 1,024: `strate
 
 from __future__ import annotations
 
+from expand.core.study import Budget, Data, Study
 from expand.strategies.sampled import Sampled
-from expand.study import Budget, Data, Study
 from search_spaces.c3d import GROUPS, PATTERNS, C3DSpace
 from studies.c3d_temporal_depth import DEMO_RECIPE, DEMO_SPACE, PAPER_RECIPE, SEEDS, UCF101
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from expand.core.study import Study
 from expand.strategies.grid import Grid
-from expand.study import Study
 from search_spaces.c3d import PATTERNS
 from studies import c3d_temporal_depth
 

@@ -6,8 +6,8 @@
 
 from __future__ import annotations
 
+from expand.core.study import Data, Recipe, Study
 from expand.strategies.grid import Grid
-from expand.study import Data, Recipe, Study
 from search_spaces.mixed_conv import NAMED, MixedConvSpace
 
 SEEDS = (0, 1, 2)

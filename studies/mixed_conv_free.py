@@ -7,8 +7,8 @@ them at demo scale, and a quasi-random sequence draws the others, as many as `bu
 
 from __future__ import annotations
 
+from expand.core.study import Budget, Data, Study
 from expand.strategies.sampled import Sampled
-from expand.study import Budget, Data, Study
 from search_spaces.mixed_conv import GROUPS, NAMED, MixedConvSpace
 from studies.mcx_split import DEMO_RECIPE, DEMO_SPACE, KINETICS_400, PAPER_RECIPE, SEEDS
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from expand.core.study import Study
 from expand.strategies.grid import Grid
-from expand.study import Study
 from studies import mcx_split
 
 PAIRS = ("R3D", "R(2+1)D", "R3D-34", "R(2+1)D-34")

@@ -6,8 +6,8 @@ in minutes on two CPU cores: a half-width start on 48-pixel crops, three doublin
 
 from __future__ import annotations
 
+from expand.core.study import Budget, Data, Recipe, Study
 from expand.strategies.stepwise import Stepwise
-from expand.study import Budget, Data, Recipe, Study
 from search_spaces.x3d import X3DSpace
 
 

@@ -31,7 +31,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from conftest import moving_square, write_video  # noqa: E402
 
-from expand.record import open_for_reading  # noqa: E402
+from expand.storage.run_directory import open_for_reading  # noqa: E402
 
 TINY = ROOT / "tests" / "studies" / "tiny.py"
 LONGEST = 300.0  # seconds of one start, after which it hangs
@@ -153,7 +153,7 @@ class Forked:
             sys.argv = ["expand", *arguments]
             code = 1
             try:
-                from expand.cli import main
+                from expand.cli.app import main
 
                 main()
                 code = 0
@@ -317,7 +317,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--steps", type=int, default=2, help="Of the search; it trains two networks in each.")
     options = parser.parse_args()
-    import expand.run  # noqa: F401 - for forks
+    import expand.search.run  # noqa: F401 - for forks
 
     signal.signal(
         signal.SIGINT, signal.default_int_handler

@@ -10,8 +10,9 @@ import sys
 import pytest
 from conftest import ROOT
 
-from expand.engine import MacsCounter
-from expand.settings import describe, load_study
+from expand.config.loading import load_study
+from expand.config.serialize import describe
+from expand.search.engine import MacsCounter
 
 PAGE = (ROOT / "docs" / "adding_a_family.md").read_text(encoding="utf-8")
 

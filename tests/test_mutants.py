@@ -17,4 +17,4 @@ def test_a_mutant_that_does_not_fit_is_named():
     one = mutants()[0]
     assert "is there 0 times" in misfits([replace(one, old="no such text")])[0]
     assert "was never closed" in misfits([replace(one, new="for x in (")])[0]
-    assert "there is no" in misfits([replace(one, tests=("tests/test_pareto.py::test_gone",))])[0]
+    assert "there is no" in misfits([replace(one, tests=("tests/core/test_pareto.py::test_gone",))])[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 
-from expand.record import open_for_reading
+from expand.storage.run_directory import open_for_reading
 
 
 def test_an_old_run_reports_tests_exports_and_resumes(old, expand):

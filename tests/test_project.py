@@ -19,11 +19,14 @@ import yaml
 from conftest import ROOT, STUDIES
 
 import expand
-from expand import cli, listing
-from expand.errors import UsageError
-from expand.fields import fields_of, meanings, study_fields, summary, value_text
-from expand.settings import load_study, names_in, override
-from expand.study import Budget, Data, Objective, Recipe, Study
+from expand.cli import app as cli
+from expand.cli import listing
+from expand.cli.about import list_
+from expand.config.fields import fields_of, meanings, study_fields, summary, value_text
+from expand.config.loading import load_study, names_in
+from expand.config.overrides import override
+from expand.core.errors import UsageError
+from expand.core.study import Budget, Data, Objective, Recipe, Study
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 APACHE_2 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"  # of the standard text
@@ -164,11 +167,11 @@ def test_list_prints_the_fields_of_a_study(capsys):
     assert by_name["budget.targets_gmacs"]["value"] == [0.6, 2.0, 5.0, 20.0, 40.0]
     assert "default" not in by_name["name"] and by_name["objectives.gmacs.limit"]["default"] is None
     with pytest.raises(UsageError, match="needs a study"):
-        cli.list_(None, scale="paper")
+        list_(None, scale="paper")
 
 
 def test_a_shell_completes_commands_options_and_studies():
-    code = "import sys; sys.argv = ['expand']; from expand.cli import main; main()"
+    code = "import sys; sys.argv = ['expand']; from expand.cli.app import main; main()"
     answers = [
         subprocess.run(
             [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60,

@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from expand.data.augment import Pairs, crop_at, cut, finish, mirrored_labels, normalise
+from expand.core.clip import Clip
+from expand.core.errors import ExpandError
+from expand.core.study import Recipe
 from expand.data.sampling import (
     Draw,
     Scale,
@@ -26,13 +28,11 @@ from expand.data.sampling import (
     widest,
     within,
 )
-from expand.errors import ExpandError
-from expand.space import Clip
-from expand.study import Recipe
+from expand.data.transforms import Pairs, crop_at, cut, finish, mirrored_labels, normalise
 
 if TYPE_CHECKING:
-    from expand.data.cache import ClipCache
-    from expand.data.cached.on_device import DeviceClips
+    from expand.data.cache.clip_cache import ClipCache
+    from expand.data.cache.device_cache import DeviceClips
 
 Sample = tuple[tuple[torch.Tensor, ...], int]
 Finished = tuple[tuple[torch.Tensor, ...], torch.Tensor]  # (B, C, T, H, W) a stream; labels (B,) or (B, classes)

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from expand.errors import ExpandError
-from expand.files import not_a_file
+from expand.core.errors import ExpandError
+from expand.core.files import not_a_file
 
 SPLITS = ("train", "val", "test")
 CHANGES = ("label changed", "clip moved to another split", "file changed")  # a listing's three fields

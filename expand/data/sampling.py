@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
 
-from expand.space import Clip
-from expand.study import Recipe
+from expand.core.clip import Clip
+from expand.core.study import Recipe
 
 ATTEMPTS = 10  # at a rectangle that fits, in the Inception crop
 Scale = float | tuple[float, float]  # of the resized frame over the crop: its short side, or its height and its width

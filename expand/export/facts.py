@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from expand.files import read_object
-from expand.record import Record
+from expand.core.files import read_object
+from expand.core.study import Study
+from expand.core.trial import Trial
 from expand.report.candidates import Candidate, candidates, front
-from expand.strategies.stepwise import UNSTEPPED
-from expand.study import Study
-from expand.trial import Trial
+from expand.storage.run_directory import Record
+from expand.strategies.ledger import UNSTEPPED
 
 RECIPE = (
     "batch_size", "learning_rate", "schedule", "decay_every", "warmup_epochs", "momentum", "weight_decay", "label_smoothing",

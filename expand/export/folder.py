@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from expand.errors import ExpandError, UsageError
-from expand.export import load, predict
-from expand.export.card import card
-from expand.export.place import placed, recover
+from expand.core.clip import Clip
+from expand.core.errors import ExpandError, UsageError
+from expand.core.layer_plan import Layer
+from expand.export.codegen import network_source
+from expand.export.model_card import card
 from expand.export.portable import ONNX, require, write_portable
-from expand.export.spelled import network_source
+from expand.export.templates import load, predict
 from expand.export.verify import Written, fixed_inputs, verify
-from expand.layers import Layer
-from expand.space import Clip
+from expand.storage.place import placed, recover
 
 FORMAT = "expand-export-2"
 FORMATS = ("expand-export-1", FORMAT)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from expand.errors import ExpandError, UsageError
+from expand.core.errors import ExpandError, UsageError
 
 PT2, ONNX = "model.pt2", "model.onnx"
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")

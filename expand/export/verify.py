@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from expand.errors import ExpandError
-from expand.export import check
+from expand.core.errors import ExpandError
+from expand.export.templates import check
 
 TOLERANCE = 1e-5  # largest absolute difference of a logit
 ALONE = {"model.safetensors": "torch", "model.pt2": "torch", "model.onnx": "onnxruntime"}

@@ -12,9 +12,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from expand.accuracy import in_percent
-from expand.files import escaped, misfit, read_object
-from expand.report.tested import Test, all_tests, official
+from expand.core.accuracy import in_percent
+from expand.core.files import escaped, misfit, read_object
+from expand.storage.test_results import Test, all_tests, official
 
 
 @dataclass(frozen=True)

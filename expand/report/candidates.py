@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from expand.pareto import pareto_front
-from expand.space import Architecture
-from expand.study import Objective
-from expand.trial import CONVENTION, Cost, Trial, TrialState
+from expand.core.pareto import pareto_front
+from expand.core.space import Architecture
+from expand.core.study import Objective
+from expand.core.trial import CONVENTION, Cost, Trial, TrialState
 
 CostName = Literal["gmacs", "params_m", "latency_ms"]
 

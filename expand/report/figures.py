@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from expand.report.candidates import CostName
-from expand.report.figure import BLUE, GREY, INK, RUST, STYLE, VERMILION, log_ticks, place_labels
+from expand.report.front_figure import BLUE, GREY, INK, RUST, STYLE, VERMILION, log_ticks, place_labels
 from expand.report.tables import cost_unit, show_cost
 
 if TYPE_CHECKING:

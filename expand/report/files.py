@@ -11,21 +11,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from expand.core.study import Objective
+from expand.core.trial import Cost, Trial
 from expand.report.about import About
 from expand.report.candidates import Candidate, RunFacts, candidates, front
-from expand.report.comparison import Comparison, compare
-from expand.report.comparison_tables import comparison_markdown
 from expand.report.noise import FAMILY_ERROR
 from expand.report.page_data import RunOnPage, page_data
-from expand.report.planned import compare_plan, planned_markdown, planned_rows
+from expand.report.plan_vs_actual import compare_plan, planned_markdown, planned_rows
+from expand.report.significance import Comparison, compare
+from expand.report.significance_tables import comparison_markdown
 from expand.report.tables import ledger_markdown
-from expand.report.tested import Test, Tested, summary
-from expand.strategies.stepwise import UNSTEPPED
-from expand.study import Objective
-from expand.trial import Cost, Trial
+from expand.storage.test_results import Test, Tested, summary
+from expand.strategies.ledger import UNSTEPPED
 
 if TYPE_CHECKING:
-    from expand.strategies.stepwise import LedgerStep
+    from expand.strategies.ledger import LedgerStep
 
 
 def write_report(
@@ -49,7 +49,7 @@ def write_report(
     """
     import pandas
 
-    from expand.report.figure import draw
+    from expand.report.front_figure import draw
 
     found = candidates(trials, facts.seeds)
     names = list(dict.fromkeys(name for trial in trials for name, _ in trial.architecture.values))

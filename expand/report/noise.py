@@ -9,9 +9,9 @@ pair from its own three seeds (Games and Howell) makes more still: among many pa
   normal residuals of each network's estimated spread (three seeds have but 27 resamples), so that the family holds 5 %;
 - and the pair's own paired t test must find it as well, which alone is exact whatever the spreads are.
 
-With two networks it is the paired t test. `tests/test_noise.py` measures false alarms and power. It is below 5 % where spreads
-are equal, since they must be estimated from so few seeds; no test of means is exact for all spreads (Yu. V. Linnik, "Statistical
-Problems with Nuisance Parameters", 1968, on two means without pairing).
+With two networks it is the paired t test. `tests/report/test_noise.py` measures false alarms and power. It is below 5 % where
+spreads are equal, since they must be estimated from so few seeds; no test of means is exact for all spreads (Yu. V. Linnik,
+"Statistical Problems with Nuisance Parameters", 1968, on two means without pairing).
 
 All scores are fractions. numpy and scipy are imported by the functions that need them.
 """

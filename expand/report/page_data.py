@@ -11,20 +11,20 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from expand.accuracy import resolution_text
-from expand.pareto import pareto_front
+from expand.core.accuracy import resolution_text
+from expand.core.pareto import pareto_front
+from expand.core.study import Objective
+from expand.core.trial import CONVENTION, Trial, TrialState
 from expand.report.about import About
 from expand.report.candidates import Candidate, RunFacts, candidates, cost_name, front
-from expand.report.comparison import Comparison, compare
-from expand.report.comparison_tables import beaten_text, comparison_note
-from expand.report.figure import path
-from expand.report.history import COST_AND_ACCURACY, Box, Payoff, box_of, payoffs, training_macs, volume_over_time
-from expand.report.planned import PlannedActual, compare_plan, planned_lines, planned_rows
-from expand.study import Objective
-from expand.trial import CONVENTION, Trial, TrialState
+from expand.report.front_figure import path
+from expand.report.hypervolume import COST_AND_ACCURACY, Box, Payoff, box_of, payoffs, training_macs, volume_over_time
+from expand.report.plan_vs_actual import PlannedActual, compare_plan, planned_lines, planned_rows
+from expand.report.significance import Comparison, compare
+from expand.report.significance_tables import beaten_text, comparison_note
 
 if TYPE_CHECKING:
-    from expand.strategies.stepwise import LedgerStep
+    from expand.strategies.ledger import LedgerStep
 
 FORMAT = 1
 COST_KEYS = {"gmacs": "macs", "params_m": "params", "latency_ms": "latency_ms"}  # an objective's, among ours

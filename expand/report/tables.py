@@ -6,16 +6,16 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from expand.accuracy import resolution_text, with_error
+from expand.core.accuracy import resolution_text, with_error
+from expand.core.study import Objective
+from expand.core.trial import TrialState
 from expand.report.candidates import CONVENTION, Candidate, CostName, RunFacts, cost_name, front
-from expand.report.tested import Test, Tested, summary
-from expand.study import Objective
-from expand.trial import TrialState
+from expand.storage.test_results import Test, Tested, summary
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from expand.strategies.stepwise import LedgerEntry, LedgerStep
+    from expand.strategies.ledger import LedgerEntry, LedgerStep
 
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 

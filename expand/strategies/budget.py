@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from expand.space import Architecture
-from expand.study import Study
-from expand.trial import Suggestion, Trial, TrialState
+from expand.core.space import Architecture
+from expand.core.study import Study
+from expand.core.trial import Suggestion, Trial, TrialState
 
 
 def affordable(study: Study, trials: Sequence[Trial], wanted: Sequence[Suggestion]) -> tuple[list[Suggestion], str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from expand.errors import UsageError
-from expand.space import Architecture
+from expand.core.errors import UsageError
+from expand.core.space import Architecture
+from expand.core.study import CountMacs, Study
+from expand.core.trial import Suggestion, Trial
 from expand.strategies.grid import next_network
-from expand.study import CountMacs, Study
-from expand.trial import Suggestion, Trial
 
 
 @dataclass(frozen=True)

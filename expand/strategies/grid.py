@@ -7,11 +7,11 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from expand.errors import UsageError
-from expand.space import Architecture, Axis, SearchSpace
+from expand.core.errors import UsageError
+from expand.core.space import Architecture, Axis, SearchSpace
+from expand.core.study import CountMacs, Study
+from expand.core.trial import Suggestion, Trial
 from expand.strategies.stepwise import first_that
-from expand.study import CountMacs, Study
-from expand.trial import Suggestion, Trial
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from expand.errors import UsageError
+from expand.core.errors import UsageError
+from expand.core.study import CountMacs, Study
+from expand.core.trial import Suggestion, Trial
 from expand.strategies.grid import name_of, next_network, values_of
-from expand.study import CountMacs, Study
-from expand.trial import Suggestion, Trial
 
 
 @dataclass(frozen=True)

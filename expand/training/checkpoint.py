@@ -14,24 +14,12 @@ from typing import Any
 
 import torch
 
-from expand.errors import ExpandError
+from expand.core.errors import ExpandError
+from expand.storage.atomic import write_atomically
 
 
 class DamagedCheckpoint(ExpandError):
     """A checkpoint whose content is not what was written."""
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """All of `content` or the file as it was before, also when the process dies or the disk is full."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with aside.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
-from expand.code import Code, unusual
-from expand.space import Architecture
-from expand.study import Recipe
+from expand.core.space import Architecture
+from expand.core.study import Recipe
+from expand.source.fingerprint import Code, unusual
 
 
 @dataclass(frozen=True)

@@ -11,22 +11,23 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from expand.data.augment import Pairs
+from expand.core.clip import Clip
+from expand.core.study import Recipe
+from expand.core.trial import Metrics
+from expand.data.cache.device_cache import hold
 from expand.data.loader import TrainingClips, batches, mix
-from expand.space import Clip
-from expand.study import Recipe
-from expand.training.average import AveragedWeights
-from expand.training.depthwise import speed_up
+from expand.data.transforms import Pairs
 from expand.training.device import amp_dtype, as_trained, autocast, put
-from expand.training.freeze import freeze_trunk, training_mode
+from expand.training.ema import AveragedWeights
+from expand.training.finetune import freeze_trunk, training_mode
 from expand.training.identity import Identity
+from expand.training.kernels.depthwise import speed_up
+from expand.training.multi_view import validate
 from expand.training.optim import learning_rate, sgd
 from expand.training.state import Curve, NonFiniteLoss, State
-from expand.training.views import validate
-from expand.trial import Metrics
 
 if TYPE_CHECKING:
-    from expand.data.cache import ClipCache
+    from expand.data.cache.clip_cache import ClipCache
 
 OnStep = Callable[[int, int, int, float], None]
 
@@ -64,7 +65,7 @@ def train(
     state = State(network, optimiser, scaler, average, checkpoint_path, identity)
     state.restore(note)
     # A quarter of what is free: several trials may share a GPU, and networks need room.
-    source = (training.on_device(device, share=0.25) if device.type == "cuda" else None) or training
+    source = (hold(training, device, share=0.25) if device.type == "cuda" else None) or training
     for epoch in range(len(state.curve), epochs):
         state.start_clock()
         data = TrainingClips(source, clips, recipe, seed=seed, epoch=epoch, mirrored=mirrored)

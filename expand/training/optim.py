@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from expand.study import Recipe
+from expand.core.study import Recipe
 
 
 def sgd(network: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.SGD:

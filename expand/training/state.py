@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from expand.errors import ExpandError
+from expand.core.errors import ExpandError
+from expand.core.trial import Metrics
 from expand.training import checkpoint
-from expand.training.average import AveragedWeights
+from expand.training.ema import AveragedWeights
 from expand.training.identity import Identity
-from expand.trial import Metrics
 
 Curve = list[dict[str, Any]]
 SECONDS_BETWEEN_CHECKPOINTS = 600.0  # within an epoch: what a kill can cost, at most

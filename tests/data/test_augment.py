@@ -9,15 +9,16 @@ import pytest
 import torch
 from torch.nn import functional
 
-from expand.data import augment, loader
-from expand.data.augment import LEAST, MOST, centre_crop, colour_matrix, cut, finish, normalise
-from expand.data.cache import ClipCache, prepare
-from expand.data.cached.on_device import DeviceClips
-from expand.data.formats import read_source
+from expand.core.clip import Clip
+from expand.core.study import Recipe
+from expand.data import loader
+from expand.data import transforms as augment
+from expand.data.cache.clip_cache import ClipCache, prepare
+from expand.data.cache.device_cache import DeviceClips
 from expand.data.loader import TrainingClips, ViewClips, batches
+from expand.data.read_source import read_source
 from expand.data.sampling import Draw, Rectangle
-from expand.space import Clip
-from expand.study import Recipe
+from expand.data.transforms import LEAST, MOST, centre_crop, colour_matrix, cut, finish, normalise
 
 PLAIN = Draw(0.0, 0.0, 0.0, (0.0,), False, (1.0, 1.0, 1.0, 0.0), (), 1.0)
 CLIPS = (Clip(3, 2, 16, 16),)
@@ -303,7 +304,7 @@ def test_a_cut_of_unequal_sides_keeps_height_and_width_apart():
 
 
 def test_validation_is_not_mixed_or_coloured(cache):
-    from expand.training.views import validate
+    from expand.training.multi_view import validate
 
     class Seen(torch.nn.Module):
         def forward(self, x):

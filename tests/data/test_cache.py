@@ -13,11 +13,13 @@ import av
 import numpy as np
 import pytest
 
-from expand.data.cache import ClipCache, prepare, reference_fps
-from expand.data.cached import keeping, shards
-from expand.data.files.decode import DamagedVideo, decode
-from expand.data.formats import read_source
-from expand.errors import ExpandError
+from expand.core.errors import ExpandError
+from expand.data.cache import entries as keeping
+from expand.data.cache import shards
+from expand.data.cache.clip_cache import ClipCache, prepare, reference_fps
+from expand.data.cache.device_cache import hold
+from expand.data.read_source import read_source
+from expand.data.video.decode import DamagedVideo, decode
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -140,9 +142,9 @@ def test_shards_are_bounded_and_hold_the_same_frames(root: Path, monkeypatch: py
 
 KILLED = """
 import os, signal, sys
-import expand.data.cached.shards as shards
-from expand.data.cache import prepare
-from expand.data.formats import read_source
+import expand.data.cache.shards as shards
+from expand.data.cache.clip_cache import prepare
+from expand.data.read_source import read_source
 
 shards.SHARD_BYTES = 40_000
 def kill(done, total):
@@ -255,13 +257,13 @@ def test_on_a_device(root: Path) -> None:
     import torch  # not above: the processes of other tests import this file
 
     cache = ClipCache(prepare(read_source(root), side=24, splits=("train",))[0])
-    held = cache.on_device("cpu")
+    held = hold(cache, "cpu")
     assert held is not None and len(held) == 6 and held.labels is cache.labels and held.length(2) == cache.length(2)
     for i in range(6):
         assert held.frames(i).dtype == torch.uint8 and np.array_equal(held.frames(i).numpy(), cache.frames(i))
         assert np.array_equal(held.picked(i, [5, 0, 5]).numpy(), cache.picked(i, [5, 0, 5]))
     assert cache.nbytes == 2304 * (6 + 7 + 8 + 10 + 11 + 12)
-    assert cache.on_device("cpu", share=1e-12) is None
+    assert hold(cache, "cpu", share=1e-12) is None
 
 
 def test_damaged_videos_stop_or_are_left_out(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,16 +14,17 @@ import av
 import pytest
 from conftest import ROOT, moving_square, write_video
 
-import expand.data.cache as cache_module
+import expand.data.cache.clip_cache as cache_module
 import expand.data.manifest as manifest_module
-from expand.data.cache import ClipCache
-from expand.data.cached import keeping, room
-from expand.data.formats import BadInput, Options, read_source
-from expand.data.prepared.checking import check, copies, without
-from expand.data.prepared.preparing import prepare_source
-from expand.errors import ExpandError, UsageError
-from expand.run import open_data
-from expand.study import Data
+from expand.core.errors import ExpandError, UsageError
+from expand.core.study import Data
+from expand.data.cache import disk_space as room
+from expand.data.cache import entries as keeping
+from expand.data.cache.clip_cache import ClipCache
+from expand.data.open_data import open_data
+from expand.data.prepare_source import prepare_source
+from expand.data.prepared.validate import check, copies, without
+from expand.data.read_source import BadInput, Options, read_source
 
 
 @pytest.fixture
@@ -186,7 +187,7 @@ def test_what_prepare_refuses(root: Path, tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from expand.data.prepared import folder as prepared
-from expand.data.prepared import preparing
+from expand.data import prepare_source as preparing
 real, calls = os.replace, []
 def replace(*paths):
     calls.append(paths)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from expand.data.augment import centre_crop, normalise
+from expand.core.clip import Clip
 from expand.data.loader import ViewClips
 from expand.data.sampling import view_rectangle
-from expand.space import Clip
+from expand.data.transforms import centre_crop, normalise
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from expand.data.files.decode import DamagedVideo, decode, probe
+from expand.data.video.decode import DamagedVideo, decode, probe
 
 
 def film(

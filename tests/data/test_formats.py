@@ -7,10 +7,10 @@ import pytest
 from conftest import moving_square, write_video
 
 import expand.data.manifest as manifest_module
-from expand.data.files.decode import decode
-from expand.data.formats import read_source
+from expand.core.errors import UsageError
 from expand.data.manifest import Manifest, describe_changes, divide_groups
-from expand.errors import UsageError
+from expand.data.read_source import read_source
+from expand.data.video.decode import decode
 
 ROOM_ACTIONS = Path(__file__).resolve().parents[3] / "shared/data/room_actions"
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from expand.data.formats import BadInput, Options, read_source
-from expand.data.layouts.known import LAYOUTS, LOOKED_FOR, detect
+from expand.core.errors import UsageError
 from expand.data.manifest import Manifest
-from expand.errors import UsageError
+from expand.data.read_source import BadInput, Options, read_source
+from expand.data.sources.detect import LAYOUTS, LOOKED_FOR, detect
 
 
 @pytest.fixture(autouse=True)

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from expand.core.clip import Clip
+from expand.core.errors import ExpandError
+from expand.core.study import Recipe
 from expand.data import loader
-from expand.data.cache import ClipCache, prepare
-from expand.data.formats import read_source
-from expand.errors import ExpandError
-from expand.space import Clip
-from expand.study import Recipe
+from expand.data.cache.clip_cache import ClipCache, prepare
+from expand.data.read_source import read_source
 
 
 class Hanging(ClipCache):

@@ -9,13 +9,13 @@ import av
 import numpy as np
 import pytest
 
-from expand.data.files import reencode as module
-from expand.data.files.decode import decode, probe
-from expand.data.files.reencode import reencode
-from expand.data.files.seeking import locate
-from expand.data.formats import read_source
+from expand.core.errors import ExpandError, UsageError
 from expand.data.manifest import Manifest
-from expand.errors import ExpandError, UsageError
+from expand.data.read_source import read_source
+from expand.data.video import transcode as module
+from expand.data.video.decode import decode, probe
+from expand.data.video.seek import locate
+from expand.data.video.transcode import reencode
 
 
 def film(path: Path, frames: int, *, level: int, fps: int = 25, turn: int = 0) -> None:

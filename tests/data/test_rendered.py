@@ -10,9 +10,9 @@ import av
 import numpy as np
 import pytest
 
-from expand.data.rendered import figures
-from expand.data.rendered import render as rendered
-from expand.errors import ExpandError, UsageError
+from expand.core.errors import ExpandError, UsageError
+from expand.data.synthetic import render as rendered
+from expand.data.synthetic import scenes as figures
 
 TINY = {"seed": 3, "train_groups": 1, "val_groups": 1, "test_groups": 1}
 ARMS = ("raise arms", "lower arms", "wave slowly", "wave quickly")

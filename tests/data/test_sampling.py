@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from expand.core.clip import Clip
+from expand.core.study import Recipe
 from expand.data.sampling import OPERATIONS, Draw, Rectangle, draw, random_rectangle, validation_scale, view_rectangle
-from expand.space import Clip
-from expand.study import Recipe
 
 CLIP = Clip(16, 1, 112, 112)
 FIXED, RESIZED = Recipe(crop="fixed"), Recipe(crop="resized")

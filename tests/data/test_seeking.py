@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import expand.data.files.seeking as seeking
-from expand.data.files.decode import DamagedVideo, decode
-from expand.data.files.seeking import FROM_START, locate, pick
+import expand.data.video.seek as seeking
+from expand.data.video.decode import DamagedVideo, decode
+from expand.data.video.seek import FROM_START, locate, pick
 
 SEEKABLE = {"a.mp4", "open.mp4", "a.mkv", "a.mov", "plain.avi", "turned.mp4", "a.webm"}
 

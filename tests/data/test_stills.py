@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from expand.data.files.decode import DamagedVideo, decode, probe, survey
 from expand.data.manifest import content_hashes, stamp_of
+from expand.data.video.decode import DamagedVideo, decode, probe, survey
 
 CLIP = np.arange(6, dtype=np.uint8)[:, None, None, None] * 40 + np.zeros((6, 12, 16, 3), np.uint8)
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from expand.contract import plain_kernels
-from expand.cost import cost_of, count_cost, count_macs
-from expand.errors import UsageError
-from expand.space import Architecture
+from expand.core.errors import UsageError
+from expand.core.space import Architecture
+from expand.counting.cost import cost_of, count_cost, count_macs
+from expand.testing.space_contract import plain_kernels
 from search_spaces.c3d import C3D, GROUPS, PATTERNS, C3DSpace
 
 SPACE = C3DSpace()

@@ -13,9 +13,10 @@ import pytest
 import torch
 from torch import nn
 
-from expand.contract import SpaceContract
-from expand.layers import LayerPlan
-from expand.space import Architecture, Axis, Clip, Published, SearchSpace, WeightLayout, plain_width, scaled
+from expand.core.clip import Clip
+from expand.core.layer_plan import LayerPlan
+from expand.core.space import Architecture, Axis, Published, SearchSpace, WeightLayout, plain_width, scaled
+from expand.testing.space_contract import SpaceContract
 from search_spaces.c3d import C3DSpace
 from search_spaces.mixed_conv import MixedConvSpace
 from search_spaces.x3d import X3DSpace
@@ -163,7 +164,7 @@ class Fails(Toy):
 
 class NeedsTheEngine(Toy):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        from expand.errors import ExpandError
+        from expand.core.errors import ExpandError
 
         return super().forward(x) + 0 * len(ExpandError.__name__)
 
@@ -308,7 +309,7 @@ BROKEN = {
     "layers without a norm": (with_methods(layer_plan=layers_of(no_norm=True)), COSTS, "params from the family's layers"),
     "layers without a ReLU": (with_methods(layer_plan=layers_of(no_relu=True)), KEEPS, "layer_plan and the network differ"),
     "layers that raise": (with_methods(layer_plan=lambda self, a, n: 1 / 0), COSTS, "ZeroDivisionError"),
-    "a source that needs the engine": (with_network(NeedsTheEngine), EXPORT, "expand.errors"),
+    "a source that needs the engine": (with_network(NeedsTheEngine), EXPORT, "expand.core.errors"),
     "a class without a source": (with_network(type("Made", (Toy,), {})), EXPORT, "source"),
     # what the space says of it
     "an argument that is no plain value": (with_methods(constructor=arguments_with(extra=Path("."))), PLAIN, "extra="),

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from expand.contract import plain_kernels
-from expand.cost import cost_of, count_cost, count_macs
-from expand.errors import UsageError
-from expand.space import Architecture
+from expand.core.errors import UsageError
+from expand.core.space import Architecture
+from expand.counting.cost import cost_of, count_cost, count_macs
+from expand.testing.space_contract import plain_kernels
 from search_spaces.mixed_conv import GROUPS, MixedConvNet, MixedConvSpace, matched_width
 
 SPACE = MixedConvSpace()

@@ -16,9 +16,9 @@ from public_networks import (
 )
 from torch import nn
 
-from expand.errors import UsageError
-from expand.space import SearchSpace
-from expand.weights import Matched, inspect_weights, load_weights
+from expand.core.errors import UsageError
+from expand.core.space import SearchSpace
+from expand.weights.matching import Matched, inspect_weights, load_weights
 from search_spaces.mixed_conv import MixedConvSpace
 from search_spaces.x3d import X3DSpace
 

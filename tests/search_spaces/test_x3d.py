@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from expand.contract import plain_kernels
-from expand.cost import cost_of, count_cost, count_macs
-from expand.errors import UsageError
-from expand.space import Architecture
+from expand.core.errors import UsageError
+from expand.core.space import Architecture
+from expand.counting.cost import cost_of, count_cost, count_macs
+from expand.testing.space_contract import plain_kernels
 from search_spaces.x3d import X3D, X3DSpace, inner_widths, stage_depths, stage_widths
 
 SPACE = X3DSpace()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from expand.cost import cost_of
-from expand.errors import UsageError
-from expand.space import Architecture, SearchSpace
+from expand.core.errors import UsageError
+from expand.core.space import Architecture, SearchSpace
+from expand.core.study import Study
+from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
+from expand.counting.cost import cost_of
 from expand.strategies.budget import affordable
-from expand.study import Study
-from expand.trial import Cost, Metrics, Suggestion, Trial, TrialState
 
 Outcome = Callable[[Suggestion], float | None]  # top-1, or None for a failure
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from simulated import ended, free, simulate
 
+from expand.core.study import Budget, Recipe, Study
+from expand.core.trial import Suggestion, TrialState
 from expand.strategies.budget import affordable
 from expand.strategies.grid import Grid
 from expand.strategies.sampled import Sampled
-from expand.study import Budget, Recipe, Study
-from expand.trial import Suggestion, TrialState
 from search_spaces.c3d import GROUPS, PATTERNS, C3DSpace
 
 SPACE = C3DSpace()

@@ -7,10 +7,10 @@ import math
 import pytest
 from simulated import Counter, ended, free, keeps_the_contract, refused, simulate
 
-from expand.contract import plain_kernels
+from expand.core.study import Study
+from expand.core.trial import TrialState
 from expand.strategies.grid import Grid
-from expand.study import Study
-from expand.trial import TrialState
+from expand.testing.space_contract import plain_kernels
 from search_spaces.c3d import GROUPS, PATTERNS, C3DSpace
 from search_spaces.mixed_conv import MixedConvSpace
 from search_spaces.x3d import X3DSpace

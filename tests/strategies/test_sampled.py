@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from simulated import keeps_the_contract, refused, simulate
 
-from expand.space import Architecture
+from expand.core.space import Architecture
+from expand.core.study import Budget, Study
 from expand.strategies.sampled import Sampled
-from expand.study import Budget, Study
 from search_spaces.c3d import GROUPS, C3DSpace
 from search_spaces.mixed_conv import MixedConvSpace
 from search_spaces.x3d import X3DSpace

@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from expand.cost import cost_of
-from expand.errors import UsageError
-from expand.space import Architecture
-from expand.strategies.stepwise import Stepwise, ledger
-from expand.study import Budget, Study
-from expand.trial import Cost, Metrics, Suggestion, Trial, TrialState
+from expand.core.errors import UsageError
+from expand.core.space import Architecture
+from expand.core.study import Budget, Study
+from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
+from expand.counting.cost import cost_of
+from expand.strategies.ledger import ledger
+from expand.strategies.stepwise import Stepwise
 from search_spaces.x3d import X3DSpace
 
 SPACE = X3DSpace()

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from expand.core.study import Budget, Data, Recipe, Study
 from expand.strategies.stepwise import Stepwise
-from expand.study import Budget, Data, Recipe, Study
 from search_spaces.x3d import X3DSpace
 
 

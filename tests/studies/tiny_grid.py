@@ -1,7 +1,7 @@
 """C3D's six patterns as small as they get, two seeds of each: a candidate trains in about a second."""
 
+from expand.core.study import Data, Recipe, Study
 from expand.strategies.grid import Grid
-from expand.study import Data, Recipe, Study
 from search_spaces.c3d import PATTERNS, C3DSpace
 
 

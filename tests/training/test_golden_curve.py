@@ -24,11 +24,11 @@ def train_here(folder: Path) -> dict[str, list[float]]:
     """Training and validation losses of three epochs, for one network of each family, in this process."""
     import torch
 
-    from expand.data.cache import prepare
-    from expand.data.formats import read_source
-    from expand.data.layouts.rows import Options
-    from expand.evaluate import Job, evaluate
-    from expand.study import Recipe
+    from expand.core.study import Recipe
+    from expand.data.cache.clip_cache import prepare
+    from expand.data.read_source import read_source
+    from expand.data.sources.records import Options
+    from expand.search.job import Job, evaluate
     from search_spaces.c3d import C3DSpace
     from search_spaces.mixed_conv import MixedConvSpace
     from search_spaces.x3d import X3DSpace

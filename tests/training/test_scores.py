@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from expand.errors import UsageError
-from expand.space import Clip
-from expand.study import Recipe
-from expand.training import views
-from expand.training.scores import Scores, hits, wilson
+from expand.core.clip import Clip
+from expand.core.errors import UsageError
+from expand.core.study import Recipe
+from expand.training import multi_view as views
+from expand.training.metrics import Scores, hits, wilson
 from search_spaces.c3d import C3DSpace
 
 CPU = torch.device("cpu")

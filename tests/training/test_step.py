@@ -11,15 +11,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from expand.data.cache import ClipCache, prepare
-from expand.data.formats import read_source
-from expand.space import Clip
-from expand.study import Recipe
+from expand.core.clip import Clip
+from expand.core.study import Recipe
+from expand.data.cache.clip_cache import ClipCache, prepare
+from expand.data.read_source import read_source
 from expand.training import checkpoint, device, state
-from expand.training.average import AveragedWeights
+from expand.training.ema import AveragedWeights
 from expand.training.loop import NonFiniteLoss, set_up, train, training_step
+from expand.training.multi_view import validate
 from expand.training.state import State
-from expand.training.views import validate
 
 CPU = torch.device("cpu")
 CLIPS = (Clip(2, 2, 16, 16),)

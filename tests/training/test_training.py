@@ -10,20 +10,21 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from expand.data.augment import mirrored_labels
-from expand.data.cache import ClipCache, prepare
-from expand.data.formats import read_source
+from expand.core.clip import Clip
+from expand.core.errors import UsageError
+from expand.core.study import Recipe
+from expand.core.trial import Metrics
+from expand.data.cache.clip_cache import ClipCache, prepare
 from expand.data.loader import TrainingClips, batches
+from expand.data.read_source import read_source
 from expand.data.sampling import frame_indices, random_start, uniform_start, within
-from expand.errors import UsageError
-from expand.evaluate import Job, evaluate
-from expand.space import Clip
-from expand.study import Recipe
+from expand.data.transforms import mirrored_labels
+from expand.search.job import Job, evaluate
+from expand.storage.atomic import write_atomically
 from expand.training import checkpoint
-from expand.training.depthwise import ChannelwiseConv3d, speed_up
+from expand.training.kernels.depthwise import ChannelwiseConv3d, speed_up
+from expand.training.multi_view import validate
 from expand.training.optim import learning_rate, sgd
-from expand.training.views import validate
-from expand.trial import Metrics
 from search_spaces.x3d import X3D, X3DSpace
 
 RECIPE = Recipe(epochs=3, batch_size=8, views=1)
@@ -368,10 +369,10 @@ def test_a_flipped_bit_is_noticed_and_the_one_before_is_used(tmp_path):
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file"
-    checkpoint.write_atomically(path, b"old")
+    write_atomically(path, b"old")
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OSError):
-        checkpoint.write_atomically(path, b"new")
+        write_atomically(path, b"new")
     assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
 
 

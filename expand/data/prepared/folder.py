@@ -16,10 +16,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from expand.data.layouts.rows import BadInput, Options
+from expand.core.errors import ExpandError, UsageError
+from expand.core.files import json_bytes, not_a_file, read_bytes, read_json
 from expand.data.manifest import SPLITS, Manifest, Video, content_hashes, stamp_of
-from expand.errors import ExpandError, UsageError
-from expand.files import json_bytes, not_a_file, read_bytes, read_json
+from expand.data.sources.records import BadInput, Options
 
 MADE_BY = "expand data prepare"
 BYTES = "surrogateescape"  # file names are bytes; those that are not UTF-8 stay what they are

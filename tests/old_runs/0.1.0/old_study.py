@@ -1,7 +1,7 @@
 """The study of the run beside this file, which was made by version 0.1.0 of November 2026."""
 
+from expand.core.study import Budget, Data, Recipe, Study
 from expand.strategies.stepwise import Stepwise
-from expand.study import Budget, Data, Recipe, Study
 from search_spaces.x3d import X3DSpace
 
 

@@ -1,0 +1,76 @@
+"""`expand cost`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from expand.cli.shared_options import MOST_PIXELS, Json, _names_in, app
+
+
+@app.command(
+    epilog="Such as: expand cost x3d --point XL --crop 356 --views 10x3, expand cost x3d frames=6 width=1.3 --by stage, "
+    "expand cost my_file.py:make_network --input 3x16x224x224, expand cost --papers --to docs/papers.md"
+)
+def cost(
+    space: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SPACE|MODULE:FACTORY",
+            help="A search space (one of ours, a dotted name or a file), or what makes a network of your own.",
+            autocompletion=_names_in("search_spaces"),
+        ),
+    ] = None,
+    values: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Such as frames=6 width=1.3.")
+    ] = None,
+    point: Annotated[str | None, typer.Option(help="A published network by name, such as XL.")] = None,
+    classes: Annotated[
+        int | None, typer.Option(min=1, help="Classes of the last layer; the family's published number without it.")
+    ] = None,
+    crop: Annotated[
+        int | None, typer.Option(max=MOST_PIXELS, help="The same network on crops of so many pixels, as for testing.")
+    ] = None,
+    views: Annotated[
+        str | None, typer.Option(metavar="CLIPSxCROPS", help="Also what a video costs, such as 10x3: 30 clips.")
+    ] = None,
+    input_: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="CxTxHxW", help="What a network of your own reads; once for each stream."),
+    ] = None,
+    by: Annotated[str | None, typer.Option(metavar="stage|layer", help="Where in the network its cost arises.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Count with fvcore on a forward pass too; must agree.")
+    ] = False,
+    papers: Annotated[
+        bool, typer.Option("--papers", help="Published costs against ours; of all our spaces if none is named.")
+    ] = False,
+    to: Annotated[Path | None, typer.Option(help="With --papers: the file to write, instead of printing.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What a network costs, exactly, without running it; all published points of the space if none is named."""
+    from expand.cli import listing
+    from expand.core.errors import UsageError
+
+    if papers:
+        if values or point is not None or classes is not None:
+            raise UsageError("--papers takes no NAME=VALUE, --point or --classes: it is about all published points")
+        if crop is not None or views is not None or input_ or by is not None or check:
+            raise UsageError("--papers takes no --crop, --views, --input, --by or --check")
+        return listing.show_papers(space, to, as_json=as_json)
+    if to is not None:
+        raise UsageError("--to goes with --papers; costs are printed")
+    if space is None:
+        raise UsageError("which search space? `expand list` shows ours; --papers is about all of them")
+    from expand.cli import cost_tables
+
+    question = cost_tables.Question(classes, crop, views, by, check, as_json)
+    if ":" in space:
+        if values or point is not None:
+            raise UsageError(f"{space} is a network of your own: it takes no NAME=VALUE and no --point")
+        return cost_tables.show_network(space, input_ or [], question)
+    if input_:
+        raise UsageError("--input is for a network of your own (MODULE:FACTORY); a space's clip is set by its values")
+    cost_tables.show_space(space, values or [], point, question)

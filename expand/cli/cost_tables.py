@@ -1,0 +1,269 @@
+"""What `expand cost` prints of networks: several readings of their cost, and where in the network it arises."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from expand.cli.listing import parse_values, print_json
+from expand.config.loading import load_factory, load_space
+from expand.core.errors import ExpandError, UsageError
+from expand.core.layer_plan import Layer
+from expand.core.space import Architecture, SearchSpace
+from expand.core.trial import CONVENTION, PARAMS_CONVENTION, Cost
+from expand.core.units import format_bytes
+from expand.counting.cost import at_crop, cost_of, cost_of_network, count_traced, family_layers, shapes_of
+from expand.counting.meta_counter import Shape
+
+CHECKED = ("macs", "params", "params_published", "activations")
+TRAINING = "what autograd keeps of one clip in float32; gradients, workspaces and the optimizer's state come on top"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What was typed behind `expand cost`, but for which network."""
+
+    classes: int | None = None
+    crop: int | None = None
+    views: str | None = None
+    by: str | None = None
+    check: bool = False
+    as_json: bool = False
+
+    def __post_init__(self) -> None:
+        if self.by not in (None, "stage", "layer"):
+            raise UsageError(f"--by {self.by}: allowed are stage, layer")
+        self.number_of_views  # noqa: B018  said before anything is counted
+
+    @property
+    def number_of_views(self) -> int:
+        """Clips that a video is scored by, from "30" or "10x3"."""
+        if self.views is None:
+            return 1
+        found = re.fullmatch(r"([1-9]\d*)(?:[x×]([1-9]\d*))?", self.views)
+        if found is None:
+            raise UsageError(f"--views {self.views}: write it as CLIPSxCROPS, each at least 1, such as 10x3")
+        return int(found[1]) * int(found[2] or 1)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A network with its cost. `layers` are asked for one network at a time."""
+
+    names: dict[str, Any]  # what it is, for a program: space and point, or the reference of a factory
+    title: str
+    label: str
+    cost: Cost
+    layers: Callable[[], Sequence[Layer]]
+    check: Callable[[], Cost]
+
+
+# --- networks of a family --------------------------------------------------------------------------------------------
+
+
+def show_space(reference: str, values: Sequence[str], point: str | None, question: Question) -> None:
+    """One point of a space (a named one, or values, or a named one with other values), or all named ones."""
+    space = load_space(reference)
+    if point is None and not values:
+        if question.by or question.check:
+            option = "--check" if question.check else f"--by {question.by}"
+            raise UsageError(f"{option} is about one network: name it by --point or by values")
+        rows = {name: _row(space, name, architecture, question) for name, architecture in space.points.items()}
+        return (
+            print_json({n: _plain(row, question) for n, row in rows.items()})
+            if question.as_json
+            else _many(space, list(rows.values()), question)
+        )
+    if point is not None:
+        _one(_row(space, point, space.point(point, **parse_values(values)), question), question)
+    else:
+        _one(_row(space, None, space.architecture(**parse_values(values)), question), question)
+
+
+def _row(space: SearchSpace, point: str | None, architecture: Architecture, question: Question) -> Row:
+    classes = question.classes or space.num_classes
+    if question.crop is not None:
+        architecture = at_crop(space, architecture, question.crop)
+    names = {"space": space.name, "point": point, "architecture": architecture.as_dict(), "classes": classes}
+    return Row(
+        names, f"{space.name}{f' {point}' if point else ''}, {classes} classes: {architecture}", point or "",
+        cost_of(space, architecture, classes),
+        lambda: family_layers(space, architecture, classes),
+        lambda: count_traced(space.build(architecture, classes), shapes_of(space.inputs(architecture))),
+    )  # fmt: skip
+
+
+# --- a network of one's own ------------------------------------------------------------------------------------------
+
+
+def show_network(reference: str, inputs: Sequence[str], question: Question) -> None:
+    """The network that a factory makes, MODULE:FACTORY or FILE.py:FACTORY, on clips of these shapes."""
+    if question.crop is not None or question.classes is not None:
+        raise UsageError("--crop and --classes are for search spaces; --input says what a network of your own reads")
+    shapes = tuple(parse_shape(text) for text in inputs)
+    if not shapes:
+        raise UsageError(f"{reference}: what does it read? such as --input 3x16x224x224, once for each stream")
+    make = load_factory(reference)
+    cost, count = cost_of_network(make, shapes, reference)
+    _one(
+        Row({"network": reference}, reference, "", cost, lambda: count.layers, lambda: count_traced(make(), shapes)),
+        question,
+    )
+
+
+def parse_shape(text: str) -> Shape:
+    """(channels, frames, height, width), or whatever else a stream is, without the batch."""
+    if not re.fullmatch(r"[1-9]\d*([x×][1-9]\d*)*", text):
+        raise UsageError(f"--input {text}: write it as CxTxHxW, whole numbers of at least 1, such as 3x16x224x224")
+    return tuple(map(int, re.split("[x×]", text)))
+
+
+# --- what is printed -------------------------------------------------------------------------------------------------
+
+
+def _one(row: Row, question: Question) -> None:
+    checked = _check(row) if question.check else None
+    layers = _grouped(row.layers(), question.by) if question.by else None
+    if question.as_json:
+        plain = _plain(row, question) | ({"check": checked} if checked else {})
+        if layers is not None:
+            plain |= {"by": question.by, "layers": [asdict(layer) for layer in layers]}
+        return print_json(plain)
+    console = Console()
+    console.print(_readings(row, question))
+    if layers is not None:
+        console.print(_layer_table(row, layers, question))
+    for line in (
+        f"multiply-adds: {_convention(row, question)}", f"memory in training: {TRAINING}",
+        f"counted from {row.cost.counter}{f'; {checked}' if checked else ''}",
+    ):  # fmt: skip
+        console.print(line, highlight=False)
+
+
+def _check(row: Row) -> str:
+    """Raises ExpandError where fvcore's count of a forward pass is another."""
+    try:
+        reference = row.check()
+    except Exception as error:
+        line = (str(error) or "no message").splitlines()[0]
+        raise ExpandError(f"--check: fvcore cannot count {row.title}: {type(error).__name__}: {line}") from error
+    wrong = [name for name in CHECKED if getattr(reference, name) != getattr(row.cost, name)]
+    if wrong:
+        said = ", ".join(f"{name} {getattr(row.cost, name):,}, fvcore {getattr(reference, name):,}" for name in wrong)
+        raise ExpandError(f"{row.title}: the counts differ: {said}")
+    return f"fvcore on a forward pass counts the same {', '.join(CHECKED)}"
+
+
+def _plain(row: Row, question: Question) -> dict[str, Any]:
+    """For a program. Amounts are of one clip; `per_video` are those that grow with the views."""
+    cost, views = row.cost, question.number_of_views
+    grows = {"macs": cost.macs, "flops": cost.flops, "fvcore_flops": cost.fvcore_flops, "activations": cost.activations}
+    return {
+        **row.names, "macs": cost.macs, "gmacs": cost.gmacs, "flops": cost.flops, "fvcore_flops": cost.fvcore_flops,
+        "params": cost.params, "params_published": cost.params_published, "activations": cost.activations,
+        "weight_bytes": cost.weight_bytes, "buffer_bytes": cost.buffer_bytes, "training_bytes": cost.training_bytes,
+        "input": [list(shape) for shape in cost.input], "views": views,
+        "per_video": {name: amount if amount is None else views * amount for name, amount in grows.items()},
+        "counter": cost.counter, "convention": _convention(row, question), "params_convention": PARAMS_CONVENTION,
+    }  # fmt: skip
+
+
+def _convention(row: Row, question: Question) -> str:
+    if "network" in row.names:
+        return CONVENTION.replace("at the training crop", "as given")
+    return CONVENTION if question.crop is None else CONVENTION.replace("the training crop", "the crop asked for")
+
+
+def _readings(row: Row, question: Question) -> Table:
+    cost, views = row.cost, question.number_of_views
+    grown = [
+        ("multiply-adds of conv and linear layers (the papers' FLOPs)", cost.macs),
+        ("FLOPs: a multiply-add as two", cost.flops),
+        ("fvcore's total, which adds norms at its own rule", cost.fvcore_flops),
+        ("activations: elements of conv and linear outputs", cost.activations),
+    ]
+    buffers = f", of it buffers {format_bytes(cost.buffer_bytes)}" if cost.buffer_bytes else ""
+    fixed = [
+        ("parameters", f"{cost.params:,}"),
+        ("parameters without biases and norms", f"{cost.params_published:,}"),
+        ("memory of weights, float32", f"{format_bytes(cost.weight_bytes)}{buffers}"),
+        ("memory in training, one clip", "unknown" if cost.training_bytes is None else format_bytes(cost.training_bytes)),
+    ]  # fmt: skip
+    table = Table(title=Text(row.title), title_justify="left")
+    table.add_column("reading", overflow="fold")
+    table.add_column(f"one clip, {_clip(cost)}", justify="right", no_wrap=True)
+    if views > 1:
+        table.add_column(f"one video, {views} views", justify="right", no_wrap=True)
+    for name, amount in grown:
+        amounts = (amount, views * amount) if amount is not None else ("", "")
+        table.add_row(name, *(f"{each:,}" if amount is not None else "unknown" for each in amounts[: 1 + (views > 1)]))
+    for name, shown in fixed:
+        table.add_row(name, shown)
+    return table
+
+
+def _clip(cost: Cost) -> str:
+    return " + ".join("x".join(map(str, shape)) for shape in cost.input)
+
+
+def _many(space: SearchSpace, rows: Sequence[Row], question: Question) -> None:
+    views = question.number_of_views
+    table = Table(title=f"{space.name}, {rows[0].names['classes']} classes", title_justify="left")
+    heads = ("multiply-adds", "parameters", "without bias, norm", "activations", "training memory")
+    for name in ("point", "architecture"):
+        table.add_column(name, overflow="fold")
+    for name in ("clip (C,T,H,W)", *heads, *([f"{views} views"] if views > 1 else [])):
+        table.add_column(name, justify="right", overflow="fold")
+    for row in rows:
+        cost = row.cost
+        counts = (f"{number:,}" for number in (cost.macs, cost.params, cost.params_published, cost.activations))
+        memory = "unknown" if cost.training_bytes is None else format_bytes(cost.training_bytes)
+        shown = Architecture(space.name, tuple(row.names["architecture"].items()))
+        more = [f"{views * cost.macs:,}"] if views > 1 else []
+        table.add_row(row.label, str(shown), _clip(cost), *counts, memory, *more)
+    console = Console()
+    console.print(table)
+    for line in (
+        f"multiply-adds: {_convention(rows[0], question)}", f"parameters: {PARAMS_CONVENTION}", f"training memory: {TRAINING}",
+        f"counted from {rows[0].cost.counter}",
+    ):  # fmt: skip
+        console.print(line, highlight=False)
+
+
+def _grouped(layers: Sequence[Layer], by: str | None) -> list[Layer]:
+    """Each layer with all its repetitions added up, or each stage."""
+    sums = ("macs", "params", "weights", "activations", "other_flops", "kept_bytes", "buffer_bytes")
+    found: dict[str, Layer] = {}
+    for number, layer in enumerate(layers):
+        key = layer.stage if by == "stage" else str(number)
+        if key not in found:
+            name, kind, times = ("", "", 1) if by == "stage" else (layer.name, layer.kind, layer.times)
+            found[key] = Layer(layer.stage, name, kind, layer.output, times)
+        group = found[key]
+        group.output = layer.output or group.output
+        for each in sums:
+            setattr(group, each, getattr(group, each) + layer.times * getattr(layer, each))
+    return list(found.values())
+
+
+def _layer_table(row: Row, layers: Sequence[Layer], question: Question) -> Table:
+    table = Table(title=f"by {question.by}; repeated layers are added up", title_justify="left")
+    names = ("stage",) if question.by == "stage" else ("stage", "layer", "kind", "times")
+    for name in names:
+        table.add_column(name, overflow="fold")
+    for name in ("output", "multiply-adds", "%", "parameters", "activations", "kept to train"):
+        table.add_column(name, justify="right", overflow="fold")
+    for layer in layers:
+        said = (layer.stage, layer.name, layer.kind, str(layer.times))[: len(names)]
+        share = f"{100 * layer.macs / row.cost.macs:.1f}" if row.cost.macs else ""
+        table.add_row(
+            *map(Text, said), "x".join(map(str, layer.output)), f"{layer.macs:,}", share, f"{layer.params:,}",
+            f"{layer.activations:,}", "" if row.cost.training_bytes is None else format_bytes(layer.kept_bytes),
+        )  # fmt: skip
+    return table

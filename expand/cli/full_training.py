@@ -1,0 +1,243 @@
+"""`expand train`: from what was typed to a request for one network's full training, and what is said before it starts."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from expand.cli.listing import parse_values
+from expand.config.check import check
+from expand.config.loading import load_space, load_study, names_in
+from expand.config.request import Request, lasting
+from expand.config.serialize import describe
+from expand.config.single_network import Alone
+from expand.core.errors import UsageError
+from expand.core.files import escaped
+from expand.core.space import Architecture
+from expand.core.study import Study
+from expand.core.trial import TrialState
+from expand.core.units import format_macs, format_seconds
+from expand.planning.planned_run import count_videos, keep, plan_study
+from expand.search.worker_plan import Workers
+from expand.storage.folder import made_folder, read_plan
+from expand.storage.run_directory import open_for_reading
+from expand.storage.stored_study import study_of
+from expand.weights.matching import Matched, load_weights
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """The options that mean the same for a network of a run and for one named by hand."""
+
+    epochs: int | None = None
+    scale: str | None = None
+    data: str | None = None
+    settings: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    weights: str | None = None
+    freeze: bool = False
+    trust: bool = False
+
+    def all_settings(self, weights: Path | None) -> tuple[str, ...]:
+        """`settings` after what has an option of its own.
+
+        Raises:
+            UsageError: a setting of what is fixed when a network is trained alone.
+        """
+        for setting in self.settings:
+            if setting.partition(".")[0].strip() not in ("recipe", "data") and "budget.attempts" not in setting:
+                raise UsageError(
+                    f"--set {setting}: a network that is trained alone takes recipe.*, data.* and budget.attempts only"
+                )
+        start = [f"recipe.weights={os.path.realpath(weights)}"] if weights is not None else []
+        return (*start, *(["recipe.freeze=true"] if self.freeze else []), *self.settings)
+
+
+def request(
+    source: str, trial: int | None, point: str | None, values: Sequence[str], recipe_of: str | None, wishes: Wishes
+) -> Request:
+    """`source` is a run where it looks like one or a trial is named, else a search space.
+
+    Raises:
+        UsageError: see `of_run` and `of_space`; an option that belongs to the other of the two.
+    """
+    if wishes.freeze and wishes.weights is None:
+        raise UsageError("--freeze needs --weights: with a trunk of random numbers nothing would be learned")
+    if trial is None and not Path(source, "study.json").exists():
+        return of_space(source, point, values, recipe_of, wishes)
+    if trial is None:
+        raise UsageError(f"{source} is a run: say which network with --trial N (`expand status {source}` lists them)")
+    if point is not None or values or recipe_of is not None:
+        raise UsageError(
+            "--point, NAME=VALUE and --recipe-of go with a search space; a trial has its network and recipe"
+        )
+    return of_run(Path(source), trial, wishes)
+
+
+def of_run(folder: Path, trial: int, wishes: Wishes) -> Request:
+    """One network of a run, on the run's videos or others, by the run's recipe or that of its study at another scale.
+
+    Raises:
+        UsageError: no such run or trial, or the trial was not trained to the end.
+    """
+    record = open_for_reading(folder)
+    chosen = record.trial(trial)
+    if chosen.state is not TrialState.COMPLETE:
+        why = f" ({chosen.error})" if chosen.error else ""
+        raise UsageError(
+            f"trial {trial} of {folder} is {chosen.state.value}{why}: name one that is complete (`expand status {folder}`)"
+        )
+    study_of(record, [chosen], trust=wishes.trust)  # raises for code that is not what it was
+    old = Request.of(record.facts)
+    before = old.alone or Alone("", "", "", ())  # a run that is itself a full training hands on what it was made with
+    weights = record.weights(trial) if wishes.weights == "same" else _path(wishes.weights)
+    settings = wishes.all_settings(weights)
+    kept = before if wishes.scale is None else Alone("", "", "", (), space=before.space)
+    alone = Alone(
+        name=f"train-{escaped(record.folder.resolve().name)}-trial{trial}",
+        network=chosen.architecture.to_json(),
+        label=chosen.suggestion.name or f"was trial {trial}",
+        seeds=wishes.seeds or (chosen.suggestion.seed,),
+        space=before.space,
+        recipe_scale=wishes.scale or kept.recipe_scale,
+        epochs=kept.epochs if wishes.epochs is None else wishes.epochs,
+        settings=(*kept.settings, *settings),
+    )
+    source = record.facts["study"]["data"]["source"]
+    data = wishes.data or (None if source == "rendered" else source)
+    return Request(old.reference, old.scale, old.settings, data, alone=alone)
+
+
+def of_space(
+    reference: str, point: str | None, values: Sequence[str], recipe_of: str | None, wishes: Wishes
+) -> Request:
+    """A published network of a space or one of its points, by the recipe of a study: the published one unless another scale
+    is wished for.
+
+    Raises:
+        UsageError: no network is named, no videos, or the space has no study of ours or several with different recipes.
+    """
+    space = load_space(reference)
+    if point is None and not values:
+        raise UsageError(f"which network of {space.name}? --point (there are: {', '.join(space.points)}) or NAME=VALUE")
+    if wishes.data is None:
+        raise UsageError(f"expand train {reference} needs --data: a folder or a list of videos")
+    if wishes.weights == "same":
+        raise UsageError("--weights same is about a trial of a run; name a file of weights")
+    given = parse_values(values)
+    architecture = space.point(point, **given) if point is not None else space.architecture(**given)
+    label = " ".join([*([point] if point else []), *values])
+    scale = wishes.scale or "paper"
+    alone = Alone(
+        name=f"train-{space.name}-{re.sub(r'[^A-Za-z0-9.+-]+', '_', label).strip('_')}",
+        network=architecture.to_json(),
+        label=label,
+        seeds=wishes.seeds or (0,),
+        space=lasting(reference),
+        epochs=wishes.epochs,
+        settings=wishes.all_settings(_path(wishes.weights)),
+    )
+    study = recipe_of if recipe_of is not None else study_for(space.name, scale)
+    return Request(lasting(study), scale, (), wishes.data, alone=alone)
+
+
+def study_for(family: str, scale: str) -> str:
+    """Our study that says how this family's networks are trained."""
+    studies = {name: load_study(name, scale) for name in names_in("studies")}
+    found = {name: study for name, study in studies.items() if study.space.name == family}
+    if not found:
+        raise UsageError(f"no study of ours is about {family}: name one with --recipe-of STUDY")
+    if len({(study.recipe, study.data.cache_side) for study in found.values()}) > 1:
+        raise UsageError(
+            f"the studies of {family} train differently at scale {scale}: name one with --recipe-of ({', '.join(found)})"
+        )
+    return next(iter(found))
+
+
+def announce(request: Request, folder: Path, workers: Workers, say: Say, *, calibrated: bool) -> None:
+    """What will be trained, how much work it is, and what it starts from. Nothing is timed where the run is resumed.
+
+    Raises:
+        UsageError, ExpandError: what cannot be trained, found before anything is.
+    """
+    study = request.study()
+    check(study)
+    with made_folder(folder):
+        fresh = not (folder / "study.json").exists()
+        videos, _ = count_videos(study, None, None, say)
+        plan = read_plan(folder)
+        if plan is None or plan["study"] != describe(study):
+            plan = plan_study(request, workers, calibrated=calibrated and fresh, note=say)
+            if fresh and plan["hours"]:
+                keep(plan, folder)
+    for line in lines_of(plan, study, videos.classes):
+        say(line)
+    if study.recipe.weights is not None:
+        for line in matched_lines(_match(study, plan["networks"][0]["architecture"], videos.classes)):
+            say(line)
+
+
+def lines_of(plan: dict[str, Any], study: Study, classes: int) -> list[str]:
+    """The network, the work, the time."""
+    network, recipe, videos = plan["networks"][0], study.recipe, plan["videos"]
+    seeds, epochs = len(study.seeds), recipe.epochs
+    clips = epochs * videos["training"]
+    lines = [
+        f"network     {study.space.name} {network['label']}: {format_macs(network['macs'])}MACs a clip, "
+        f"{network['params'] / 1e6:.3g} M parameters, {classes} classes",
+        f"training    {epochs} epochs of {videos['training']:,} clips ({clips:,} in all)"
+        + (f", {seeds} seeds" if seeds > 1 else "")
+        + f", {videos['validation']:,} validation clips: {format_macs(plan['training_macs'][1])} multiply-adds",
+    ]
+    if plan["hours"]:
+        low, middle, high = (format_seconds(3600 * hours) for hours in plan["hours"])
+        lines.append(f"time        {middle} ({low} to {high}), {plan['calibration']['described']}")
+    return lines
+
+
+def _match(study: Study, network: str, classes: int) -> Matched:
+    """What the file of weights holds for this network, tried before any worker does."""
+    assert study.recipe.weights is not None
+    architecture = Architecture.from_json(network)
+    with torch.random.fork_rng(devices=[]):
+        built = study.space.build(architecture, classes)
+    return load_weights(built, Path(study.recipe.weights), space=study.space, architecture=architecture)
+
+
+def matched_lines(found: Matched) -> list[str]:
+    """What became of the tensors, the names where there are few."""
+    lines = [f"weights     {len(found.matched)} tensors taken over ({found.layout})"]
+    for what, names in (
+        ("replaced by fresh ones, of another size", found.replaced),
+        ("missing in the file, fresh", found.missing),
+        ("unexpected in the file, not used", found.unexpected),
+    ):
+        if names:
+            more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+            lines.append(f"            {len(names)} {what}: {', '.join(names[:4])}{more}")
+    return lines + [f"            {note}" for note in found.notes]
+
+
+def parse_seeds(text: str | None) -> tuple[int, ...]:
+    """ "0,1,2" as numbers; none at all for None."""
+    if text is None:
+        return ()
+    try:
+        seeds = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--seeds {text}: write whole numbers with commas, such as 0,1,2") from None
+    if min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise UsageError(f"--seeds {text}: none below 0, each once")
+    return seeds
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)

@@ -1,0 +1,101 @@
+"""`expand plan` and `expand measure`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from expand.cli.shared_options import MOST_COUNT, MOST_PIXELS, Json, StudyName, app
+
+
+@app.command(
+    epilog="Such as: expand measure x3d --training --batch 8, expand measure x3d c3d mixed_conv --below 45, "
+    "expand measure mixed_conv --point R3D frames=16"
+)
+def measure(
+    spaces: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SPACE... [NAME=VALUE]...",
+            help="Search spaces (ours, a dotted name, a file); for a single one also values, such as frames=6 width=1.3.",
+        ),
+    ],
+    point: Annotated[list[str] | None, typer.Option(help="A published network by name; may be repeated.")] = None,
+    below: Annotated[
+        float, typer.Option(metavar="GMACS", help="Without a network: all named ones up to this cost.")
+    ] = 2.0,
+    batch: Annotated[int | None, typer.Option(min=1, help="Clips at once; 1, or 8 when training.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Of the processor.")] = 1,
+    repeats: Annotated[
+        int, typer.Option(min=3, help="Timed runs; fewer where they take more than half a minute.")
+    ] = 20,
+    training: Annotated[bool, typer.Option("--training", help="A whole training step instead of inference.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure time and memory of networks on this machine, beside their multiply-adds."""
+    from expand.cli.measure_tables import show_measured
+
+    show_measured(
+        spaces, point or [], below=below, batch=batch or (8 if training else 1), threads=threads,
+        repeats=repeats, training=training, as_json=as_json,
+    )  # fmt: skip
+
+
+@app.command(
+    epilog="Such as: expand plan x3d_stepwise, expand plan mcx_split --data my_videos --workers 4 --keep runs/mcx, "
+    "expand plan x3d_stepwise --scale paper --no-calibrate --wins bottleneck,frames"
+)
+def plan(
+    study: StudyName,
+    data: Annotated[str | None, typer.Option(help="A folder or list of videos.")] = None,
+    videos: Annotated[
+        int | None,
+        typer.Option(min=1, max=MOST_COUNT, help="So many training videos, where there are none yet; with --classes."),
+    ] = None,
+    classes: Annotated[int | None, typer.Option(min=2, max=MOST_COUNT, help="Goes with --videos.")] = None,
+    workers: Annotated[int | None, typer.Option(max=MOST_PIXELS, help="Trials at once; 0 is one, without Ray.")] = None,
+    gpus_per_trial: Annotated[float | None, typer.Option(help="Such as 0.25: four trials share a GPU.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The training seed, instead of the study's.")] = None,
+    scale: Annotated[str, typer.Option(help="demo or paper, as for a run.")] = "demo",
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any field of the study.")
+    ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COST<=X", help="Train nothing above, such as 'gmacs<=2', 'params_m<=4', 'latency_ms<=30'."
+        ),
+    ] = None,
+    wins: Annotated[
+        str | None, typer.Option(metavar="AXIS,...", help="Play this course, too: the axes that win, step by step.")
+    ] = None,
+    calibrate: Annotated[
+        bool, typer.Option(help="Time real training steps, a minute at most; no hours without it.")
+    ] = True,
+    keep: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Keep it in this run directory, for planned against actual.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """What a study will cost before anything is launched: networks, multiply-adds, hours, memory, disk."""
+    from rich.console import Console
+
+    from expand.cli.listing import print_json
+    from expand.config.request import Request
+    from expand.planning import planned_run as planning
+    from expand.search.worker_plan import plan_workers
+
+    request = Request(study, scale, tuple(set_ or ()), data, seed, tuple(limit or ()))
+    made = planning.plan_study(
+        request, plan_workers(workers, gpus_per_trial), videos=videos, classes=classes, calibrated=calibrate,
+        wins=[name.strip() for name in (wins or "").split(",") if name.strip()],
+        note=lambda text: print(text, file=sys.stderr, flush=True),
+    )  # fmt: skip
+    if keep is not None:
+        planning.keep(made, keep)
+    if as_json:
+        return print_json(made)
+    planning.print_plan(Console(), made)

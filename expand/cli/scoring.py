@@ -1,0 +1,114 @@
+"""What `expand test` and `expand predict` do and print."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from expand.cli.listing import print_json
+from expand.core.errors import UsageError
+from expand.evaluation.predict import TOP, VIEWS, predictor
+from expand.evaluation.result_tables import print_tests
+from expand.evaluation.test_split import Bars, Count, Question, _clips, _path, open_videos, test_trial
+from expand.report.choosing import choose, choose_front
+from expand.storage import run_directory as records
+from expand.storage.stored_study import study_of
+from expand.storage.test_results import Test, all_tests
+from expand.storage.trained_weights import read_weights
+from expand.training.device import pick_device
+
+
+def show_tests(
+    run: Path,
+    question: Question,
+    *,
+    trial: int | None,
+    best: str | None,
+    under: str | None,
+    all_front: bool,
+    as_json: bool,
+    trust: bool = False,
+) -> list[Test]:
+    """Tests one trial of a run, or the best seed of every network on its front, prints what came out, and keeps it.
+
+    Raises:
+        UsageError: not exactly one choice, a trial that is not complete, a crop that the network cannot take, no such videos,
+            code that is somebody else's, without `trust`.
+        ExpandError: weights or videos are missing or damaged.
+    """
+    record, device = records.open_for_reading(run), pick_device()
+    if all_front and (trial, best, under) != (None, None, None):
+        raise UsageError("--all-front goes without --trial, --best and --under")
+    chosen = choose_front(record) if all_front else [choose(record, under=under, trial=trial, best=best)]
+    study = study_of(record, chosen, trust=trust)
+    for one in chosen:  # said before anything is decoded
+        _clips(study, one, question.crop)
+        read_weights(record, one)
+    with _bars() as bars:
+        videos = open_videos(record, study, question, bars)
+        shown = [test_trial(record, study, one, videos, question, bars=bars, device=device) for one in chosen]
+    if as_json:
+        print_json(shown if all_front else shown[0])
+    else:
+        console = Console()
+        print_tests(console, shown, all_tests(record.folder))
+        places = [str(_path(record, study, one, videos, question)) for one in chosen]
+        console.print(
+            f"kept in {', '.join(places)} and the folder beside", highlight=False, markup=False, soft_wrap=True
+        )
+    return shown
+
+
+@contextmanager
+def _bars() -> Iterator[Bars]:
+    """Progress bars on stderr, where that is a terminal; gone when all is done."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+
+        def bar(what: str) -> Count:
+            task = progress.add_task(what, total=None)
+            return lambda done, total: progress.update(task, completed=done, total=total)
+
+        yield bar
+
+
+def show_predictions(
+    network: str,
+    videos: Sequence[Path],
+    *,
+    views: int = VIEWS,
+    top: int = TOP,
+    device: str | None,
+    as_json: bool,
+    trust: bool = False,
+) -> bool:
+    """Prints what each video shows; False where one could not be read, which is said on stderr."""
+    from expand.cli.listing import print_json
+
+    answer, found, console = predictor(network, device, trust=trust), [], Console()
+    for video in videos:
+        try:
+            prediction = answer(video, views, top)
+        except UsageError as error:
+            print(f"expand: {error}", file=sys.stderr)
+            continue
+        found.append(prediction)
+        if not as_json:
+            console.print(f"[bold]{escape(str(video))}[/]", highlight=False, soft_wrap=True)
+            for name, chance in prediction.classes:
+                console.print(f"  {chance:6.1%}  {escape(name)}", highlight=False, soft_wrap=True)
+    if as_json:
+        print_json([asdict(prediction) for prediction in found])
+    elif found:
+        console.print(
+            f"mean softmax of {views} clips spread evenly in time, centre crops", style="dim", highlight=False
+        )
+    return len(found) == len(videos)

@@ -1,0 +1,62 @@
+"""What was typed: enough to build the same study again."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from expand.config.loading import load_study
+from expand.config.overrides import limited, override
+from expand.config.single_network import Alone
+from expand.core.study import Study
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was typed: enough to make the same study again, in another process and on another day."""
+
+    reference: str
+    scale: str = "demo"
+    settings: tuple[str, ...] = ()
+    data: str | None = None
+    seed: int | None = None
+    limits: tuple[str, ...] = ()
+    alone: Alone | None = None
+
+    @staticmethod
+    def of(facts: dict[str, Any]) -> Request:
+        """What was typed for a run, from its study.json."""
+        alone = facts.get("alone")
+        return Request(
+            facts["reference"], facts["scale"], tuple(facts["settings"]), facts["data_option"], facts["seed_option"],
+            tuple(facts.get("limits", ())),
+            Alone(**alone | {"seeds": tuple(alone["seeds"]), "settings": tuple(alone["settings"])}) if alone else None,
+        )  # fmt: skip
+
+    def study(self) -> Study:
+        study = load_study(self.reference, self.scale)
+        if self.data is not None:
+            study = replace(study, data=replace(study.data, source=os.path.realpath(self.data)))
+        if self.seed is not None:
+            study = replace(study, seeds=(self.seed,))
+        study = limited(override(study, self.settings), self.limits)
+        if self.alone is not None:
+            study = self.alone.study(study, self.reference)
+        if study.recipe.weights is not None:  # workers have a working directory of their own
+            study = replace(study, recipe=replace(study.recipe, weights=os.path.realpath(study.recipe.weights)))
+        return study
+
+    def default_folder(self, study: Study) -> Path:
+        parts = (
+            [study.name]
+            + ([self.scale] if self.alone is None else [])
+            + ([Path(study.data.source).name] if study.data.source else [])
+        )
+        return Path("runs") / "-".join(parts + ([f"seed{self.seed}"] if self.seed is not None else []))
+
+
+def lasting(reference: str) -> str:
+    """A study file's name holds from any working directory."""
+    return str(Path(reference).resolve()) if reference.endswith(".py") else reference

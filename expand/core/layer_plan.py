@@ -1,0 +1,207 @@
+"""A network as the list of its layers: what it costs by arithmetic, without building or running it.
+
+A family tells a `LayerPlan` its layers in the order of the network, and the plan follows the clip's shape:
+
+    plan = LayerPlan(clip)
+    plan.stage("stem").conv("conv", 24, 3, stride=(1, 2, 2), padding=1).norm("norm").relu()
+    plan.stage("head").mean().linear("fc", 400)
+
+What is counted of a layer, for one clip: multiply-adds and output elements of convolutions and linear layers (fvcore's
+`FlopCountAnalysis` without norms, and `ActivationCountAnalysis`), parameters, and the bytes that autograd keeps for the
+backward pass in float32. What a layer keeps follows torch's own backward formulas: convolutions, linear layers, norms,
+SiLU and max pools keep their input, ReLU and sigmoid their result, a product both factors, a dropout its mask, a max pool
+the positions that it took; one tensor kept by several is kept once. Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from expand.core.clip import Clip
+from expand.core.errors import UsageError
+
+FLOAT, INDEX = 4, 8  # bytes
+Extent = int | Sequence[int]  # one number, or (time, height, width)
+
+
+@dataclass(slots=True)
+class Layer:
+    """A layer, or `times` equal ones of a stage; the numbers are of one of them."""
+
+    stage: str
+    name: str
+    kind: str
+    output: tuple[int, ...]  # channels, time, height, width
+    times: int = 1
+    macs: int = 0
+    params: int = 0
+    weights: int = 0  # parameters of convolutions and linear layers without their biases
+    activations: int = 0
+    other_flops: int = 0  # what fvcore adds: two operations an element of a batch norm
+    kept_bytes: int = 0  # for the backward pass
+    buffer_bytes: int = 0
+
+
+class Feature:
+    """A tensor between two layers: its shape, and whether something keeps it for the backward pass."""
+
+    __slots__ = ("channels", "elements", "kept", "size")
+
+    def __init__(self, channels: int, size: tuple[int, int, int], *, kept: bool = False) -> None:
+        self.channels, self.size, self.kept = channels, size, kept
+        self.elements = channels * size[0] * size[1] * size[2]
+
+
+class LayerPlan:
+    """Records layers, each applied to what the one before it gave. `at` is where the plan stands."""
+
+    def __init__(self, clip: Clip) -> None:
+        self.layers: list[Layer] = []
+        self.at = Feature(clip.channels, (clip.frames, clip.height, clip.width))
+        self._stage, self._times = "", 1
+
+    def stage(self, name: str, *, times: int = 1) -> LayerPlan:
+        """The layers that follow belong to this stage and stand in the network so many times, on the same shapes."""
+        self._stage, self._times = name, times
+        return self
+
+    def conv(
+        self,
+        name: str,
+        channels: int,
+        kernel: Extent = 1,
+        *,
+        stride: Extent = 1,
+        padding: Extent = 0,
+        groups: int = 1,
+        bias: bool = False,
+    ) -> LayerPlan:
+        """A 3D convolution to `channels`.
+
+        Raises:
+            UsageError: the padded clip is smaller than the kernel.
+        """
+        x, extents = self.at, _three(kernel)
+        size = self._strided(name, extents, _three(stride), _three(padding))
+        weights = channels * (x.channels // groups) * extents[0] * extents[1] * extents[2]
+        positions = size[0] * size[1] * size[2]
+        layer = self._add(name, "conv", Feature(channels, size))
+        layer.macs, layer.weights, layer.activations = positions * weights, weights, positions * channels
+        layer.params = weights + channels if bias else weights
+        self._keep(x)
+        return self
+
+    def linear(self, name: str, channels: int, *, bias: bool = True) -> LayerPlan:
+        """A linear layer to `channels` at every position."""
+        x = self.at
+        weights = x.channels * channels
+        layer = self._add(name, "linear", Feature(channels, x.size))
+        layer.macs, layer.activations = x.elements * channels, self.at.elements
+        layer.weights, layer.params = weights, weights + channels if bias else weights
+        self._keep(x)
+        return self
+
+    def norm(self, name: str) -> LayerPlan:
+        """A batch norm with scale and shift; its buffers are a mean and a variance a channel and one counter."""
+        x = self.at
+        layer = self._add(name, "norm", Feature(x.channels, x.size))
+        layer.params, layer.other_flops = 2 * x.channels, 2 * x.elements
+        layer.buffer_bytes = 2 * x.channels * FLOAT + INDEX
+        self._keep(x)
+        return self
+
+    def max_pool(self, name: str, kernel: Extent, *, ceil: bool = False) -> LayerPlan:
+        """A max pool whose stride is its kernel, rounding up if `ceil`."""
+        x, extents = self.at, _three(kernel)
+        size = self._strided(name, extents, extents, (0, 0, 0), ceil=ceil)
+        layer = self._add(name, "pool", Feature(x.channels, size))
+        layer.kept_bytes = self.at.elements * INDEX
+        self._keep(x)
+        return self
+
+    def mean(self) -> LayerPlan:
+        """The mean over time and space."""
+        self.at = Feature(self.at.channels, (1, 1, 1))
+        return self
+
+    def flatten(self) -> LayerPlan:
+        """Every position's channels in a row."""
+        self.at = Feature(self.at.elements, (1, 1, 1), kept=self.at.kept)
+        return self
+
+    def relu(self) -> LayerPlan:
+        self._fresh()
+        self._keep(self.at)
+        return self
+
+    sigmoid = relu  # both need their result, not their input
+
+    def silu(self) -> LayerPlan:
+        self._keep(self.at)
+        return self._fresh()
+
+    def dropout(self) -> LayerPlan:
+        """With a mask in the type of its input, as on a CPU; on a GPU it is a quarter of that."""
+        self._fresh()
+        self.layers[-1].kept_bytes += self.at.elements * FLOAT
+        return self
+
+    def add(self) -> LayerPlan:
+        """A shortcut of the same shape comes back."""
+        return self._fresh()
+
+    def gates(self, x: Feature) -> LayerPlan:
+        """Here stand gates for the channels of `x`, which they multiply."""
+        self._keep(self.at)
+        self._keep(x)
+        self.at = Feature(x.channels, x.size)
+        return self
+
+    @contextlib.contextmanager
+    def branch(self, x: Feature) -> Iterator[None]:
+        """The layers within start from `x`; behind them the plan stands where it stood."""
+        here, self.at = self.at, x
+        yield
+        self.at = here
+
+    def _fresh(self) -> LayerPlan:
+        """Another tensor of the same shape."""
+        self.at = Feature(self.at.channels, self.at.size)
+        return self
+
+    def _add(self, name: str, kind: str, output: Feature) -> Layer:
+        layer = Layer(self._stage, name, kind, (output.channels, *output.size), self._times)
+        self.layers.append(layer)
+        self.at = output
+        return layer
+
+    def _keep(self, x: Feature) -> None:
+        if not x.kept:
+            x.kept = True
+            self.layers[-1].kept_bytes += x.elements * FLOAT
+
+    def _strided(
+        self, name: str, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], *, ceil: bool = False
+    ) -> tuple[int, int, int]:
+        sizes = []
+        for extent, k, s, p in zip(self.at.size, kernel, stride, padding, strict=True):
+            steps = extent + 2 * p - k
+            if steps < 0:
+                here, seen = ("x".join(map(str, shape)) for shape in (self.at.size, kernel))
+                raise UsageError(
+                    f"the clip is too small: {here} (frames, height, width) are left at {self._stage} {name}, which sees {seen}"
+                )
+            sizes.append((math.ceil(steps / s) if ceil else steps // s) + 1)
+        return (sizes[0], sizes[1], sizes[2])
+
+
+def _three(extent: Extent) -> Sequence[int]:
+    return (extent, extent, extent) if isinstance(extent, int) else extent
+
+
+def total(layers: Iterable[Layer], quantity: str) -> int:
+    """The sum of one of a layer's numbers over a network, equal layers each counted."""
+    return sum(getattr(layer, quantity) * layer.times for layer in layers)

@@ -1,0 +1,191 @@
+"""What every layout reads its source into: rows with the place each came from, and everything that is wrong, at once."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from expand.core.errors import UsageError
+from expand.core.files import escaped
+from expand.data.video.images import ARRAY_SUFFIXES, is_picture
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".gif"})
+CLIP_SUFFIXES = VIDEO_SUFFIXES | ARRAY_SUFFIXES
+SPLIT_NAMES = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validate": "val", "validation": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+SHOWN = 20  # problems that an error shows; the rest is counted
+
+
+@dataclass(frozen=True)
+class Row:
+    """One video as its source names it; `split` and `group` are empty where the source does not say. `frames` is how many
+    pictures of a frame folder the source counts, 0 if it does not."""
+
+    path: Path
+    label: str
+    split: str
+    group: str
+    where: str
+    frames: int = 0
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a source is to be read: `layout` by name instead of detected, which of three official splits, which column of a
+    list names the group, the frame rate of frame folders and arrays, and whether listed files may be missing."""
+
+    layout: str | None = None
+    split: int = 1
+    group_column: str | None = None
+    fps: float | None = None
+    skip_missing: bool = False
+
+
+@dataclass
+class Found:
+    """What a layout read below `root`. `names` gives the class of an integer label; `order` the classes in their official
+    order; `left_out` says what else lies there and why it is not used."""
+
+    rows: list[Row]
+    names: dict[int, str] = field(default_factory=dict)
+    order: tuple[str, ...] = ()
+    left_out: list[str] = field(default_factory=list)
+
+
+class BadInput(UsageError):
+    """Everything wrong with a source, one problem a line; the first twenty are shown and all are in `problems`."""
+
+    def __init__(self, source: Path, problems: Sequence[str], hint: str = "") -> None:
+        self.problems = tuple(problems)
+        end = f" ({hint})" if hint else ""
+        if len(problems) == 1:
+            super().__init__(problems[0] + end)
+            return
+        rest = [f"and {len(problems) - SHOWN} more: `expand data check --json` lists all"] * (len(problems) > SHOWN)
+        lines = "\n  ".join([*problems[:SHOWN], *rest])
+        super().__init__(f"{source}: {len(problems)} problems{end}\n  {lines}")
+
+
+class Problems:
+    """Collects what is wrong with a source, so that all of it is said at once."""
+
+    def __init__(self, source: Path) -> None:
+        self.source, self.hint = source, ""
+        self.found: list[str] = []
+
+    def add(self, *problems: str) -> None:
+        self.found += map(escaped, problems)
+
+    def stop(self) -> None:
+        """Raises `BadInput` if anything was found so far."""
+        if self.found:
+            raise BadInput(self.source, self.found, self.hint)
+
+
+def is_number(text: str) -> bool:
+    """Whether a text is a whole number from 0 that could count classes or frames."""
+    return text.isdecimal() and len(text) < 10
+
+
+def is_clip_file(name: str) -> bool:
+    """A video or an array; hidden files are none (macOS leaves `._clip.mp4`)."""
+    base = os.path.basename(name)
+    return os.path.splitext(base)[1].lower() in CLIP_SUFFIXES and not base.startswith(".")
+
+
+def entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise UsageError(f"cannot look into the folder {folder}: {error.strerror}") from error
+
+
+def clips_below(folder: Path) -> list[Path]:
+    """Videos, arrays and folders of pictures anywhere in a folder, in order; it is no folder of pictures itself. Links to
+    folders are followed, each folder once."""
+    found: list[Path] = []
+    seen: set[str] = set()
+
+    def refuse(error: OSError) -> None:
+        raise UsageError(f"cannot look into the folder {error.filename}: {error.strerror}") from error
+
+    for place, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        if os.path.realpath(place) in seen:  # a link in a circle
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(place))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        clips = [name for name in files if is_clip_file(name)]
+        found += [Path(place, name) for name in clips]
+        if not clips and Path(place) != folder and any(is_picture(name) for name in files):
+            found.append(Path(place))
+    return sorted(found)
+
+
+def annotation_files(root: Path, pattern: str) -> list[Path]:
+    """Files whose whole name matches, in the folder itself, else in one folder below it (`annotations/`)."""
+    match = re.compile(pattern, re.IGNORECASE).fullmatch
+    if here := _matching(root, match):
+        return here
+    for folder in (path for path in entries(root) if path.is_dir() and os.access(path, os.R_OK | os.X_OK)):
+        if found := _matching(folder, match):
+            return found
+    return []
+
+
+def _matching(folder: Path, match: Callable[[str], object]) -> list[Path]:
+    """Names first: class folders hold hundreds of thousands of files."""
+    try:
+        return sorted(Path(entry.path) for entry in os.scandir(folder) if match(entry.name) and entry.is_file())
+    except OSError as error:
+        raise UsageError(f"cannot look into the folder {folder}: {error.strerror}") from error
+
+
+def base_of(root: Path, paths: Iterable[str]) -> Path:
+    """The folder that relative paths start from: the one of `root` and the folders in it where most of some are."""
+    relative = [path for path in paths if not os.path.isabs(path)]
+    some = relative[:: max(1, len(relative) // 50)]
+    bases = [root, *(path for path in entries(root) if path.is_dir())]
+    counts = [sum(os.path.exists(base / path) for path in some) for base in bases]
+    return bases[counts.index(max(counts))]
+
+
+def place(root: Path, base: Path, text: str, where: str, problems: Problems) -> Path:
+    """A listed path made absolute. One that is relative must stay below the root, also where links lead."""
+    path = os.path.normpath(os.path.join(base, text))  # strings: pathlib takes ten times as long, of every line
+    if "\0" in text:
+        problems.add(f"{where}: the path holds a NUL character")
+    elif os.path.isabs(text):
+        return Path(path)
+    elif not _is_below(path, root):
+        problems.add(f"{where}: '{text}' leads out of {root}: move the file there, or list its absolute path")
+    elif not _is_below(real := _real(path), _real_folder(str(root))):
+        problems.add(f"{where}: '{text}' is linked to {real}, outside {root}: list its absolute path")
+    return Path(path)
+
+
+def _is_below(path: str, root: str | Path) -> bool:
+    return path.startswith(os.path.join(root, ""))
+
+
+def _real(path: str) -> str:
+    if os.path.islink(path):
+        return os.path.realpath(path)
+    return os.path.join(_real_folder(os.path.dirname(path)), os.path.basename(path))
+
+
+@lru_cache(maxsize=4096)
+def _real_folder(folder: str) -> str:
+    return os.path.realpath(folder)
+
+
+def shown(path: Path, root: Path) -> str:
+    """A path as messages and manifests write it: relative to the root where it is below it."""
+    text, start = str(path), os.path.join(root, "")
+    return text[len(start) :] if text.startswith(start) else text

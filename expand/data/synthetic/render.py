@@ -1,0 +1,298 @@
+"""The default data: ten classes of small action clips, drawn from a seed and written as real video files.
+
+A clip shows one articulated figure in a room. Eight of the ten classes are told by motion alone: the four arm classes
+share one distribution of arm angles, the two steps one of positions and the two knee classes one of depths, so a
+perfect single-frame classifier gets at most half of all clips right (1/4 of four classes, 1/2 of four, all of two).
+Time reversal turns a raise into a lowering, a step to the left into one to the right, a crouch into standing up.
+Left and right are the viewer's: a horizontal flip swaps `step left` and `step right`.
+
+A group is one actor in one room and has one clip of each class; groups never cross splits. What a clip shows depends on
+the seed, its group's name and its class only, so a smaller data set is a part of a larger one.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from expand.core.errors import ExpandError, UsageError
+from expand.data.synthetic.scenes import CLASSES, FPS, FRAMES, HEIGHT, WIDTH, draw_clip, render_frames
+
+VERSION = 1
+KIND = "expand rendered clips"
+SERIAL_CLIPS = 40  # up to here, starting a pool costs more than it gains
+Progress = Callable[[int, int], None]
+
+
+def _codec() -> tuple[str, dict[str, str]]:
+    """H.264, or MPEG-4 where PyAV was built without it; one thread, so that the bytes do not depend on the cores."""
+    try:
+        av.Codec("libx264", "w")
+    except ValueError:  # PyAV's UnknownCodecError
+        return "mpeg4", {"qmin": "2", "qmax": "4", "threads": "1"}
+    return "libx264", {"crf": "20", "preset": "medium", "sc_threshold": "0", "threads": "1"}
+
+
+def encode(frames: Iterator[np.ndarray]) -> bytes:
+    """An mp4 file of uint8 (HEIGHT, WIDTH, 3) frames, with a keyframe every eight."""
+    codec, options = _codec()
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream(codec, rate=FPS, options=options)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.codec_context.gop_size = 8
+        stream.codec_context.thread_count = 1
+        for pixels in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One file to render, and its `path` relative to the data set's folder."""
+
+    seed: int
+    split: str
+    group: str
+    label: str
+
+    @property
+    def path(self) -> str:
+        return f"videos/{self.split}/{self.label}/{self.group}.mp4"
+
+
+def _clips(seed: int, groups: dict[str, int]) -> list[Clip]:
+    return [
+        Clip(seed, split, f"{split}-{number:03d}", label)
+        for split, count in groups.items()
+        for number in range(count)
+        for label in CLASSES
+    ]
+
+
+def _render_clip(clip: Clip, folder: Path) -> dict[str, Any]:
+    """Render one file below `folder`; its entry in the manifest."""
+    video = encode(render_frames(clip.seed, clip.group, clip.label))
+    (folder / clip.path).write_bytes(video)
+    return {
+        "path": clip.path,
+        "label": clip.label,
+        "group": clip.group,
+        "split": clip.split,
+        "sha256": hashlib.sha256(video).hexdigest(),
+        "bytes": len(video),
+        "width": WIDTH,
+        "height": HEIGHT,
+        "fps": FPS,
+        "frames": FRAMES,
+        "motion": asdict(draw_clip(clip.seed, clip.group, clip.label)[2]),
+    }
+
+
+def _render_clips(clips: list[Clip], folder: Path, progress: Progress | None) -> list[dict[str, Any]]:
+    """Render all clips, in a pool of processes where there are many; their entries, in the order of `clips`."""
+    report = progress or (lambda done, total: None)
+    entries = []
+    report(0, len(clips))
+    if len(clips) <= SERIAL_CLIPS or multiprocessing.current_process().daemon:  # a daemon may not have children
+        for clip in clips:
+            entries.append(_render_clip(clip, folder))
+            report(len(entries), len(clips))
+        return entries
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            for entry in pool.map(_render_clip, clips, [folder] * len(clips), chunksize=len(CLASSES)):
+                entries.append(entry)
+                report(len(entries), len(clips))
+        except BrokenProcessPool as error:
+            raise ExpandError(
+                f"a process that rendered died after {len(entries)} of {len(clips)} clips: the machine is out of "
+                "memory, or a script calls this outside `if __name__ == '__main__':`"
+            ) from error
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return entries
+
+
+def _parameters(seed: int, groups: dict[str, int]) -> dict[str, Any]:
+    """What a data set is a function of: the beginning of its manifest."""
+    return {"kind": KIND, "version": VERSION, "seed": seed, "groups": groups, "classes": list(CLASSES)}
+
+
+def _write_lists(folder: Path, splits: dict[str, int], entries: list[dict[str, Any]]) -> None:
+    for split in splits:
+        with open(folder / f"{split}.csv", "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["path", "label", "group"])
+            writer.writerows([e["path"], e["label"], e["group"]] for e in entries if e["split"] == split)
+
+
+def _write_manifest(folder: Path, seed: int, groups: dict[str, int], entries: list[dict[str, Any]]) -> None:
+    """`manifest.json`: the parameters, each group's actor and scene, each file with its checksum and motion."""
+    rooms = {}
+    for name in dict.fromkeys(entry["group"] for entry in entries):
+        actor, scene, _ = draw_clip(seed, name, CLASSES[0])
+        rooms[name] = {"actor": asdict(actor), "scene": asdict(scene)}
+    document = {**_parameters(seed, groups), "codec": _codec()[0], "rooms": rooms, "files": entries}
+    (folder / "manifest.json").write_text(json.dumps(document) + "\n")
+
+
+def _groups(train: int, val: int, test: int) -> dict[str, int]:
+    groups = {"train": train, "val": val, "test": test}
+    for split, count in groups.items():
+        if not 1 <= count <= 999:
+            raise UsageError(f"{split}_groups is {count}; it must be 1 to 999")
+    return groups
+
+
+def default_folder() -> Path:
+    """Where the default data lie: below the cache root, one folder a version."""
+    from expand.data.manifest import cache_root
+
+    return cache_root() / f"rendered-v{VERSION}"
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest, or an empty one where there is none that can be read."""
+    try:
+        document = json.loads((folder / "manifest.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _is_whole(folder: Path, parameters: dict[str, Any]) -> bool:
+    """Whether `folder` was rendered with these parameters and every file is there in its size."""
+    manifest = _read_manifest(folder)
+    if any(manifest.get(name) != value for name, value in parameters.items()):
+        return False
+    files = [(folder / entry["path"], entry["bytes"]) for entry in manifest["files"]]
+    lists = all((folder / f"{split}.csv").is_file() for split in parameters["groups"])
+    return lists and all(path.is_file() and path.stat().st_size == size for path, size in files)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Only an empty folder, the default one or one with our manifest may be replaced: nothing else was made here."""
+    if not folder.exists() or folder == default_folder() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if _read_manifest(folder).get("kind") != KIND:
+        raise UsageError(f"{folder} exists and is not a rendered data set; remove it or name another folder")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock file beside `folder`; a second process waits here until the first has rendered."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # our parent holds the lock and waits for us
+        raise UsageError("rendering starts processes: call it inside `if __name__ == '__main__':`")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        file = folder.with_name(f".{folder.name}.lock").open("w")
+    except OSError as error:
+        raise ExpandError(f"cannot write beside {folder}: {error}; set EXPAND_CACHE to a folder of yours") from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _render(folder: Path, seed: int, groups: dict[str, int], progress: Progress | None) -> None:
+    """Render beside `folder` and rename: it appears complete or not at all. The lock must be held."""
+    fresh, old = (folder.with_name(f".{folder.name}.{word}") for word in ("partial", "old"))
+    try:
+        for left in (fresh, old):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        for split in groups:
+            for label in CLASSES:
+                (fresh / "videos" / split / label).mkdir(parents=True)
+        entries = _render_clips(_clips(seed, groups), fresh, progress)
+        _write_lists(fresh, groups, entries)
+        _write_manifest(fresh, seed, groups, entries)
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(fresh, folder)
+    except OSError as error:
+        raise ExpandError(f"cannot render to {folder}: {error}; free some space or name another folder") from error
+    finally:
+        for left in (fresh, old):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def render_dataset(
+    folder: Path,
+    *,
+    seed: int = 0,
+    train_groups: int = 44,
+    val_groups: int = 16,
+    test_groups: int = 16,
+    progress: Progress | None = None,
+) -> Path:
+    """Render the data set to `folder`, in the place of a rendered one that is there; returns the folder.
+
+    It holds `videos/<split>/<class>/<group>.mp4`, `train.csv`, `val.csv`, `test.csv` (`path,label,group`) and
+    `manifest.json`: one clip a class and group. `progress` is told (clips done, clips in all). Raises `UsageError`
+    where the folder holds something else or a count is out of range, `ExpandError` where it cannot be written.
+    """
+    folder = Path(folder).absolute()
+    groups = _groups(train_groups, val_groups, test_groups)
+    _refuse_foreign(folder)
+    with _locked(folder):
+        _render(folder, seed, groups, progress)
+    return folder
+
+
+def ensure_rendered(
+    folder: Path | None = None,
+    progress: Progress | None = None,
+    *,
+    seed: int = 0,
+    train_groups: int = 44,
+    val_groups: int = 16,
+    test_groups: int = 16,
+) -> Path:
+    """The data set's folder (the default one unless named), rendered if it is not there whole with these parameters.
+
+    Safe when several processes call it at once: one renders, the others wait. A whole copy is only read, so it may lie
+    on a read-only disk. Raises what `render_dataset` raises.
+    """
+    folder = default_folder() if folder is None else Path(folder).absolute()
+    groups = _groups(train_groups, val_groups, test_groups)
+    parameters = _parameters(seed, groups)
+    if _is_whole(folder, parameters):
+        return folder
+    _refuse_foreign(folder)
+    with _locked(folder):
+        if not _is_whole(folder, parameters):
+            _render(folder, seed, groups, progress)
+    return folder
+
+
+def verify(folder: Path) -> list[str]:
+    """Every problem of a rendered folder against its manifest's checksums, one line each; empty where all is well."""
+    manifest = _read_manifest(folder)
+    if manifest.get("kind") != KIND:
+        return [f"{folder / 'manifest.json'}: missing, unreadable or not of rendered clips"]
+    problems = []
+    for entry in manifest["files"]:
+        path = folder / entry["path"]
+        if not path.is_file():
+            problems.append(f"{entry['path']}: missing")
+        elif hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
+            problems.append(f"{entry['path']}: its checksum differs from the manifest's")
+    return problems

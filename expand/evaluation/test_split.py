@@ -1,0 +1,291 @@
+"""`expand test`: scores trained networks of a run on videos that chose nothing, and keeps beside the weights what came out.
+
+A test split should be looked at once. So a test is answered from its file where weights, videos and views are the same,
+and every scoring is counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from expand.core.clip import Clip
+from expand.core.errors import ExpandError, UsageError
+from expand.core.files import escaped
+from expand.core.study import Study
+from expand.core.trial import CONVENTION, Trial
+from expand.counting.cost import at_crop, cost_of
+from expand.data.cache.clip_cache import ClipCache, prepare
+from expand.data.manifest import Manifest, describe_changes
+from expand.data.open_data import open_data
+from expand.data.sampling import Scale
+from expand.evaluation.result_files import write_test
+from expand.storage.folder import read_listing
+from expand.storage.run_directory import Record
+from expand.storage.test_results import FORMAT, SAME, Test, read_test, tests_folder
+from expand.storage.trained_weights import read_weights
+from expand.training.device import amp_dtype
+from expand.training.metrics import Scores
+from expand.training.multi_view import Views, default_scale, held_videos, test_network
+
+Count = Callable[[int, int], None]
+Bars = Callable[[str], Count]  # what is done -> what hears how far it is
+
+
+@dataclass(frozen=True)
+class Question:
+    """What was typed behind `expand test`, but for which network."""
+
+    views: Views
+    split: str = "test"
+    crop: int | None = None
+    scale: float | None = None
+    data: str | None = None
+    skip_damaged: bool = False
+    again: bool = False
+
+    def __post_init__(self) -> None:
+        if self.split not in ("test", "val"):
+            raise UsageError(f"--split {self.split}: allowed are test, val")
+        if self.scale is not None and not 1 <= self.scale <= 4:
+            raise UsageError(f"--scale {self.scale:g}: the short side over the crop, from 1 to 4")
+
+
+@dataclass(frozen=True)
+class Videos:
+    """What is scored: a split's clips at the run's frame rate. `own` says that they are the run's. `sha256` tells contents and
+    labels, `fingerprint` the whole data set they are of."""
+
+    cache: ClipCache
+    name: str
+    own: bool
+    sha256: str
+    fingerprint: str
+    cache_side: int
+    notes: tuple[str, ...]
+
+
+def test_trial(
+    record: Record, study: Study, trial: Trial, videos: Videos, question: Question, *, bars: Bars, device: torch.device
+) -> Test:
+    """One network's test: scored and kept, or answered from its file (`from_file`)."""
+    facts = _facts(record, study, trial, videos, question)
+    path = _path(record, study, trial, videos, question)
+    kept = read_test(path)
+    same = kept is not None and all(kept[name] == facts[name] for name in SAME)
+    if kept is not None and same and not question.again:
+        return kept | {"from_file": True}
+    _make_folder(path.parent)
+    network = study.space.build(trial.architecture, len(videos.cache.classes))
+    try:
+        network.load_state_dict(read_weights(record, trial))
+    except RuntimeError as error:
+        raise ExpandError(f"the weights of trial {trial.number} do not fit its network: {error}") from None
+    began = time.perf_counter()
+    scores = test_network(
+        network, study.space.inputs(trial.architecture), videos.cache, study.recipe, views=question.views,
+        crop=question.crop, scale=question.scale, device=device, progress=bars(f"trial {trial.number}: videos scored"),
+    )  # fmt: skip
+    if not bool(torch.isfinite(scores.probabilities).all()):
+        raise ExpandError(f"trial {trial.number} answers what is no number: its weights are of no use")
+    test = facts | _results(scores, videos.cache.classes) | {
+        "device": device.type, "precision": _precision(study, device), "seconds": round(time.perf_counter() - began, 1),
+        "tested": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "looks": kept["looks"] + 1 if kept is not None and same else 1,
+    }  # fmt: skip
+    write_test(path, test, scores, videos.cache.names)
+    return test
+
+
+# --- videos ----------------------------------------------------------------------------------------------------------
+
+
+def open_videos(record: Record, study: Study, question: Question, bars: Bars) -> Videos:
+    """The videos to be scored, decoded where they are not yet.
+
+    Raises:
+        UsageError: the split is empty; the run's own videos have changed; other classes than the network's.
+        ExpandError: videos are damaged, unless they may be left out.
+    """
+    stored, data = record.facts["data"], study.data
+    source = record.facts["study"]["data"]["source"]
+    own_source = replace(data, source=None if source == "rendered" else source)
+    chosen = own_source if question.data is None else replace(data, source=os.path.realpath(question.data))
+    manifest = open_data(chosen, lambda text: None)
+    fingerprint, name = (
+        manifest.fingerprint(),
+        escaped(os.path.basename(os.path.realpath(question.data))) if question.data else stored["name"],
+    )
+    own = fingerprint == stored["fingerprint"]
+    if not own and question.data is None:
+        raise UsageError(f"the videos are not those of the run any more ({_changes(record, manifest)}): put them back, or "
+                         f"name the ones you mean with --data {source}")  # fmt: skip
+    if not manifest.split(question.split):
+        raise UsageError(f"--split {question.split}: {name} has no such videos; {_others(manifest)}")
+    notes: list[str] = []
+    if not own:
+        manifest = _as_of_run(
+            manifest, question, tuple(stored["classes"]), lambda: open_data(own_source, lambda _: None), notes
+        )
+    scored = manifest.split(question.split)
+    hashes = manifest.hashes(scored)
+    (folder,) = prepare(
+        manifest, side=data.cache_side, frames=data.cache_frames, fly=data.decode == "fly", splits=(question.split,),
+        skip_damaged=True, progress=bars("videos decoded"),
+    )  # fmt: skip
+    cache = ClipCache(folder)
+    _say_skipped(cache, question, notes)
+    notes += _seen_in_training(record, hashes)
+    labelled = sorted((manifest.classes[v.label], content) for v, content in zip(scored, hashes, strict=True))
+    sha256 = hashlib.sha256(repr((labelled, [problem.path for problem in cache.skipped])).encode()).hexdigest()
+    return Videos(cache, name, own, sha256, fingerprint, data.cache_side, tuple(notes))
+
+
+def _changes(record: Record, manifest: Manifest) -> str:
+    listing = read_listing(record.folder)
+    return "changed" if listing is None else describe_changes(listing, manifest.listing())
+
+
+def _others(manifest: Manifest) -> str:
+    there = [split for split in ("test", "val") if manifest.split(split)]
+    return f"it has --split {there[0]}" if there else "it has training videos only"
+
+
+def _as_of_run(
+    manifest: Manifest, question: Question, classes: tuple[str, ...], own: Callable[[], Manifest], notes: list[str]
+) -> Manifest:
+    """Other videos with the labels of the run's classes, beside the run's training videos, which set the frame rate: a
+    network's stride means the time it meant in training."""
+    for name in manifest.classes:
+        if name not in classes:
+            raise UsageError(
+                f"--data {question.data}: class '{name}' is none of the network's {len(classes)} "
+                f"({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''})"
+            )
+    label = {old: classes.index(name) for old, name in enumerate(manifest.classes)}
+    moved = tuple(replace(v, label=label[v.label], path=str(manifest.absolute(v))) for v in manifest.videos)
+    try:
+        first = own()
+    except ExpandError as error:
+        notes.append(f"the run's own videos cannot be read ({error}): the frame rate is that of {question.data}")
+        return replace(manifest, classes=classes, videos=moved)
+    return replace(
+        first, classes=classes, videos=(*first.split("train"), *(v for v in moved if v.split == question.split))
+    )
+
+
+def _say_skipped(cache: ClipCache, question: Question, notes: list[str]) -> None:
+    """An accuracy over a part of a test split is none of the whole: that is to be wanted."""
+    if not cache.skipped:
+        return
+    first, count = cache.skipped[0], len(cache.skipped)
+    what = f"{count} of {count + len(cache)} {question.split} videos are damaged, such as {escaped(first.path)}: {first.reason}"
+    if not question.skip_damaged:
+        raise ExpandError(f"{what} (--skip-damaged leaves them out, and says so beside the accuracy)")
+    notes.append(f"{what}; they were left out")
+
+
+def _seen_in_training(record: Record, hashes: Sequence[str]) -> list[str]:
+    """A line where a scored video has the bytes of one that the network learned from."""
+    rows = (read_listing(record.folder) or {}).values()
+    learned = {content for _, split, content in rows if split == "train"}
+    seen = sum(content in learned for content in hashes)
+    return [f"{seen} of these videos are training videos, byte for byte: the accuracy flatters"] if seen else []
+
+
+# --- facts -----------------------------------------------------------------------------------------------------------
+
+
+def _clips(study: Study, trial: Trial, crop: int | None) -> tuple[Clip, ...]:
+    """What each stream reads in the test. Raises `UsageError` for a crop that the network cannot take."""
+    moved = trial.architecture if crop is None else at_crop(study.space, trial.architecture, crop)
+    return study.space.inputs(moved)
+
+
+def _facts(record: Record, study: Study, trial: Trial, videos: Videos, question: Question) -> Test:
+    """All that is known of a test before it is made."""
+    clips, cache = _clips(study, trial, question.crop), videos.cache
+    scale = _scale(study, trial, question)
+    height, width = scale if isinstance(scale, tuple) else (scale, scale)
+    short_side, sizes = round(clips[0].height * min(height, width)), [round(height, 6), round(width, 6)]
+    moved = trial.architecture if question.crop is None else at_crop(study.space, trial.architecture, question.crop)
+    cost, views = cost_of(study.space, moved, len(cache.classes)), question.views
+    held = held_videos(cache, clips)
+    notes = list(videos.notes)
+    if held:
+        notes.append(f"{held} of {len(cache)} videos are shorter than a clip: their last frame was held")
+    if question.crop is not None and short_side > videos.cache_side:
+        notes.append(
+            f"frames are kept with a short side of {videos.cache_side} pixels at most: {short_side} were enlarged from them"
+        )
+    assert trial.metrics is not None
+    return {
+        "format": FORMAT, "trial": trial.number, "label": trial.label, "seed": trial.suggestion.seed,
+        "epochs": trial.suggestion.epochs, "validation_top1": trial.metrics.top1, "study": record.facts["study"]["name"],
+        "split": question.split, "data": videos.name, "own_videos": videos.own, "data_fingerprint": videos.fingerprint,
+        "videos_sha256": videos.sha256, "videos": len(cache), "left_out": [problem.path for problem in cache.skipped],
+        "held": held, "fps": cache.fps, "cache_side": videos.cache_side, "views": str(views), "view_number": views.number,
+        "crop": clips[0].height, "scale": sizes if isinstance(scale, tuple) else sizes[0], "short_side": short_side,
+        "clip": [asdict(clip) for clip in clips],
+        "architecture": {"family": trial.architecture.family, **trial.architecture.as_dict()},
+        "weights_sha256": hashlib.sha256(record.weights(trial.number).read_bytes()).hexdigest(),
+        "cost": {
+            "macs_per_view": cost.macs, "macs_per_video": cost.macs * views.number, "params": cost.params,
+            "convention": CONVENTION if question.crop is None else CONVENTION.replace("the training crop", "the test crop"),
+        },
+        "scoring": f"mean softmax of {views.clips} clips evenly spaced in time by {views.crops} "
+        + ("centre crop" if views.crops == 1 else "crops along the longer side"),
+        "notes": notes,
+    }  # fmt: skip
+
+
+def _scale(study: Study, trial: Trial, question: Question) -> Scale:
+    clips = study.space.inputs(trial.architecture)
+    return default_scale(clips, study.recipe, question.crop) if question.scale is None else question.scale
+
+
+def _results(scores: Scores, classes: Sequence[str]) -> Test:
+    rows = scores.per_class(classes)
+    present = [row.accuracy for row in rows if row.accuracy is not None]
+    rates: dict[str, Any] = {name: asdict(rate) for name, rate in scores.rates().items()}
+    return rates | {
+        "loss": scores.loss, "class_mean": round(math.fsum(present) / len(present), 6), "classes": [asdict(row) for row in rows],
+    }  # fmt: skip
+
+
+def _precision(study: Study, device: torch.device) -> str:
+    mixed = study.recipe.mixed_precision and device.type == "cuda"
+    return str(amp_dtype()).removeprefix("torch.") if mixed else "float32"
+
+
+# --- places and progress ---------------------------------------------------------------------------------------------
+
+
+def _path(record: Record, study: Study, trial: Trial, videos: Videos, question: Question) -> Path:
+    """tests/SPLIT-VIEWS-CROP.json; another scale or other videos than the run's are said in the name, too."""
+    parts = [question.split, str(question.views), str(_clips(study, trial, question.crop)[0].height)]
+    if question.scale is not None:
+        parts.append(f"scale{question.scale:g}")
+    if not videos.own:
+        parts.append(videos.sha256[:12])
+    return tests_folder(record.folder, trial.number) / ("-".join(parts) + ".json")
+
+
+def _make_folder(folder: Path) -> None:
+    """Before hours are spent on what cannot be kept."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".probe"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise ExpandError(f"cannot write to {folder}: {error.strerror}; a test is kept beside the weights") from None

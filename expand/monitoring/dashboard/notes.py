@@ -1,0 +1,223 @@
+"""What the dashboard's notes say, in Markdown: one about the run, one about each trial. Pure functions of the record."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from expand.core.accuracy import percent
+from expand.core.study import Objective
+from expand.core.trial import Trial, TrialState
+from expand.core.units import format_bytes, format_macs, format_seconds
+from expand.report.candidates import Candidate, RunFacts, candidates, cost_name, front
+from expand.report.tables import caption, cost_unit, counted, markdown_row, show_cost, show_top1
+from expand.strategies.ledger import LedgerStep, ledger
+
+BELOW = "*Written by expand; what stands below this line is yours and is kept.*"
+MOST_ROWS = 20  # of the front's table
+
+
+def study_note(
+    run: RunFacts,
+    facts: dict[str, Any],
+    trials: Sequence[Trial],
+    objectives: Sequence[Objective],
+    folder: Path,
+    plan: dict[str, Any] | None = None,
+) -> str:
+    """The run as of now: where it stands, what it is to do, its front, what the numbers rest on, how to go on.
+
+    Args:
+        facts: study.json.
+        plan: plan.json of a run that was planned.
+    """
+    found = candidates(trials, run.seeds)
+    ended = "the search has ended" if run.complete else "the search has not ended"
+    blocks = [
+        f"## {plain(run.study)} ({plain(run.scale)}) on {plain(run.data)}",
+        f"{counted(found)}; {ended}.",
+        *_steps(ledger(trials)),
+        "### Plan",
+        _plan(facts["study"], plan),
+        "### Front",
+        _front(found, objectives),
+        "### What the numbers rest on",
+        _basis(run, facts),
+        "### How to go on",
+        _commands(facts, folder),
+    ]
+    return "\n\n".join(blocks)
+
+
+def trial_note(trial: Trial, parent: Trial | None, step: LedgerStep | None, folder: Path) -> str:
+    """What was grown and why, what it costs, how accurate it is, and what became of it."""
+    wish = trial.suggestion
+    blocks = [f"## Trial {trial.number}: {plain(trial.label)}, {trial.state.value}"]
+    if wish.reason:
+        blocks.append(_broken(wish.reason))
+    if parent is not None:
+        change = parent.architecture.changes(trial.architecture)
+        blocks.append(f"Grown from trial {parent.number} ({plain(parent.label)}): {plain(change)}.")
+    blocks += _verdict(trial, step)
+    if trial.error:
+        blocks.append(_fenced(trial.error))
+    blocks.append(_readings(trial, parent))
+    if trial.metrics:
+        export = f"expand export {shlex.quote(str(folder))} --trial {trial.number} --to my_network"
+        blocks += [f"Take this network away (weights in `artifacts/{trial.number:06d}/`):", _fenced(export)]
+    return "\n\n".join(blocks)
+
+
+def with_kept(note: str, before: str) -> str:
+    """The note above a line below which a person's own text stays what it was. What they wrote where none of ours was yet,
+    or after deleting the line, is kept as well."""
+    own = before.partition(BELOW)[2] if BELOW in before else f"\n\n{before}" if before.strip() else ""
+    return f"{note}\n\n---\n{BELOW}{own}"
+
+
+def plain(text: object) -> str:
+    """Text that Markdown takes literally."""
+    return re.sub(r"([\\`*_\[\]<>$|~#])", r"\\\1", str(text).replace("\n", " "))
+
+
+def _broken(text: str) -> str:
+    """In lines that need no wider window: beside a long attribute the page grows wide, and its paragraphs with it."""
+    return "\\\n".join(map(plain, textwrap.wrap(text, 100)))
+
+
+def _row(cells: Sequence[str]) -> str:
+    """Cells with some air between them, of which the page leaves none."""
+    return markdown_row([cells[0], *(f"&emsp;{cell}" for cell in cells[1:])])
+
+
+def _fenced(text: str) -> str:
+    """Text as it is, between fences longer than any within."""
+    fence = "`" * max(3, *(len(ticks) + 1 for ticks in [*re.findall("`+", text), ""]))
+    return f"{fence}\n{text}\n{fence}"
+
+
+def _steps(steps: Sequence[LedgerStep]) -> list[str]:
+    """Where a search in steps stands: the network that it grows now, and why the last one was chosen."""
+    if not steps:
+        return []
+    chosen = [step for step in steps if step.chosen is not None and step.kind != "start"]
+    last = steps[-1]
+    lines = []
+    if last.base is not None and last.chosen is None:
+        done = sum(entry.state.ended for entry in last.entries)
+        base = f"{plain(last.base)}, {format_macs(last.base_macs)}MACs"
+        lines.append(
+            f"**Current base**, step {last.step}: {base}; {done} of {len(last.entries)} candidates have ended."
+        )
+    if chosen and chosen[-1].chosen is not None:
+        entry = chosen[-1].entries[chosen[-1].chosen]
+        numbers = ", ".join(map(str, entry.trial_numbers))
+        lines.append(f"**Chosen in step {chosen[-1].step}**: trial {numbers}. {plain(chosen[-1].why)}.")
+    return lines
+
+
+def _plan(study: dict[str, Any], plan: dict[str, Any] | None) -> str:
+    strategy = ", ".join(f"{name} {_value(value)}" for name, value in study["strategy"].items() if name != "type")
+    budget = ", ".join(f"{name} {_value(value)}" for name, value in study["budget"].items() if value not in (None, []))
+    aims = ", ".join(
+        f"{o['name']} ({o['direction']}{'' if o.get('limit') is None else ', limit ' + format(o['limit'], 'g')})"
+        for o in study["objectives"]
+    )
+    lines = [
+        f"- strategy: {plain(study['strategy'].get('type', ''))} ({plain(strategy)})",
+        f"- objectives: {plain(aims)}",
+        f"- budget: {plain(budget)}",
+    ]
+    if plan:
+        lines.append("- planned beforehand: `expand report` says planned against actual")
+    return "\n".join(lines)
+
+
+def _front(found: Sequence[Candidate], objectives: Sequence[Objective]) -> str:
+    chosen, name = front(found, objectives), cost_name(objectives)
+    if not chosen:
+        return "No candidate is complete yet."
+    size, unit = cost_unit((candidate.amount(name) for candidate in chosen), name)
+    rows = [_row([unit, "top-1 %", "network", "trial"]), markdown_row(["---:", "---:", "---", "---:"])]
+    for candidate in chosen[-MOST_ROWS:]:
+        step = "" if candidate.name or not candidate.step else f" (step {candidate.step})"
+        accuracy = show_top1(candidate.top1, candidate.noise, candidate.state)
+        numbers = ", ".join(map(str, candidate.numbers))
+        rows.append(_row([show_cost(candidate.amount(name), size), accuracy, candidate.label + step, numbers]))
+    left = len(chosen) - MOST_ROWS
+    return "\n".join(rows) + (f"\n\n{left} cheaper ones are in `expand report`." if left > 0 else "")
+
+
+def _basis(run: RunFacts, facts: dict[str, Any]) -> str:
+    data, recipe = facts["data"], facts["study"]["recipe"]
+    videos = ", ".join(f"{count} {split}" for split, count in data["videos"].items())
+    recipe_text = ", ".join(f"{name} {_value(value)}" for name, value in recipe.items() if value is not None)
+    return "\n".join([
+        *(f"- {plain(part)}" for part in caption(run).split("; ")),
+        f"- data: {plain(data['name'])}, {videos} videos, {len(data['classes'])} classes, fingerprint {data['fingerprint'][:12]}",
+        f"- recipe: {plain(recipe_text)}",
+    ])  # fmt: skip
+
+
+def _commands(facts: dict[str, Any], folder: Path) -> str:
+    """Everything that can be done with the run, to be copied."""
+    place = shlex.quote(str(folder))
+    run = [f"expand run {shlex.quote(facts['reference'])} --scale {facts['scale']}"]
+    for option, values in (("--set", facts["settings"]), ("--limit", facts.get("limits", []))):
+        run += [f"{option} {shlex.quote(value)}" for value in values]
+    for option, value in (("--data", facts["data_option"]), ("--seed", facts["seed_option"])):
+        run += [] if value is None else [f"{option} {shlex.quote(str(value))}"]
+    lines = (
+        "# resumes a run that was stopped",
+        " \\\n    ".join([*run, f"--out {place}"]),
+        "# what it found so far, and a network to take away",
+        f"expand report {place}",
+        f"expand export {place} --best top1 --to my_network",
+    )
+    return _fenced("\n".join(lines))
+
+
+def _verdict(trial: Trial, step: LedgerStep | None) -> list[str]:
+    """Chosen or not, once its step has ended."""
+    if step is None or step.chosen is None or step.kind == "start":
+        return []
+    own = trial.number in step.entries[step.chosen].trial_numbers
+    return [f"**{'Chosen' if own else 'Not chosen'}** in step {step.step}:\\\n{_broken(step.why)}"]
+
+
+def _readings(trial: Trial, parent: Trial | None) -> str:
+    cost, wish = trial.cost, trial.suggestion
+    ratio = f" ({cost.macs / parent.cost.macs:.2f} times its parent's)" if parent and parent.cost.macs else ""
+    clips = " and ".join(" × ".join(map(str, clip)) for clip in cost.input)
+    rows = [
+        ("multiply-adds", f"{format_macs(cost.macs)}{ratio}"),
+        ("parameters", f"{cost.params:,}"),
+        ("activations", f"{cost.activations:,}"),
+        ("clip (C × T × H × W)", clips),
+    ]
+    if cost.training_bytes:
+        rows.append(("training memory", f"{format_bytes(cost.training_bytes)} a clip, counted"))
+    if speed := trial.extra.get("speed"):
+        rows.append(("latency", f"{speed['ms']:.3g} ms a clip, measured"))
+    if metrics := trial.metrics:
+        accuracy = show_top1(metrics.top1, metrics.standard_error, TrialState.COMPLETE)
+        views = f"{metrics.clips:,} validation clips, {metrics.views} view{'s' if metrics.views > 1 else ''} each"
+        rows.append(("top-1 %", f"{accuracy} (binomial standard error; {views})"))
+        rows.append(("top-5 %, loss", f"{percent(metrics.top5)}, {metrics.loss:.3f}"))
+    rows.append(("seed, epochs", f"{wish.seed}, {len(trial.curve)} of {wish.epochs}"))
+    if trial.train_seconds:
+        tries = f", {trial.attempts} attempts" if trial.attempts > 1 else ""
+        rows.append(("training took", f"{format_seconds(trial.train_seconds)}{tries}"))
+    if peak := trial.extra.get("peak_bytes"):
+        rows.append(("peak memory", format_bytes(peak)))
+    return "\n".join([markdown_row(["", ""]), markdown_row(["---", "---"]), *map(_row, rows)])
+
+
+def _value(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_value, value)) or "all"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,161 @@
+"""Keeps up what Optuna's dashboard shows of a run: notes, figures, and each trial's learning curve and architecture.
+
+The driver alone writes, after what it shows is recorded. Nothing depends on it, so that a failure is said and never raised;
+and it takes at most a fiftieth of the driver's time where that grows with the record.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from expand.core.trial import Trial
+from expand.monitoring.dashboard.figures import curve_svg, front_figure, hypervolume_figure
+from expand.monitoring.dashboard.notes import study_note, trial_note, with_kept
+from expand.report.candidates import RunFacts, candidates
+from expand.storage.folder import read_plan
+from expand.storage.run_directory import Record
+from expand.strategies.ledger import LedgerStep, ledger
+
+PAUSE = 50  # the run's note and figures are made again after so many times as long as they last took
+MOST_FAILURES = 3  # then nothing is shown any more until the next driver
+
+
+def harmless(method: Callable[..., None]) -> Callable[..., None]:
+    """A failure to show something is said, and no reason to end a search."""
+
+    @wraps(method)
+    def guarded(self: Presenter, *arguments: Any, **keywords: Any) -> None:
+        if self.failures >= MOST_FAILURES:
+            return
+        try:
+            method(self, *arguments, **keywords)
+        except Exception as error:
+            self.failures += 1
+            last = "; it is not kept up any more" if self.failures == MOST_FAILURES else ""
+            self.say(f"the dashboard could not be kept up ({type(error).__name__}: {error}){last}; the record is whole")
+
+    return guarded
+
+
+class Figure:
+    """What optuna-dashboard asks of a plotly figure."""
+
+    def __init__(self, plain: dict[str, Any]) -> None:
+        self.plain = plain
+
+    def to_json(self) -> str:
+        return json.dumps(self.plain, separators=(",", ":"))
+
+
+class Presenter:
+    """Told by the engine what happens, in this order for each trial: `opened`, `ending` before it is told to Optuna (which takes
+    no artifacts afterwards), `ended`.
+
+    Args:
+        run_facts: what the captions say, as of now.
+        say: a line for the person who watches.
+    """
+
+    def __init__(self, record: Record, run_facts: Callable[[], RunFacts], say: Callable[[str], None]) -> None:
+        self.record, self.run_facts, self.say = record, run_facts, say
+        self.failures = 0
+        self._pause_until = 0.0
+        self._handles: dict[int, Any] = {}  # Optuna's own of trials: each is made by reading the whole trial
+        self._judged: set[tuple[int, str]] | None = None  # the steps whose trials' notes say who was chosen
+
+    @harmless
+    def opened(self, trial: Trial) -> None:
+        content = {"architecture": trial.architecture.as_dict(), "cost": self._plain_cost(trial)}
+        self._attach(trial.number, "architecture.json", json.dumps(content, indent=1, ensure_ascii=False))
+        self._note_trial(trial, None)
+
+    @harmless
+    def ending(self, number: int, curve: Sequence[dict[str, Any]]) -> None:
+        if curve:
+            label = self.record.trial(number).label
+            self._attach(number, "learning_curve.svg", curve_svg(curve, f"trial {number}: {label}"))
+
+    @harmless
+    def ended(self, trial: Trial) -> None:
+        self._note_trial(trial, None)
+
+    @harmless
+    def refresh(self, *, now: bool = False) -> None:
+        """The run's note and figures, unless they were made so recently that it would slow the search; and who was chosen, in
+        the notes of steps that have ended."""
+        began = time.monotonic()
+        if began < self._pause_until and not now:
+            return
+        trials, run = self.record.trials(), self.run_facts()
+        objectives = self.record.objectives
+        folder, facts = self.record.folder, self.record.facts
+        self._write_note(None, study_note(run, facts, trials, objectives, folder, read_plan(folder)))
+        self._draw("front", front_figure(run, candidates(trials, run.seeds), objectives))
+        self._draw("hypervolume", hypervolume_figure(run, trials, objectives))
+        self._judge(trials)
+        self._pause_until = time.monotonic() + PAUSE * (time.monotonic() - began)
+
+    def _judge(self, trials: Sequence[Trial]) -> None:
+        """Says in the notes of a step that has ended who was chosen. Those of an earlier driver, its last one aside, have been
+        said."""
+        steps = {(step.step, step.kind): step for step in ledger(trials) if step.chosen is not None}
+        by_number = {trial.number: trial for trial in trials}
+        if self._judged is None:
+            self._judged = set(list(steps)[:-1])
+        for key, step in steps.items():
+            if key not in self._judged:
+                for number in (n for entry in step.entries for n in entry.trial_numbers):
+                    self._note_trial(by_number[number], step)
+                self._judged.add(key)
+
+    def _note_trial(self, trial: Trial, step: LedgerStep | None) -> None:
+        parent = trial.suggestion.parent
+        origin = None if parent is None else self.record.trial(parent)
+        self._write_note(trial.number, trial_note(trial, origin, step, self.record.folder))
+
+    def _write_note(self, number: int | None, note: str) -> None:
+        """The run's note without a number. A person may write into notes, too."""
+        from optuna_dashboard import get_note, save_note
+
+        about = self.record.optuna_study if number is None else self._handle(number)
+        before = get_note(about)
+        if (note := with_kept(note, before)) != before:
+            save_note(about, note)
+
+    def _draw(self, name: str, figure: dict[str, Any]) -> None:
+        from optuna_dashboard import save_plotly_graph_object
+
+        save_plotly_graph_object(self.record.optuna_study, Figure(figure), graph_object_id=name)
+
+    def _handle(self, number: int) -> Any:
+        if number not in self._handles:
+            self._handles[number] = self.record.optuna_trial(number)
+        return self._handles[number]
+
+    def _attach(self, number: int, name: str, text: str) -> None:
+        """A file beside a trial, as Optuna's artifact; one of the same name, from a driver that died, is replaced."""
+        from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
+
+        trial = self._handle(number)
+        folder = self.record.folder / "artifacts"
+        folder.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / name
+            path.write_text(text)
+            store = FileSystemArtifactStore(folder)
+            for known in get_all_artifact_meta(trial):
+                if known.filename == name:
+                    with path.open("rb") as stream:
+                        return store.write(known.artifact_id, stream)
+            upload_artifact(artifact_store=store, file_path=str(path), study_or_trial=trial)
+
+    @staticmethod
+    def _plain_cost(trial: Trial) -> dict[str, Any]:
+        cost = trial.cost
+        return {"macs": cost.macs, "params": cost.params, "activations": cost.activations, "input": cost.input}

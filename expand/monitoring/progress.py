@@ -1,0 +1,161 @@
+"""What a person sees while a search runs: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from expand.core.accuracy import in_percent, percent
+from expand.core.files import LINES, escaped
+from expand.core.trial import Metrics, Trial, TrialState
+from expand.core.units import format_macs, format_seconds
+
+
+class Watcher(Protocol):
+    def started(self, trial: Trial, *, resumed: bool = False) -> None: ...
+    def epoch(self, trial: Trial, entry: dict[str, Any]) -> None: ...
+    def step(
+        self, number: int, epoch: int, done: int, steps: int, loss: float
+    ) -> None: ...  # a batch of trial `number`
+    def ended(self, trial: Trial) -> None: ...
+    def note(self, text: str) -> None: ...  # stays to be read
+    def progress(self, text: str) -> None: ...  # what is being waited for
+    def __enter__(self) -> Watcher: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+SECONDS_BETWEEN_LINES = 60.0  # about batches, where lines stay
+
+
+class PlainLines:
+    """One line an event: for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.began = self.spoke = time.perf_counter()
+
+    def __enter__(self) -> PlainLines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        self._line(text)
+
+    def progress(self, text: str) -> None:
+        self._line(text)
+
+    def started(self, trial: Trial, *, resumed: bool = False) -> None:
+        change = trial.suggestion.reason.partition(";")[0]
+        word = "taken up again" if resumed else "queued"
+        self._line(f"trial {trial.number} {word}: {trial.label}, {format_macs(trial.cost.macs)}MACs, {change}")
+
+    def epoch(self, trial: Trial, entry: dict[str, Any]) -> None:
+        left = (trial.suggestion.epochs - entry["epoch"]) * entry["seconds"]
+        self._line(
+            f"trial {trial.number} epoch {entry['epoch']}/{trial.suggestion.epochs} loss {entry['loss']:.3f} "
+            f"top-1 {in_percent(entry['top1'])} eta {format_seconds(left)}"
+        )
+
+    def step(self, number: int, epoch: int, done: int, steps: int, loss: float) -> None:
+        if time.perf_counter() - self.spoke >= SECONDS_BETWEEN_LINES:
+            self._line(f"trial {number} {_batches(epoch, done, steps, loss)}")
+
+    def ended(self, trial: Trial) -> None:
+        result = f"top-1 {_top1(trial.metrics)}" if trial.metrics else trial.error
+        self._line(f"trial {trial.number} {trial.state.value}: {result} ({format_seconds(trial.train_seconds)})")
+
+    def _line(self, text: str) -> None:
+        self.spoke = time.perf_counter()
+        text = f"[{self.spoke - self.began:7.1f} s] {escaped(text, keep=LINES)}"
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.console.file.flush()  # a pipe would keep lines back for minutes
+
+
+class LiveTable:
+    """The candidates of the search with epoch, accuracy, cost and time left, redrawn in place."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self.console, self.title = console, title
+        self.began = time.perf_counter()
+        self.trials: dict[int, Trial] = {}
+        self.epochs: dict[int, dict[str, Any]] = {}
+        self.message = ""
+        self.live = Live(console=console, get_renderable=self._draw, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> LiveTable:
+        self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.live.stop()
+
+    def note(self, text: str) -> None:
+        self._print(text)
+
+    def progress(self, text: str) -> None:
+        self.message = text
+
+    def _print(self, text: str) -> None:
+        self.console.print(escaped(text, keep=LINES), highlight=False, markup=False, soft_wrap=True)
+
+    def started(self, trial: Trial, *, resumed: bool = False) -> None:
+        self.trials[trial.number] = trial
+        if resumed:
+            self.message = "taken up where an earlier run was stopped"
+
+    def epoch(self, trial: Trial, entry: dict[str, Any]) -> None:
+        self.trials[trial.number] = trial
+        self.epochs[trial.number] = entry
+
+    def step(self, number: int, epoch: int, done: int, steps: int, loss: float) -> None:
+        self.message = f"trial {number} {_batches(epoch, done, steps, loss)}"
+
+    def ended(self, trial: Trial) -> None:
+        self.trials[trial.number] = trial
+        if trial.metrics:
+            self._print(
+                f"trial {trial.number:>3}  step {trial.label:<29} {format_macs(trial.cost.macs):>9}MACs  top-1 "
+                f"{_top1(trial.metrics)}  {format_seconds(trial.train_seconds)}"
+            )
+        else:
+            self._print(f"trial {trial.number:>3}  step {trial.label:<29} {trial.state.value}: {trial.error}")
+
+    def _draw(self) -> Group:
+        table = Table(title=None, expand=False, pad_edge=False)
+        for name in ("trial", "candidate", "MACs", "epoch", "top-1 %", "loss", "left", "state"):
+            table.add_column(name, justify="left" if name in ("candidate", "state") else "right")
+        open_trials = [trial for trial in list(self.trials.values()) if not trial.state.ended]
+        for trial in open_trials:
+            entry = self.epochs.get(trial.number)
+            left = (trial.suggestion.epochs - entry["epoch"]) * entry["seconds"] if entry else 0.0
+            table.add_row(
+                str(trial.number), trial.label, format_macs(trial.cost.macs),
+                f"{entry['epoch'] if entry else 0}/{trial.suggestion.epochs}",
+                percent(entry["top1"]) if entry else "", f"{entry['loss']:.3f}" if entry else "",
+                format_seconds(left) if entry else "", "training" if entry else "waiting or starting",
+            )  # fmt: skip
+        complete = [trial for trial in self.trials.values() if trial.state is TrialState.COMPLETE and trial.metrics]
+        best = max(complete, key=lambda trial: trial.metrics.top1 if trial.metrics else 0.0, default=None)
+        head = f"{self.title}   {format_seconds(time.perf_counter() - self.began)}   {len(complete)} done"
+        if best is not None and best.metrics is not None:
+            head += f"   best top-1 {in_percent(best.metrics.top1)} at {format_macs(best.cost.macs)}MACs (trial {best.number})"
+        return Group(Text(head, style="bold"), table, Text(self.message, style="dim"))
+
+
+def _top1(metrics: Metrics) -> str:
+    return in_percent(metrics.top1, metrics.standard_error)
+
+
+def _batches(epoch: int, done: int, steps: int, loss: float) -> str:
+    return f"epoch {epoch}: {done} of {steps} batches, loss {loss:.3f}"
+
+
+def watcher(console: Console, title: str) -> PlainLines | LiveTable:
+    return LiveTable(console, title) if console.is_terminal else PlainLines(console)

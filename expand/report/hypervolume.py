@@ -1,0 +1,123 @@
+"""What a search spent and what it bought: multiply-adds of its trainings, hypervolume as it grew, which axis paid.
+
+Pure functions of trials and candidates. Standard library only.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from expand.core.pareto import Direction, hypervolume, pareto_front
+from expand.core.trial import Trial, TrialState
+from expand.report.candidates import Candidate, CostName
+
+if TYPE_CHECKING:
+    from expand.strategies.ledger import LedgerStep
+
+COST_AND_ACCURACY: tuple[Direction, Direction] = ("minimize", "maximize")
+
+
+@dataclass(frozen=True)
+class Box:
+    """What hypervolumes are measured in: top-1 from 0 to 1 over costs from `low` to `high`, on a log axis."""
+
+    low: float
+    high: float
+
+    @property
+    def doublings(self) -> float:
+        return math.log2(self.high / self.low)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """After the trial `number` ended: training spent so far (of all trials that have ended, whatever became of them), and the
+    share of the box below the front. It is the best top-1 to be had, averaged over the box's costs on the log axis, where a
+    cost below the cheapest network counts as 0."""
+
+    number: int
+    seconds: float
+    macs: int
+    volume: float
+
+
+@dataclass(frozen=True)
+class Payoff:
+    """What growing one axis brought. `gains` holds top-1 gained a doubling of cost, a fraction, one for each step that it was
+    offered in and trained in full; a candidate that two axes lead to counts for both."""
+
+    axis: str
+    offered: int
+    chosen: int
+    gains: tuple[float, ...]
+
+    @property
+    def mean(self) -> float | None:
+        return statistics.fmean(self.gains) if self.gains else None
+
+    @property
+    def standard_error(self) -> float | None:
+        """Of the mean, from how the gains differ from step to step."""
+        return statistics.stdev(self.gains) / math.sqrt(len(self.gains)) if len(self.gains) > 1 else None
+
+
+def training_macs(trial: Trial, training_clips: int, validation_clips: int, views: int) -> int:
+    """Multiply-adds of the epochs that were trained: three times the network's for a clip learned from (forward, and twice
+    as much backward), once for a validation clip. After the last planned epoch each video is scored by `views` clips."""
+    epochs = len(trial.curve)
+    looked = epochs + (views - 1 if epochs and epochs >= trial.suggestion.epochs else 0)
+    return trial.cost.macs * (3 * epochs * training_clips + looked * validation_clips)
+
+
+def box_of(candidates: Iterable[Candidate], name: CostName) -> Box | None:
+    """From the cheapest complete candidate to twice the dearest one; None without any. It depends on who is in it: to compare
+    runs, give the candidates of all."""
+    costs = [c.amount(name) for c in candidates if c.state is TrialState.COMPLETE]
+    costs = [cost for cost in costs if math.isfinite(cost) and cost > 0]
+    return Box(min(costs), 2 * max(costs)) if costs else None
+
+
+def volume_over_time(
+    trials: Sequence[Trial], candidates: Sequence[Candidate], name: CostName, box: Box | None, spent: dict[int, int]
+) -> tuple[Moment, ...]:
+    """One moment a trial that has ended, in the order of their ends. A candidate counts from the end of its last trial on.
+    `spent` holds each trial's training multiply-adds, by number."""
+    last = {max(c.numbers): c for c in candidates if c.state is TrialState.COMPLETE}
+    seconds, macs, moments = 0.0, 0, []
+    best: list[tuple[float, ...]] = []
+    for trial in sorted((t for t in trials if t.state.ended), key=lambda t: (t.ended, t.number)):
+        seconds, macs = seconds + trial.train_seconds, macs + spent[trial.number]
+        candidate = last.get(trial.number)
+        if candidate is not None and candidate.top1 is not None and candidate.amount(name) > 0:
+            best.append((math.log2(candidate.amount(name)), candidate.top1))
+            best = [best[index] for index in pareto_front(best, COST_AND_ACCURACY)]
+        moments.append(Moment(trial.number, seconds, macs, _share(best, box)))
+    return tuple(moments)
+
+
+def _share(best: Sequence[tuple[float, ...]], box: Box | None) -> float:
+    if box is None:
+        return 0.0
+    return hypervolume(best, COST_AND_ACCURACY, (math.log2(box.high), 0.0)) / box.doublings
+
+
+def payoffs(steps: Sequence[LedgerStep], candidates: Sequence[Candidate]) -> tuple[Payoff, ...]:
+    """One an axis, over all expansion steps, the best mean first; axes without any gain come last."""
+    scored = {c.architecture: c.top1 for c in candidates}
+    found: dict[str, tuple[list[bool], list[float]]] = {}
+    for step in steps:
+        if step.kind != "expand":
+            continue
+        base = scored.get(step.base) if step.base is not None else None
+        for index, entry in enumerate(step.entries):
+            for axis in entry.axes:
+                chosen, gains = found.setdefault(axis, ([], []))
+                chosen.append(index == step.chosen)
+                if entry.top1 is not None and base is not None and entry.ratio > 1:
+                    gains.append((entry.top1 - base) / math.log2(entry.ratio))
+    made = [Payoff(axis, len(chosen), sum(chosen), tuple(gains)) for axis, (chosen, gains) in found.items()]
+    return tuple(sorted(made, key=lambda p: (p.mean is None, -(p.mean or 0.0), p.axis)))

@@ -1,0 +1,143 @@
+"""What was planned against what came of it, for each trained candidate and in all. Standard library only."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from expand.core.trial import Trial, TrialState
+from expand.core.units import format_bytes, format_macs, format_seconds
+from expand.report.tables import markdown_row
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One training: seconds and peak bytes, as planned and as they were. `fitted` says that the candidate itself was not
+    timed. Bytes and processor time are 0 where they are not known."""
+
+    number: int
+    label: str
+    macs: int
+    planned_seconds: float
+    seconds: float
+    fitted: bool
+    planned_bytes: float
+    bytes: float
+    planned_cpu_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+    @property
+    def error(self) -> float:
+        return self.planned_seconds / self.seconds - 1
+
+
+@dataclass(frozen=True)
+class PlannedActual:
+    """All trainings that ended whole and that the plan knows. Errors are relative to what was: `time_error` is the mean
+    absolute one over candidates, `total_error` the total's, `cpu_error` the mean absolute one in processor time, which leaves
+    out how busy the machine was; `memory_error` is the mean absolute one of peak memory, `largest_memory_error` that of the
+    candidate that took most."""
+
+    rows: tuple[Kept, ...]
+    unplanned: int
+    planned_seconds: float
+    seconds: float
+    time_error: float
+    total_error: float
+    cpu_error: float | None
+    memory_error: float | None
+    largest_memory_error: float | None
+
+
+def compare_plan(plan: dict[str, Any] | None, trials: Sequence[Trial]) -> PlannedActual | None:
+    """None without a plan that has hours, or before anything is trained."""
+    if plan is None or not plan["hours"]:
+        return None
+    known = {network["architecture"]: network for network in plan["networks"]}
+    rows, unplanned = [], 0
+    for trial in trials:
+        if trial.state is not TrialState.COMPLETE or trial.train_seconds <= 0:
+            continue
+        network = known.get(trial.architecture.to_json())
+        if network is None or network["seconds"] is None:
+            unplanned += 1
+            continue
+        rows.append(
+            Kept(
+                trial.number, trial.label, trial.cost.macs, network["seconds"], trial.train_seconds, not network["timed"],
+                network["peak_bytes"] or 0.0, trial.extra.get("peak_bytes", 0),
+                network.get("cpu_seconds") or 0.0, trial.extra.get("cpu_seconds", 0.0),
+            )
+        )  # fmt: skip
+    if not rows:
+        return None
+    planned, actual = sum(row.planned_seconds for row in rows), sum(row.seconds for row in rows)
+    on_cpu = [abs(r.planned_cpu_seconds / r.cpu_seconds - 1) for r in rows if r.cpu_seconds and r.planned_cpu_seconds]
+    measured = [row for row in rows if row.bytes > 0 and row.planned_bytes > 0]
+    memory = [row.planned_bytes / row.bytes - 1 for row in measured]
+    largest = max(measured, key=lambda row: row.bytes, default=None)
+    return PlannedActual(
+        tuple(rows), unplanned, planned, actual,
+        time_error=statistics.fmean(abs(row.error) for row in rows),
+        total_error=planned / actual - 1,
+        cpu_error=statistics.fmean(on_cpu) if on_cpu else None,
+        memory_error=statistics.fmean(abs(error) for error in memory) if memory else None,
+        largest_memory_error=largest.planned_bytes / largest.bytes - 1 if largest else None,
+    )  # fmt: skip
+
+
+def planned_lines(found: PlannedActual) -> list[str]:
+    """The summary, a line each."""
+    beside = f"; {found.unplanned} more were not in the plan" if found.unplanned else ""
+    lines = [
+        f"planned {format_seconds(found.planned_seconds)} of training, took {format_seconds(found.seconds)} "
+        f"({100 * found.total_error:+.1f} %) over {len(found.rows)} trainings{beside}; a candidate is off by "
+        f"{100 * found.time_error:.1f} % on average"
+    ]
+    if found.cpu_error is not None:
+        lines[0] += f", {100 * found.cpu_error:.1f} % in processor time, whatever else the machine was doing"
+    if found.memory_error is not None and found.largest_memory_error is not None:
+        lines.append(
+            f"peak memory of a candidate is off by {100 * found.memory_error:.1f} % on average, that of the largest by "
+            f"{100 * found.largest_memory_error:+.1f} %"
+        )
+    return lines
+
+
+def print_planned(console: Console, found: PlannedActual) -> None:
+    for line in planned_lines(found):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def planned_markdown(plan: dict[str, Any], found: PlannedActual) -> str:
+    """The page: the summary and a row a training."""
+    headings = ["trial", "candidate", "multiply-adds", "planned", "actual", "error", "memory planned", "actual"]
+    lines = ["# Planned against actual", "", *(f"{line}." for line in planned_lines(found)), ""]
+    lines += [f"Timed beforehand: {plan['calibration']['described']}. An asterisk marks what a fit said.", ""]
+    lines += [markdown_row(headings), markdown_row(["---" if name == "candidate" else "---:" for name in headings])]
+    for row in found.rows:
+        cells = [
+            str(row.number), row.label + (" *" if row.fitted else ""), format_macs(row.macs),
+            format_seconds(row.planned_seconds), format_seconds(row.seconds), f"{100 * row.error:+.1f} %",
+            format_bytes(row.planned_bytes) if row.planned_bytes else "", format_bytes(row.bytes) if row.bytes else "",
+        ]  # fmt: skip
+        lines.append(markdown_row(cells))
+    return "\n".join(lines) + "\n"
+
+
+def planned_rows(found: PlannedActual) -> list[dict[str, Any]]:
+    """planned.csv: one row a training."""
+    return [
+        {
+            "trial": row.number, "candidate": row.label, "macs": row.macs, "planned_seconds": round(row.planned_seconds, 3),
+            "seconds": row.seconds, "error": round(row.error, 4), "fitted": row.fitted,
+            "planned_cpu_seconds": round(row.planned_cpu_seconds, 3), "cpu_seconds": row.cpu_seconds,
+            "planned_peak_bytes": int(row.planned_bytes), "peak_bytes": int(row.bytes),
+        }
+        for row in found.rows
+    ]  # fmt: skip

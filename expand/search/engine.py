@@ -1,0 +1,386 @@
+"""Ask, count, train, tell: the driver's side of a search."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+from expand.core.errors import ExpandError
+from expand.core.space import Architecture, SearchSpace
+from expand.core.study import Objective, Study
+from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
+from expand.counting.cost import cost_of
+from expand.monitoring.dashboard.presenter import Presenter
+from expand.monitoring.progress import Watcher
+from expand.search.faults import Fault, Tries, Verdict, verdict, wait_before
+from expand.search.job import Job, count_starts, fruitless_starts, log_return, stamp_of
+from expand.source.fingerprint import code_of
+from expand.storage.run_directory import Record, known_cost
+from expand.strategies.budget import affordable
+
+MOST_STARTS = 12  # of one trial in a row, without a checkpoint in between, before it is taken for what kills its driver
+MOST_BLAMED = 3  # trials in a row that fail by what may not be their fault, while no other trains
+RETRIES_KEPT = 20  # of a trial, in the record
+
+
+@dataclass
+class MacsCounter:
+    """What a space's points cost: called, it answers multiply-adds, which growth is solved for. Remembered."""
+
+    space: SearchSpace
+    num_classes: int
+
+    def __call__(self, architecture: Architecture) -> int:
+        return self.cost(architecture).macs
+
+    def cost(self, architecture: Architecture) -> Cost:
+        return cost_of(self.space, architecture, self.num_classes)
+
+
+@dataclass
+class Search:
+    """Workers take jobs from `next` and bring back what came of them; everything else is in the record.
+
+    Args:
+        caches: the folders of the training and the validation clips.
+        lengths: frames of each training video, to say where clips are longer.
+        threads: of one worker.
+        at_once: how many trials may run at a time.
+        retry_failed: whether failed trials are opened again.
+    """
+
+    study: Study
+    record: Record
+    macs: MacsCounter
+    caches: tuple[str, str]
+    lengths: Sequence[int]
+    threads: int
+    watch: Watcher
+    show: Presenter
+    at_once: int = 1
+    retry_failed: bool = False
+    queue: list[int] = field(default_factory=list)
+    running: set[int] = field(default_factory=set)
+    tries: dict[int, Tries] = field(default_factory=dict)  # of trials that have not got any further since
+    epochs: int = 0  # done by all trials since this driver began
+    _alone: int | None = None  # a running trial that must have nothing beside it
+    _blamed: int = 0  # trials that failed in a row by what may not be their fault
+    _said: set[str] = field(default_factory=set)  # notes of trials
+    _spent: bool = False  # said that the budget is used up
+    _settled: bool = False  # asked since the last trial ended
+    _looked_ahead: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Trials of a driver that is gone are taken up again, from their checkpoints."""
+        self.record.set_finished(False)
+        if self.retry_failed:
+            self._reopen_failed()
+        for trial in self.record.trials():
+            if trial.state.ended:
+                continue
+            starts = fruitless_starts(self.record.checkpoint(trial.number))
+            if starts >= MOST_STARTS:
+                self._fail(
+                    trial.number,
+                    f"started {starts} times without getting any further: it seems to kill whatever trains it",
+                )
+            elif trial.cost.params == 0:
+                self._fail(trial.number, trial.error or "it could not be built and counted")
+            elif not self._ended_over_limit(trial.number, trial):
+                self.queue.append(trial.number)
+                self.watch.started(trial, resumed=True)
+
+    def _reopen_failed(self) -> None:
+        """Failed trials become running ones, but for those that could not be counted: counting would fail again."""
+        failed = [trial for trial in self.record.trials() if trial.state is TrialState.FAILED]
+        for trial in failed:
+            if trial.cost.params:
+                self.record.reopen(trial.number)
+                self._keep_retry(
+                    trial, {"fault": "failed", "error": trial.error, "traceback": trial.extra.get("traceback")}
+                )
+
+    def next(self) -> Job | None:
+        """The next job; None when there is nothing to start now (a running trial has to end, or a failed one to wait), or
+        at all (`done`)."""
+        if not self._waiting and not self._settled:
+            self._ask()
+        while (number := self._startable()) is not None:
+            self.queue.remove(number)
+            if self._ended_over_limit(number, self.record.trial(number)):
+                self._settled = False  # measured by another seed since it was queued
+                continue
+            self.running.add(number)
+            if number in self.tries and self.tries[number].alone:
+                self._alone = number
+            return self._job(number)
+        if not self._waiting and not self._settled:
+            return self.next()
+        if self.running and self._looked_ahead != self.running:
+            self._looked_ahead = set(self.running)
+            self.look_ahead()
+        return None
+
+    def put_back(self, number: int) -> None:
+        """A job from `next` that cannot be placed at the moment."""
+        self.running.discard(number)
+        self._alone = None if self._alone == number else self._alone
+        self.queue.append(number)
+        self.tries[number].not_before = time.monotonic() + 1.0
+
+    @property
+    def _waiting(self) -> list[int]:
+        """The queue without what has to run alone, which comes after all others."""
+        return [number for number in self.queue if number not in self.tries or not self.tries[number].alone]
+
+    def _startable(self) -> int | None:
+        """The first trial of the queue that may start now."""
+        if self._alone is not None or len(self.running) >= self.at_once:
+            return None
+        candidates = self._waiting or ([] if self.running else self.queue)
+        now = time.monotonic()
+        return next((n for n in candidates if n not in self.tries or self.tries[n].not_before <= now), None)
+
+    @property
+    def done(self) -> bool:
+        return not self.queue and not self.running and self._settled
+
+    def _ask(self) -> None:
+        """Opens a trial for everything the strategy wants now."""
+        self._settled = True
+        opened = []
+        trials = self.record.trials()
+        wanted, spent = affordable(self.study, trials, self.study.strategy.ask(self.study, trials, self.macs))
+        if spent and not self._spent:
+            self._spent = True
+            self.watch.note(spent)
+        for suggestion in wanted:
+            number = self._open(suggestion)
+            if number is not None:
+                opened.append(number)
+            self._settled = False  # what was opened and ended at once may be all the strategy was waiting for
+        if opened:
+            self.show.refresh()
+        self.queue += self._longest_first(opened)
+        if not self.queue and not self._settled:
+            self._ask()
+
+    def look_ahead(self) -> None:
+        """While workers start, or one waits for the last trials of a step: counts what will be asked for if none of these
+        wins. The counts are remembered, so that training can start at once; nothing else comes of it."""
+        known = [
+            trial if trial.state.ended else replace(trial, state=TrialState.FAILED) for trial in self.record.trials()
+        ]
+        with contextlib.suppress(Exception):  # what is wrong is said when it is asked for in earnest
+            for suggestion in self.study.strategy.ask(self.study, known, self.macs):
+                self.macs.cost(suggestion.architecture)
+
+    def _longest_first(self, numbers: list[int]) -> list[int]:
+        """So that workers end a step together: by how long the last candidate along the same axis took, which also holds
+        what no count tells, then by activations."""
+        trials = {trial.number: trial for trial in self.record.trials()}
+        took = {
+            axis: trial.train_seconds
+            for trial in trials.values()
+            for axis in trial.suggestion.axes
+            if trial.train_seconds
+        }
+
+        def length(number: int) -> tuple[float, int]:
+            axes = trials[number].suggestion.axes
+            return max((took.get(axis, 0.0) for axis in axes), default=0.0), trials[number].cost.activations
+
+        return sorted(numbers, key=length, reverse=True)
+
+    def _open(self, suggestion: Suggestion) -> int | None:
+        """Counts and records one suggestion; no number comes back if it ends right there."""
+        space, clips = self.study.space, self.study.space.inputs(suggestion.architecture)
+        try:
+            cost = self.macs.cost(suggestion.architecture)
+        except Exception as error:  # the candidate's own fault: it fails, the search goes on
+            cost = Cost(0, 0, 0, 0, ())
+            number = self.record.open_trial(suggestion, cost, space)
+            self._fail(number, f"{type(error).__name__}: {error}", {"traceback": traceback.format_exc()[-6000:]})
+            return None
+        number = self.record.open_trial(suggestion, cost, space, code_of(space, suggestion.architecture))
+        self.watch.started(self.record.trial(number))
+        if self._ended_over_limit(number, self.record.trial(number)):
+            return None
+        self.show.opened(self.record.trial(number))
+        span = max((clip.frames - 1) * clip.stride + 1 for clip in clips)
+        short = sum(length < span for length in self.lengths)
+        if short:
+            self.watch.note(
+                f"trial {number} reads {span} frames; {short} of {len(self.lengths)} training videos are shorter: "
+                "their last frame is held"
+            )
+        return number
+
+    def _ended_over_limit(self, number: int, trial: Trial) -> bool:
+        """Records a candidate over a limit as infeasible, by its counts or by what a worker measured of the same network; it
+        never sees a worker itself."""
+        speed = self._speed(trial.architecture)
+        for objective in self.study.objectives:
+            value = known_cost(objective, trial.cost)
+            if objective.name == "latency_ms" and speed is not None:
+                value = speed["ms"]
+            if value is not None and objective.over(value):
+                self.record.infeasible(number, objective, value, {"speed": speed})
+                self._ended(number)
+                return True
+        return False
+
+    @property
+    def _latency(self) -> Objective | None:
+        """What the study wants of latency, if anything."""
+        return next((objective for objective in self.study.objectives if objective.name == "latency_ms"), None)
+
+    def _speed(self, architecture: Architecture) -> dict[str, Any] | None:
+        """What was measured of a network, by whichever trial came first."""
+        if self._latency is None:
+            return None
+        measured = (trial.extra.get("speed") for trial in self.record.trials() if trial.architecture == architecture)
+        return next((speed for speed in measured if speed), None)
+
+    def _fail(self, number: int, error: str, result: dict[str, Any] | None = None) -> None:
+        self.record.fail(number, error, result)
+        self._ended(number)
+
+    def _ended(self, number: int) -> None:
+        trial = self.record.trial(number)
+        self.watch.ended(trial)
+        self.show.ended(trial)
+
+    def _job(self, number: int) -> Job:
+        suggestion = self.record.trial(number).suggestion
+        return Job(
+            number, self.study.space, suggestion.architecture, self.study.recipe, suggestion.epochs, suggestion.seed,
+            self.caches[0], self.caches[1], str(self.record.checkpoint(number)), str(self.record.weights(number)),
+            self.threads, latency=self._latency, speed=self._speed(suggestion.architecture),
+            mirrored=self.study.data.mirrored,
+            seconds=None if (minutes := self.study.budget.minutes_per_trial) is None else 60 * minutes,
+            avoid=self.tries[number].nodes if number in self.tries else (),
+        )  # fmt: skip
+
+    def on_epoch(self, number: int, entry: dict[str, Any]) -> None:
+        """A worker finished an epoch."""
+        if self.tries.pop(number, None) is not None:
+            self.record.note(number, error="")
+        self.epochs += 1
+        self._blamed = 0
+        if self._alone == number:
+            self._alone = None  # most memory is taken in the first epoch: it can have neighbours again
+        curve = [old for old in self.record.trial(number).curve if old["epoch"] < entry["epoch"]]
+        self.record.epoch(number, [*curve, {key: value for key, value in entry.items() if key != "attempts"}])
+        self.watch.epoch(self.record.trial(number), entry)
+
+    def on_end(self, number: int, result: dict[str, Any]) -> None:
+        """A worker is through with a trial, one way or the other.
+
+        Raises:
+            ExpandError: no candidate could be trained where this one was; it stays to be taken up.
+        """
+        self._settled = False
+        if result["status"] == "halt":
+            raise ExpandError(f"{result['error']}: free some room and run the same command again")
+        self.running.discard(number)
+        if result["status"] == "retry":
+            result = self._judged(number, result)
+            if result["status"] == "retry":
+                return
+        if self._alone == number:
+            self._alone = None
+        self.tries.pop(number, None)
+        for note in result.get("notes", ()):
+            if note not in self._said:
+                self._said.add(note)
+                self.watch.note(f"trial {number}: {note}")
+        self.show.ending(number, result.get("curve") or self.record.trial(number).curve)
+        if result["status"] == "complete":
+            self.record.complete(number, Metrics(**result["metrics"]), result)
+        elif result["status"] == "infeasible" and self._latency is not None:
+            self.record.infeasible(number, self._latency, result["speed"]["ms"], result)
+        else:
+            self.record.fail(number, result["error"], result)
+        shutil.rmtree(self.record.checkpoint(number).parent, ignore_errors=True)  # told: no longer needed
+        self._ended(number)
+        self.show.refresh()
+
+    def _judged(self, number: int, result: dict[str, Any]) -> dict[str, Any]:
+        """Puts a trial that may not be at fault back into the queue; the same result as a failure where it is.
+
+        Raises:
+            ExpandError: nothing can be trained as things are; the trial stays to be resumed.
+        """
+        fault = Fault(result["fault"])
+        alone = self.at_once == 1 or self._alone == number
+        tries = self._count_try(number, result)
+        what = verdict(
+            fault, tries.count, self.study.budget.attempts, alone=alone, others_went_on=self.epochs > tries.epochs
+        )
+        if what is Verdict.HALT:
+            self._halt(
+                number, f"trial {number} could not be trained, nor could any other meanwhile ({result['error']})"
+            )
+        if what is Verdict.FAIL and self._blamed + 1 >= MOST_BLAMED:
+            self._halt(
+                number, f"{MOST_BLAMED} trials in a row, and no other in between, could not be trained; the last is trial "
+                f"{number} ({result['error']}). If that is not their fault, --retry-failed opens those again that have failed",
+            )  # fmt: skip
+        if self._alone == number:
+            self._alone = None
+        if what is Verdict.FAIL:
+            self._blamed += 1
+            self.at_once += tries.lowered  # it was not its neighbours
+            repeated = f" ({tries.count} times in a row" + (", the last time with nothing beside it)" if alone else ")")
+            attempts = count_starts(self.record.checkpoint(number))
+            return result | {"status": "failed", "error": result["error"] + repeated, "attempts": attempts}
+        self._put_back(number, tries, fault, what, result["error"])
+        return result
+
+    def _count_try(self, number: int, result: dict[str, Any]) -> Tries:
+        stamp = stamp_of(self.record.checkpoint(number))
+        tries = self.tries.get(number)
+        if tries is None or (stamp is not None and stamp != tries.stamp):
+            tries = self.tries[number] = Tries(stamp, self.epochs)
+        tries.count += 1
+        tries.nodes = tuple(dict.fromkeys([*tries.nodes, *filter(None, [result.get("node")])]))
+        self._keep_retry(self.record.trial(number), result)
+        return tries
+
+    def _put_back(self, number: int, tries: Tries, fault: Fault, what: Verdict, error: str) -> None:
+        """Into the queue, to be tried again after a while; with fewer beside it where memory was short."""
+        wait = wait_before(tries.count)
+        tries.not_before, tries.alone = time.monotonic() + wait, what is Verdict.ALONE
+        self.queue.append(number)
+        how = " with nothing beside it" if tries.alone and self.at_once > 1 else ""
+        self.watch.note(f"trial {number}: {error}; tried again in {wait:g} s or later{how}")
+        if fault is Fault.MEMORY and self.running and len(self.running) < self.at_once:
+            tries.lowered += self.at_once - len(self.running)
+            self.at_once = len(self.running)
+            self.watch.note(f"memory was short: from now on at most {self.at_once} trials at once")
+
+    def _keep_retry(self, trial: Trial, result: dict[str, Any]) -> None:
+        """What a try ended by, beside the trial."""
+        kept = {name: result[name] for name in ("fault", "error", "traceback", "node") if result.get(name)}
+        entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "epochs": len(trial.curve)} | kept
+        retries = [*trial.extra.get("retries", ()), entry][-RETRIES_KEPT:]
+        self.record.note(trial.number, retries=retries, error=result["error"])
+
+    def _halt(self, number: int, why: str) -> NoReturn:
+        self.running.add(number)
+        self.interrupted()
+        raise ExpandError(f"{why}. Mend what is wrong there, then run the same command again to go on")
+
+    def interrupted(self) -> None:
+        """Marks what is in flight; the next run takes it up from its checkpoint."""
+        for number in self.running:
+            log_return(self.record.checkpoint(number))
+            self.record.note(number, interrupted=True)
+        self.show.refresh(now=True)

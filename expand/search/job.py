@@ -1,0 +1,228 @@
+"""One candidate's whole job: seed, build, train, validate. Plain data in, plain data out, in whatever process."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import socket
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from expand.core.errors import ExpandError
+from expand.core.space import Architecture, SearchSpace
+from expand.core.study import Objective, Recipe
+from expand.data.cache.clip_cache import ClipCache
+from expand.data.loader import loaders_that_fit
+from expand.search.faults import Fault, fault_of
+from expand.source.fingerprint import Code, code_of
+from expand.storage.atomic import write_atomically
+from expand.training.device import pick_device, seed_everything
+from expand.training.identity import Identity
+from expand.training.loop import train
+from expand.training.memory import PeakMemory
+from expand.weights.matching import load_weights
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+EpochReport = Callable[[dict[str, Any]], None]
+StepReport = Callable[[int, int, int, int, float], None]  # trial, epoch, batches done, batches in all, mean loss
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a worker needs to train trial `number`; folders are on a disk that it can reach. Where the study has a
+    `latency` objective, the network is measured first, unless its `speed` is known."""
+
+    number: int
+    space: SearchSpace
+    architecture: Architecture
+    recipe: Recipe
+    epochs: int
+    seed: int
+    train_cache: str
+    val_cache: str
+    checkpoint: str
+    weights: str
+    threads: int
+    mirrored: tuple[tuple[str, str], ...] = ()  # `Data.mirrored`
+    latency: Objective | None = None
+    speed: dict[str, Any] | None = None
+    seconds: float | None = None  # the most that one attempt may take
+    avoid: tuple[str, ...] = ()  # nodes of Ray where it could not be trained
+
+    @property
+    def timeout_log(self) -> Path:
+        """Where an attempt that took too long leaves the stacks of its threads."""
+        return Path(self.checkpoint).parent / "timeout.txt"
+
+
+def evaluate(job: Job, on_epoch: EpochReport, on_step: StepReport | None = None) -> dict[str, Any]:
+    """Trains and validates. The answer is JSON: status "complete" with metrics and curve, "failed" with an error and
+    traceback, "infeasible" where the network is slower than its study allows and was not trained, "retry" with a `fault`
+    where it may not be the candidate's (`faults.Fault`), or "halt" where no candidate could be trained (a full disk).
+
+    Only an interrupt leaves this function as an exception: what is wrong with one candidate ends that candidate.
+    """
+    about: dict[str, Any] = {"pid": os.getpid()}
+    notes: list[str] = []
+    began = time.perf_counter()
+    try:
+        about["attempts"] = _log_start(Path(job.checkpoint))
+        device = pick_device()
+        about["device"] = device.type
+        torch.set_num_threads(job.threads)
+        about["threads"] = torch.get_num_threads()
+        training, validation = ClipCache(job.train_cache), ClipCache(job.val_cache)
+        about["code"] = code_of(job.space, job.architecture)  # as this process has it, before it is edited further
+        if job.latency is not None:
+            about["speed"] = job.speed or _latency(job, len(training.classes))
+            if job.latency.over(about["speed"]["ms"]):
+                return about | {"status": "infeasible", "notes": notes}
+        seed_everything(job.seed)
+        cpu = time.process_time()
+        with PeakMemory(device) as peak:
+            network = job.space.build(job.architecture, len(training.classes))
+            clips = job.space.inputs(job.architecture)
+            recipe, short = loaders_that_fit(job.recipe, clips)
+            notes += short
+            if job.recipe.weights is not None:
+                about["initial_weights"] = _start_from(job.recipe.weights, network, job)
+            metrics, curve = train(
+                network, clips, training, validation, recipe,
+                epochs=job.epochs, seed=job.seed, device=device, checkpoint_path=Path(job.checkpoint),
+                identity=_identity(job, (training, validation), about["code"]),
+                on_epoch=lambda entry: on_epoch(entry | {"attempts": about["attempts"]}), note=notes.append,
+                mirrored=job.mirrored, on_step=partial(on_step, job.number) if on_step else lambda *_: None,
+            )  # fmt: skip
+        about["peak_bytes"] = peak.bytes
+        if about["attempts"] == 1:  # else an earlier process has its share
+            about["cpu_seconds"] = round(time.process_time() - cpu, 3)
+        _save_weights(Path(job.weights), network)
+    except Exception as error:
+        fault = fault_of(error)
+        status = "failed" if fault is Fault.OWN else "retry"
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            status = "halt"  # waiting would not help
+        if status != "failed":
+            log_return(Path(job.checkpoint))
+        return about | {
+            "status": status, "fault": fault.value, "error": _reason(error), "traceback": traceback.format_exc()[-6000:],
+            "notes": notes, "train_seconds": round(time.perf_counter() - began, 3),
+        }  # fmt: skip
+    finally:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    seconds = round(sum(entry["seconds"] for entry in curve), 3)
+    return about | {
+        "status": "complete", "metrics": asdict(metrics), "curve": curve, "train_seconds": seconds, "notes": notes,
+    }  # fmt: skip
+
+
+def _start_from(weights: str, network: torch.nn.Module, job: Job) -> dict[str, Any]:
+    """Puts weights of a file into the network; what fitted and what did not, for the record."""
+    found = load_weights(network, Path(weights), space=job.space, architecture=job.architecture)
+    counted = {name: list(getattr(found, name)) for name in ("missing", "unexpected", "replaced")}
+    return {"file": weights, "layout": found.layout, "matched": len(found.matched), **counted}
+
+
+LATENCY_THREADS = 1  # whatever the number of workers, so that studies can be compared
+
+
+def _latency(job: Job, num_classes: int) -> dict[str, Any]:
+    """Inference of a single clip, measured where the network will be trained; a second or two."""
+    from expand.profiling.benchmark import measure  # here, because it is slow to import and most studies do without
+
+    network = job.space.build(job.architecture, num_classes)
+    clips = job.space.inputs(job.architecture)
+    return measure(network, clips, job.recipe, threads=LATENCY_THREADS, repeats=30, seconds=5.0).plain()
+
+
+def _identity(job: Job, caches: Sequence[ClipCache], code: Code | None) -> Identity:
+    """What a checkpoint must be of to be gone on from."""
+    return Identity(
+        job.architecture, job.seed, job.epochs, job.recipe, [cache.content for cache in caches],
+        (job.train_cache, job.val_cache), code, job.mirrored,
+    )  # fmt: skip
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ExpandError):
+        return str(error)
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return f"out of memory ({first}); try a smaller recipe.batch_size"
+    return f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}"
+
+
+def _save_weights(path: Path, network: torch.nn.Module) -> None:
+    from safetensors.torch import save
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    write_atomically(path, save(tensors))
+
+
+# --- starts ----------------------------------------------------------------------------------------------------------
+# A line of `attempts.jsonl` is a start, or says that the one before ended in an orderly way, whatever came of it.
+
+
+def _log_start(checkpoint: Path) -> int:
+    """Adds a line for this start of the trial to its log and says how many there are now."""
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    where = {"pid": os.getpid(), "host": socket.gethostname(), "time": time.time(), "checkpoint": stamp_of(checkpoint)}
+    _log(checkpoint, where)
+    return count_starts(checkpoint)
+
+
+def log_return(checkpoint: Path) -> None:
+    """Adds that whatever trained did not die of it. Where that cannot be written, the start counts."""
+    with contextlib.suppress(OSError):
+        _log(checkpoint, {"ended": time.time()})
+
+
+def stamp_of(checkpoint: Path) -> int | None:
+    """Another number for every checkpoint of a trial; None where there is none, or the disk is away."""
+    try:
+        return checkpoint.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def count_starts(checkpoint: Path) -> int:
+    """How often the trial of this checkpoint was started."""
+    return sum("pid" in line for line in _logged(checkpoint))
+
+
+def fruitless_starts(checkpoint: Path) -> int:
+    """How often in a row a training was started and neither ended in an orderly way nor wrote a checkpoint.
+
+    Starts logged by an earlier version don't say where they began; they are not counted.
+    """
+    now, count = stamp_of(checkpoint), 0
+    for line in reversed(_logged(checkpoint)):
+        if "checkpoint" not in line or line["checkpoint"] != now:
+            break
+        count += 1
+    return count
+
+
+def _log(checkpoint: Path, line: dict[str, Any]) -> None:
+    with (checkpoint.parent / "attempts.jsonl").open("a") as stream:
+        stream.write(json.dumps(line) + "\n")
+
+
+def _logged(checkpoint: Path) -> list[dict[str, Any]]:
+    log = checkpoint.parent / "attempts.jsonl"
+    lines = []
+    for text in log.read_text().splitlines() if log.exists() else ():
+        with contextlib.suppress(ValueError):  # a line that a kill cut short
+            lines.append(json.loads(text))
+    return lines

@@ -1,0 +1,426 @@
+"""Where jobs run: in this process, or on Ray Tune's actors. The only file that imports ray.
+
+Tune places trials, shares out GPUs, and starts a trial again when its worker or node is lost. It never decides and never
+remembers: our searcher hands out the engine's jobs, and the record is the engine's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import logging
+import os
+import secrets
+import shutil
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from expand.core import signals, time_limit
+from expand.core.errors import ExpandError, UsageError
+from expand.core.time_limit import TimedOut
+from expand.monitoring import trackers as tracking
+from expand.search import ray_processes
+from expand.search.faults import worker_died
+from expand.search.job import Job, evaluate
+from expand.search.local_executor import drive_here
+from expand.search.watchdog import Abandoned, LostRay, Watched
+from expand.search.worker_plan import Workers
+
+if TYPE_CHECKING:  # Ray's workers import this module, and need none of what the driver counts and records with
+    from expand.search.engine import Search
+
+
+def drive(search: Search, workers: Workers, folder: Path, trackers: Sequence[str] = ()) -> None:
+    """Runs the search to its end."""
+    if workers.count == 0:
+        drive_here(search)
+    else:
+        drive_on_ray(search, workers, folder, trackers)
+
+
+# --- Ray -------------------------------------------------------------------------------------------------------------
+
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupt is ours to handle
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial without a GPU sees none
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths stay what they are
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "WANDB_ERROR_REPORTING": "false",
+    "WANDB_SILENT": "true",
+}
+
+
+def drive_on_ray(search: Search, workers: Workers, folder: Path, trackers: Sequence[str] = ()) -> None:
+    """Ray and Tune have a thread of their own, because their calls may never come back once a process of theirs is dead.
+    This one waits for it, for a signal, and looks whether the cluster is alive.
+
+    Raises:
+        Interrupted: a signal came.
+        LostRay: the cluster is gone. Ray's own code ends this process after some time (a minute without its GCS).
+    """
+    counting = threading.Thread(target=search.look_ahead, daemon=True)
+    counting.start()  # while Ray starts, most of which is waiting
+    with _scratch(workers, folder) as scratch:
+        watched, errors = Watched(search), list[BaseException]()
+
+        def tune() -> None:
+            try:
+                with _cluster(workers, scratch), watched:
+                    counting.join()
+                    _tune(watched, workers, scratch, trackers)
+            except Abandoned:
+                pass
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=tune, daemon=True, name="expand-ray")
+        thread.start()
+        try:
+            while thread.is_alive():
+                watched.expect_a_turn()
+                thread.join(0.2)
+                signals.renew()
+                if thread.is_alive() and (reason := signals.noted() or watched.lost()):
+                    watched.abandon()
+                    thread.join(0.0 if isinstance(reason, LostRay) else 3.0)
+                    ray_processes.end_all()
+                    raise reason
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+        if errors:
+            raise errors[0]
+
+
+@contextlib.contextmanager
+def _scratch(workers: Workers, folder: Path) -> Iterator[Path]:
+    """Where Ray and Tune write what nobody needs afterwards; a given cluster's nodes must reach it."""
+    if workers.address is None:
+        with ray_processes.scratch_folder() as scratch:
+            yield scratch
+        return
+    try:
+        yield folder / "tune"
+    finally:
+        shutil.rmtree(folder / "tune", ignore_errors=True)
+
+
+def _tune(watched: Watched, workers: Workers, scratch: Path, trackers: Sequence[str]) -> None:
+    from ray import tune
+
+    _require_resources(workers)
+    _let_tune_survive_out_of_memory()
+    search, searcher = watched.search, _searcher(watched, workers)
+    tuner = tune.Tuner(
+        tune.with_resources(_train_on_worker, partial(_placement, workers)),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher, scheduler=searcher.scheduler, num_samples=-1, max_concurrent_trials=workers.count,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="tune", storage_path=str(scratch), verbose=0, stop=searcher.stopper,
+            callbacks=_trackers(search, trackers),
+            failure_config=tune.FailureConfig(max_failures=0),  # the engine says what is tried again
+        ),
+    )  # fmt: skip
+    with contextlib.nullcontext() if workers.address is None else watched.listening(_node_lives):
+        tuner.fit()
+    if searcher.error is not None:
+        raise searcher.error
+    if not search.done:
+        raise ExpandError("Ray Tune ended before the search had; run the same command again to go on")
+
+
+@contextlib.contextmanager
+def _cluster(workers: Workers, scratch: Path) -> Iterator[None]:
+    """A Ray cluster for as long as the search runs: the given one, or a private one in this machine's memory."""
+    os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
+    # Workers import what a study file's neighbours define.
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        dict.fromkeys(path for path in [*sys.path, os.environ.get("PYTHONPATH", "")] if path)
+    )
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    if workers.address is not None:
+        options["address"] = workers.address
+    else:
+        # Ray's ports listen on all interfaces; a given cluster has its own ways
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        options |= {
+            "num_cpus": workers.count * workers.threads, "include_dashboard": False, "_temp_dir": str(scratch),
+            "object_store_memory": 100 * 1024**2,  # jobs are plain numbers; clips come from the memory map
+        }  # fmt: skip
+    import ray
+    from ray._private import services
+
+    services.ConsolePopen = ray_processes.OwnSession
+    for name in ("ray", "ray.tune", "ray.train", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # a dead worker is no news: Tune starts its trial again
+    try:
+        ray.init(**options)
+    except (ConnectionError, OSError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ExpandError(f"Ray did not start ({reason}); --workers 0 trains without it") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+        ray_processes.end_all()
+
+
+def _node_lives() -> bool:
+    """Whether the cluster takes this machine's node for alive."""
+    import ray
+
+    mine = ray.get_runtime_context().get_node_id()
+    return any(node["Alive"] for node in ray.nodes() if node["NodeID"] == mine)
+
+
+def _placement(workers: Workers, config: dict[str, Any]) -> Any:
+    """What Ray is asked for to run a job: on any node but those in `config["avoid"]`."""
+    from ray.tune import PlacementGroupFactory
+
+    needed = [{"CPU": workers.threads, "GPU": workers.gpus_per_trial}]
+    if not config.get("avoid"):
+        return PlacementGroupFactory(needed)
+    elsewhere = {"ray.io/node-id": f"!in({','.join(config['avoid'])})"}
+    return PlacementGroupFactory(needed, bundle_label_selector=[elsewhere])
+
+
+def _require_resources(workers: Workers) -> None:
+    """Ray would only wait for what no node of the cluster has."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    for name, wanted in (("CPU", workers.threads), ("GPU", workers.gpus_per_trial)):
+        most = max((node.get(name, 0) for node in nodes), default=0)
+        if most < wanted:
+            remedy = "cores of this machine / --workers" if name == "CPU" else "--gpus-per-trial"
+            raise UsageError(
+                f"a trial asks for {wanted:g} {name} ({remedy}), the Ray cluster's largest node has {most:g}"
+            )
+
+
+def _train_on_worker(config: dict[str, Any]) -> None:
+    """What runs on an actor: one job, an epoch's report at a time, the outcome as the last report."""
+    import pickle
+    import traceback
+
+    from ray import get_runtime_context, tune
+
+    node = get_runtime_context().get_node_id()
+    tune.report({"node": node})
+    try:
+        job = pickle.loads(config["job"])
+    except Exception as error:  # such as a space that this worker cannot import: no second attempt would do better
+        failed = {"status": "failed", "error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        tune.report({"outcome": json.dumps(failed)})
+        return
+    if (outcome := _timed_out(job)) is None:
+        with time_limit.ends_process(job.seconds, job.timeout_log):
+            outcome = evaluate(job, lambda entry: tune.report({"entry": json.dumps(entry)}))
+    tune.report({"outcome": json.dumps(outcome | {"node": node})})
+    if outcome["status"] == "retry":  # another process for the next try: this one's memory or GPU may be out of order
+        raise RuntimeError(outcome["error"])
+
+
+def _timed_out(job: Job) -> dict[str, Any] | None:
+    """What to say of a job whose last attempt was ended for taking too long; it would do so again."""
+    if job.seconds is None or not (where := time_limit.stack(job.timeout_log)):
+        return None
+    return {
+        "status": "failed", "error": str(TimedOut(job.seconds)), "traceback": where[-6000:], "train_seconds": job.seconds,
+    }  # fmt: skip
+
+
+def _elsewhere(job: Job, workers: Workers, busy: Mapping[str, int]) -> list[str] | None:
+    """The nodes that a job must not run on, because it could not be trained there and there are others. None where these
+    have no room at the moment; `busy` is how many trials each has."""
+    import ray
+
+    def places(resources: dict[str, float]) -> int:
+        gpus = int(resources.get("GPU", 0) / workers.gpus_per_trial + 1e-6) if workers.gpus_per_trial else sys.maxsize
+        return min(int(resources.get("CPU", 0)) // workers.threads, gpus)
+
+    nodes = {node["NodeID"]: places(node["Resources"]) for node in ray.nodes() if node["Alive"]}
+    avoid = [node for node in job.avoid if node in nodes]
+    others = [node for node, number in nodes.items() if number and node not in avoid]
+    if not avoid or not others:
+        return []
+    return avoid if any(nodes[node] > busy.get(node, 0) for node in others) else None
+
+
+def _let_tune_survive_out_of_memory() -> None:
+    """Tune 2.60 ends with a RuntimeError when Ray's memory monitor has killed a worker: it knows no other error of an actor
+    than `RayActorError`, which this one is not."""
+    from ray.air.execution._internal.actor_manager import RayActorManager
+    from ray.exceptions import OutOfMemoryError, RayActorError
+
+    handle = RayActorManager._actor_task_failed
+
+    def failed(self: Any, tracked_actor_task: Any, exception: Exception) -> None:
+        if isinstance(exception, OutOfMemoryError):
+            exception = RayActorError(error_msg=str(exception))
+        handle(self, tracked_actor_task, exception)
+
+    if handle.__name__ != failed.__name__:  # once a process
+        RayActorManager._actor_task_failed = failed
+
+
+def _searcher(watched: Watched, workers: Workers) -> Any:
+    """Tune's view of the engine. (A function, because the base classes come with ray.)"""
+    from ray import cloudpickle
+    from ray.tune import Stopper
+    from ray.tune.schedulers import FIFOScheduler
+    from ray.tune.search import Searcher
+
+    search = watched.search
+    _pickle_user_modules_by_value(search)
+
+    class NotKept:
+        """Tune pickles its parts so that it could restore them. It never does here: the record has it all."""
+
+        def __reduce__(self) -> tuple[type, tuple[()]]:
+            return (dict, ())
+
+    class Stop(NotKept, Stopper):
+        """Ends everything once the driver's side has failed."""
+
+        def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+            return False
+
+        def stop_all(self) -> bool:
+            watched.check()  # at every turn of Tune's loop
+            return adapter.error is not None
+
+    class Scheduler(NotKept, FIFOScheduler):
+        """Tune tells it, and nobody else, why a worker is gone."""
+
+        def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+            with contextlib.suppress(OSError):  # its first line says when
+                adapter.reasons[trial.trial_id] = Path(trial.error_file).read_text().partition("\n")[2]
+
+    class Adapter(NotKept, Searcher):
+        error: BaseException | None = None
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.jobs: dict[str, Job] = {}
+            self.outcomes: dict[str, dict[str, Any]] = {}
+            self.nodes: dict[str, str] = {}
+            self.reasons: dict[str, str] = {}
+            self.stopper, self.scheduler = Stop(), Scheduler()
+
+        def suggest(self, trial_id: str) -> Any:
+            if self.error is not None:
+                return Searcher.FINISHED
+            try:
+                with watched.held():
+                    job, done = search.next(), search.done
+                    avoid = _elsewhere(job, workers, Counter(self.nodes.values())) if job else []
+                    if job is not None and avoid is None:
+                        search.put_back(job.number)
+            except Exception as error:
+                self.error = error
+                return Searcher.FINISHED
+            if job is None:
+                return Searcher.FINISHED if done else None
+            if avoid is None:
+                return None
+            self.jobs[trial_id] = job
+            return {"job": cloudpickle.dumps(job), "number": job.number, "avoid": avoid}
+
+        def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+            with self._kept():
+                if "outcome" in result:
+                    self.outcomes[trial_id] = json.loads(result["outcome"])
+                elif "entry" in result:
+                    search.on_epoch(self.jobs[trial_id].number, json.loads(result["entry"]))
+                elif "node" in result:
+                    self.nodes[trial_id] = result["node"]
+
+        def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+            if result and "outcome" in result:
+                self.outcomes.setdefault(trial_id, json.loads(result["outcome"]))
+            with self._kept():
+                job, node = self.jobs.pop(trial_id), self.nodes.pop(trial_id, None)
+                outcome = self.outcomes.pop(trial_id, None) or _timed_out(job)
+                if outcome is None:
+                    outcome = worker_died(self.reasons.pop(trial_id, "")) | {"node": node}
+                search.on_end(job.number, outcome)
+
+        @contextlib.contextmanager
+        def _kept(self) -> Iterator[None]:
+            try:
+                with watched.held():
+                    yield
+            except Exception as error:
+                self.error = self.error or error
+
+        def save(self, checkpoint_path: str) -> None:
+            pass
+
+        def restore(self, checkpoint_path: str) -> None:
+            pass
+
+    adapter = Adapter()
+    return adapter
+
+
+def _trackers(search: Search, names: Sequence[str]) -> list[Any]:
+    """Ray's callbacks for the trackers that log through Ray."""
+    record, found = search.record, []
+    if "mlflow" in names:
+        from ray.air.integrations.mlflow import MLflowLoggerCallback
+
+        mlflow = tracking.readable(tracking.going_on(MLflowLoggerCallback), "mlflow", record, search.watch.note)
+        place = tracking.mlflow_place(record.folder)
+        found.append(mlflow(tracking_uri=place, experiment_name=os.environ.get("MLFLOW_EXPERIMENT_NAME", "expand")))
+    if "wandb" in names:
+        from ray.air.integrations.wandb import WandbLoggerCallback, _WandbLoggingActor
+
+        class WholeFiles(_WandbLoggingActor):  # Ray kills the actor, and W&B's own process with it, when `run` returns
+            def run(self) -> None:
+                super().run()
+                self._wandb.teardown()  # waits for that process to have written its file
+
+        class Wandb(WandbLoggerCallback):
+            _logger_actor_cls = WholeFiles
+
+        os.environ["WANDB_MODE"] = mode = tracking.wandb_mode()  # Ray's callback asks for a key without it
+        wandb = tracking.readable(Wandb, "wandb", record, search.watch.note)
+        project = os.environ.get("WANDB_PROJECT", "expand")
+        found.append(wandb(project=project, mode=mode, dir=str(record.folder), resume="allow"))
+    return found
+
+
+def _pickle_user_modules_by_value(search: Search) -> None:
+    """A space defined in a study file travels whole: the workers have no such module to import."""
+    from ray import cloudpickle
+
+    module = sys.modules.get(type(search.study.space).__module__)
+    if module is not None and module.__spec__ is not None and not _importable(module.__name__):
+        cloudpickle.register_pickle_by_value(module)
+
+
+def _importable(name: str) -> bool:
+    import importlib.util
+
+    module = sys.modules.pop(name, None)
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        spec = None
+    finally:
+        if module is not None:
+            sys.modules[name] = module
+    return spec is not None and spec.origin == getattr(module, "__file__", None)

@@ -1,0 +1,237 @@
+"""`expand run`: from a study to a finished run directory, in order."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from expand.config.check import check
+from expand.config.request import Request, lasting
+from expand.config.serialize import describe, differences
+from expand.core import signals
+from expand.core.accuracy import resolution_text
+from expand.core.errors import ExpandError, UsageError
+from expand.core.files import escaped
+from expand.core.signals import Interrupted
+from expand.core.study import Study
+from expand.core.trial import TrialState
+from expand.data.cache.clip_cache import ClipCache, prepare, reference_fps
+from expand.data.manifest import Manifest, describe_changes
+from expand.data.open_data import open_data
+from expand.data.transforms import mirrored_labels
+from expand.monitoring.dashboard.presenter import Presenter
+from expand.monitoring.progress import Watcher
+from expand.monitoring.trackers import following
+from expand.report.run_report import report, run_facts
+from expand.search.engine import MacsCounter, Search
+from expand.search.memory_check import require_memory_for_one
+from expand.search.ray_executor import drive
+from expand.search.watchdog import LostRay
+from expand.search.worker_plan import Workers
+from expand.source.fingerprint import changes, code_of, edited
+from expand.source.trust import file_hashes
+from expand.storage import run_directory as records
+from expand.storage.folder import made_folder, read_listing, write_json
+from expand.storage.run_directory import Record
+from expand.storage.stored_study import _without_place
+from expand.weights.files import weights_file
+
+
+def run(
+    request: Request, folder: Path, workers: Workers, watch: Watcher, *, storage: str | None = None, force: bool = False,
+    track: Sequence[str] = (), retry_failed: bool = False,
+) -> Record:  # fmt: skip
+    """Runs the study in `folder`, or goes on with it, to its end, and writes the report; `track` names trackers. With
+    `retry_failed`, trials that have failed are trained again.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM came, which are handled here.
+        UsageError, ExpandError: see `records.open_for_writing`; a study or videos other than the run's are refused, though
+            `force` accepts another budget and other videos.
+    """
+    study = request.study()
+    check(study)
+    folder = Path(os.path.realpath(folder))  # workers have a working directory of their own
+    with made_folder(folder), signals.handled():
+        return _run(
+            request, study, folder, workers, watch, storage=storage, force=force, track=track, retry_failed=retry_failed
+        )
+
+
+def _run(
+    request: Request, study: Study, folder: Path, workers: Workers, watch: Watcher, *, storage: str | None, force: bool,
+    track: Sequence[str], retry_failed: bool,
+) -> Record:  # fmt: skip
+    manifest = open_data(study.data, watch.progress)
+    mirrored_labels(manifest.classes, study.data.mirrored)  # raises for classes that are not there
+    macs = MacsCounter(study.space, len(manifest.classes))
+    first = study.strategy.ask(study, (), macs)  # raises for what cannot be searched, before anything is written
+    if workers.address is None and not (folder / "study.json").exists():
+        require_memory_for_one(study, first, macs.cost, len(manifest.split("train")))
+    facts = _facts(request, study, manifest)
+    refuse = partial(_refuse_changes, facts=facts, manifest=manifest, folder=folder, force=force)
+    opening = records.open_for_writing(folder, facts, study, storage=storage, refuse=refuse, threads=workers.threads)
+    with signals.deferred(), opening as record, following(watch, track, folder) as watch:
+        _look_at_trials(record, study, workers, watch)
+        _keep_facts(record, facts, manifest)
+
+        def decoding(done: int, total: int) -> None:
+            if done % 100 == 0:
+                watch.progress(f"decoding videos once: {done} of {total}")
+
+        data = study.data
+        with signals.immediate():
+            paths = prepare(
+                manifest, side=data.cache_side, frames=data.cache_frames, fly=data.decode == "fly",
+                skip_damaged=not data.strict, progress=decoding,
+            )  # fmt: skip
+        caches = [ClipCache(path) for path in paths]
+        _notes(study, caches, manifest, watch)
+        lengths = [caches[0].length(index) for index in range(len(caches[0]))]
+        places = (str(paths[0]), str(paths[1]))
+        if foreign := record.foreign():
+            watch.note(
+                f"{len(foreign)} trials of other programs are in this run's database and left alone: {foreign[:9]}"
+            )
+        show = Presenter(record, partial(run_facts, record), watch.note)
+        search = Search(
+            study, record, macs, places, lengths, workers.threads, watch, show,
+            at_once=max(workers.count, 1), retry_failed=retry_failed,
+        )  # fmt: skip
+        try:
+            drive(search, workers, folder, track)
+        except (Interrupted, LostRay):
+            with contextlib.suppress(ExpandError):  # such as a database that is away
+                search.interrupted()
+            raise
+        record.set_finished(True)
+        show.refresh(now=True)
+        with signals.immediate():
+            report(record)
+        return record
+
+
+def _facts(request: Request, study: Study, manifest: Manifest) -> dict[str, Any]:
+    """study.json: the whole experiment as plain JSON."""
+    counts = {split: len(manifest.split(split)) for split in ("train", "val", "test")}
+    plain = describe(study)
+    plain["data"]["source"] = "rendered" if study.data.source is None else study.data.source
+    facts = {
+        "reference": lasting(request.reference), "scale": request.scale, "settings": list(request.settings),
+        "limits": list(request.limits), "data_option": request.data, "seed_option": request.seed,
+        "alone": asdict(request.alone) if request.alone else None, "weights_sha256": _weights_sha256(study),
+        "study": plain, "code": code_of(study.space, study.space.start),
+        "data": {
+            "name": "rendered clips" if study.data.source is None else escaped(Path(study.data.source).name),
+            "fingerprint": manifest.fingerprint(), "classes": list(manifest.classes), "videos": counts,
+            "fps": reference_fps(manifest),
+        },
+    }  # fmt: skip
+    return facts | {"files": file_hashes(facts)}
+
+
+def _weights_sha256(study: Study) -> str | None:
+    """What the networks start from, by content.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    if study.recipe.weights is None:
+        return None
+    try:
+        with weights_file(Path(study.recipe.weights)).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(f"recipe.weights={study.recipe.weights}: {error.strerror}; give another file") from None
+
+
+FORCIBLE = ("budget", "data")  # what --force lets differ; anything else would mix trainings that cannot be compared
+
+
+def _refuse_changes(
+    stored: dict[str, Any], *, facts: dict[str, Any], manifest: Manifest, folder: Path, force: bool
+) -> None:
+    """A record holds one experiment: trials of another recipe or of other videos must not stand beside these."""
+    lines = differences(_without_place(stored["study"]), _without_place(facts["study"]))
+    before, now = stored.get("weights_sha256"), facts["weights_sha256"]
+    if before != now:
+        lines.append(f"recipe.weights: another file (SHA-256 {str(before)[:12]} in the run, {str(now)[:12]} now)")
+    lines += [f"code of the networks: {line}" for line in changes(stored.get("code"), facts["code"])]
+    fixed = [line for line in lines if line.split(".")[0].split(":")[0] not in FORCIBLE]
+    old, new = stored["data"]["fingerprint"], facts["data"]["fingerprint"]
+    if old != new:
+        listing = read_listing(folder)
+        what = "changed" if listing is None else describe_changes(listing, manifest.listing())
+        lines.append(f"data: {what} (fingerprint {old[:12]} in the run, {new[:12]} now)")
+    if fixed or (lines and not force):
+        remedy = "" if fixed else ", or accept another budget or other videos with --force"
+        raise UsageError(
+            f"{folder} holds another experiment: {'; '.join(lines)}. Undo the change, or give another folder with --out{remedy}"
+        )
+
+
+def _look_at_trials(record: Record, study: Study, workers: Workers, watch: Watcher) -> None:
+    """Refuses a run whose trials are of other code, and says what else may differ."""
+    trials = [trial for trial in record.trials() if trial.state in (TrialState.RUNNING, TrialState.COMPLETE)]
+    if other := edited(study.space, trials):
+        raise UsageError(
+            f"{record.folder} holds another experiment: {other}. Undo the change, or give another folder with --out"
+        )
+    if record.facts.get("code", {}) is None:
+        watch.note("the networks' code cannot be read: that it has changed will not be noticed")
+    before, now = record.facts["study"]["recipe"].get("loader_workers", 0), study.recipe.loader_workers
+    if before != now:
+        watch.note(f"recipe.loader_workers: {before} in the run, {now} now; the numbers stay the same")
+    threads = {t.extra["threads"] for t in trials if t.extra.get("device") == "cpu" and "threads" in t.extra}
+    if others := sorted(threads - {workers.threads}):
+        watch.note(
+            f"threads a worker: {' or '.join(map(str, others))} in the run, {workers.threads} now (cores / --workers); sums are "
+            "taken in another order, so the same training may give another accuracy"
+        )
+
+
+def _keep_facts(record: Record, facts: dict[str, Any], manifest: Manifest) -> None:
+    """The videos' listing beside study.json, and what was changed by force."""
+    changed = record.facts["data"]["fingerprint"] != facts["data"]["fingerprint"]
+    lines = differences(_without_place(record.facts["study"]), _without_place(facts["study"]))
+    if changed or lines:
+        earlier = [*record.facts.get("forced", []), {"study": lines, "data": record.facts["data"]["fingerprint"]}]
+        record.facts.update(facts | {"forced": earlier})
+        write_json(record.folder / "study.json", record.facts)
+    listing = record.folder / "data.json"
+    if changed or not listing.exists():
+        write_json(listing, manifest.listing())
+
+
+def _notes(study: Study, caches: list[ClipCache], manifest: Manifest, watch: Watcher) -> None:
+    """What a scientist should know before believing a number."""
+    watch.note(resolution_text(len(caches[1])))
+    crossing = manifest.crossing_groups()
+    if crossing:
+        watch.note(
+            f"{len(crossing)} groups have clips in more than one split (such as {crossing[0]}): accuracies may flatter"
+        )
+    for line in manifest.left_out:
+        watch.note(f"left out: {line}")
+    for cache, split in zip(caches, ("training", "validation"), strict=True):
+        if count := len(cache.skipped):
+            some = "; ".join(f"{each.path}: {each.reason}" for each in cache.skipped[:3]) + "; ..." * (count > 3)
+            total = count + len(cache)
+            watch.note(f"left out: {count} of {total} {split} videos ({count / total:.1%}), damaged ({some})")
+        if shortened := sum(frames > 0 for frames in cache.cut):
+            most = study.data.cache_frames
+            watch.note(
+                f"of {shortened} {split} videos only the middle {most} frames are used (data.cache_frames={most})"
+            )
+    if study.recipe.flip:
+        swapped, alone = mirrored_labels(manifest.classes, study.data.mirrored)
+        if swapped is None:
+            watch.note(
+                f"no flipping: '{alone[0]}' has a side but no counterpart among the classes (data.mirrored can name it)"
+            )

@@ -1,0 +1,101 @@
+"""Ray's thread beside the driver's: what it may still record, and whether its cluster is alive."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from expand.core.errors import ExpandError
+from expand.search import ray_processes
+
+if TYPE_CHECKING:
+    from expand.search.engine import Search
+
+SILENCE = 20.0  # seconds without an answer after which a cluster is lost
+
+
+class LostRay(ExpandError):
+    """The cluster is gone: what was running is marked, and resumed by the next driver."""
+
+
+class Abandoned(BaseException):
+    """Ends Ray's thread: the driver has decided that nothing more is recorded."""
+
+
+class Watched:
+    """The engine as Ray's thread may use it: not at all any more once the search is abandoned."""
+
+    def __init__(self, search: Search) -> None:
+        self.search = search
+        self._lock, self._abandoned = threading.RLock(), False
+        self.over = self._started = False  # over: Ray is being shut down
+        self._stacks = tempfile.TemporaryFile()  # noqa: SIM115 - for as long as the process may be ended
+        self._answered: float | None = None  # when a given cluster did so last
+        self._node_lives = True
+
+    def __enter__(self) -> None:
+        self._started = True
+
+    def __exit__(self, *_: object) -> None:
+        self.over = True
+
+    def expect_a_turn(self) -> None:
+        """Ends the process with code 1 unless this is called again soon. While it starts, Ray waits for a dead GCS in native
+        code that holds the interpreter's lock, so that no other thread of ours can say or do anything; no trial runs yet."""
+        if self._started:
+            faulthandler.cancel_dump_traceback_later()
+        else:
+            faulthandler.dump_traceback_later(SILENCE, exit=True, file=self._stacks)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[Search]:
+        """For a call of the engine, which may write the record."""
+        with self._lock:
+            self.check()
+            yield self.search
+
+    def check(self) -> None:
+        if self._abandoned:
+            raise Abandoned
+
+    def abandon(self) -> None:
+        """From here on the record is the caller's; what is being written now is waited for."""
+        self._abandoned = True
+        if self._lock.acquire(timeout=5):
+            self._lock.release()
+
+    def lost(self) -> LostRay | None:
+        """Why nothing more will come of this cluster, if so."""
+        if self.over:
+            return None
+        reason = ray_processes.lost()
+        if reason is None and not self._node_lives:
+            reason = "the Ray cluster takes this machine's node for dead"
+        if reason is None and self._answered is not None and time.monotonic() - self._answered > SILENCE:
+            reason = f"the Ray cluster has not answered for {SILENCE:g} seconds"
+        return None if reason is None else LostRay(f"{reason}; run the same command again to resume")
+
+    @contextlib.contextmanager
+    def listening(self, node_lives: Callable[[], bool]) -> Iterator[None]:
+        """Asks a given cluster every second during the block; in a thread, because there may never be an answer."""
+        ended = threading.Event()
+
+        def listen() -> None:
+            while not ended.wait(1):
+                with contextlib.suppress(Exception):  # no answer
+                    self._node_lives, self._answered = node_lives(), time.monotonic()
+
+        thread = threading.Thread(target=listen, daemon=True)
+        self._answered = time.monotonic()
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join(5)  # before Ray is shut down: a late question would start a cluster
+            self._answered = None

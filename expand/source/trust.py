@@ -1,0 +1,69 @@
+"""A run directory names a study file, and whoever exports or tests runs it: somebody else's is asked about first."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Mapping
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Any
+
+from expand.core.errors import UsageError
+
+
+def file_hashes(facts: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 of the Python files that study.json names, by "study" and "space", to be kept there."""
+    files = {role: Path(name) for role, name in _references(facts).items() if name.endswith(".py")}
+    return {role: _sha256(file) for role, file in files.items() if file.is_file()}
+
+
+def require_trust(facts: Mapping[str, Any]) -> None:
+    """Looks at what a run names, before any of it is imported.
+
+    Raises:
+        UsageError: it lies in a run, or is a file that is not what it was when the run was made.
+    """
+    for reference in _references(facts).values():
+        require_own(reference)
+    now = file_hashes(facts)
+    for role, before in facts.get("files", {}).items():
+        if now.get(role, before) != before:
+            raise _asking(_references(facts)[role], "is not what it was when the run was made")
+
+
+def require_own(reference: str) -> None:
+    """A study or search space that lies in a run directory came from whoever made that.
+
+    Raises:
+        UsageError: it does.
+    """
+    place = _place(reference)
+    for above in place.parents if place is not None and place.exists() else ():
+        if os.path.isfile(above / "study.json"):
+            raise _asking(str(place), f"lies in the run {above}")
+
+
+def _asking(file: str, why: str) -> UsageError:
+    return UsageError(f"{file} would be run as code, and {why}: look at it, then say --trust")
+
+
+def _references(facts: Mapping[str, Any]) -> dict[str, str]:
+    found = {"study": facts.get("reference"), "space": (facts.get("alone") or {}).get("space")}
+    return {role: reference for role, reference in found.items() if reference}
+
+
+def _place(reference: str) -> Path | None:
+    """A file, or where the package of a dotted name lies; None for one of ours. Nothing is imported."""
+    if reference.endswith(".py") or "/" in reference:
+        return Path(reference).resolve()
+    if "." not in reference:
+        return None
+    package = PathFinder.find_spec(reference.split(".")[0], [str(Path.cwd()), *sys.path])
+    places = [*(package.submodule_search_locations or ()), package.origin] if package else []
+    return Path(places[0]).resolve() if places and places[0] else None
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

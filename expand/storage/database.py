@@ -1,0 +1,372 @@
+"""The database behind a record: where it is, how it is opened and waited for, and one clear line for what it can do to us."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+
+from expand.core import signals
+from expand.core.errors import ExpandError, UsageError
+
+LOCK_WAIT_SECONDS = 60.0  # how long a call waits for a database that is locked or does not answer
+SIGNAL_SECONDS = 3.0  # the same after a signal to end
+_BUSY_SECONDS = 0.25  # how long SQLite waits by itself, before we close what connections we may have left with its lock
+_CONNECTION = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+
+
+class Storage(optuna.storages.RDBStorage):
+    """Optuna's storage, which waits: a call that finds the database locked or its server gone is repeated for
+    LOCK_WAIT_SECONDS. The time counts from the first failure and over all calls, so that a driver that has waited in vain
+    ends without waiting again at each of its last writes.
+
+    Every method is one transaction and may be repeated although its commit went through and only the answer was lost:
+    attributes are set to the same value, a trial already has the state asked for, a new trial is found by the identifier
+    that it got before the commit.
+    """
+
+    def __init__(self, url: str, **options: Any) -> None:
+        from sqlalchemy import event
+
+        self._failing_since: float | None = None
+        self._connections: set[Any] = set()
+        super().__init__(_as_template(url), engine_kwargs=_engine_options(url), **options)
+        event.listen(self.engine, "connect", self._connected)
+        event.listen(self.engine, "close", lambda raw, _: self._connections.discard(raw))
+        self.engine.dispose()  # every later connection is seen by `_connected`
+
+    def _connected(self, raw: Any, _: object) -> None:
+        if self.engine.name == "sqlite":
+            self._connections.add(raw)
+            raw.execute(f"PRAGMA busy_timeout = {int(1000 * _BUSY_SECONDS)}")
+        if self.engine.name == "postgresql":
+            with raw.cursor() as cursor:
+                cursor.execute(f"SET lock_timeout = {int(1000 * LOCK_WAIT_SECONDS)}")
+            raw.commit()
+
+    def patiently(self, method: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+        """Calls `method`, again and again while the database is away.
+
+        Raises:
+            StorageInternalError, SQLAlchemyError: it stayed away, or the error is one that waiting does not mend.
+        """
+        import sqlalchemy.exc
+
+        began, pause, handled = time.monotonic(), 0.1, sys.exception()
+        while True:
+            try:
+                answer = method(*arguments, **keywords)
+                self._failing_since = None
+                return answer
+            except BaseException as error:
+                if (interrupt := _interrupt(error, handled)) is not None:
+                    self._let_go()
+                    raise interrupt from None
+                if not isinstance(error, (StorageInternalError, sqlalchemy.exc.SQLAlchemyError)):
+                    raise
+                if not self._is_away(error):
+                    raise
+                self._failing_since = self._failing_since or began
+                if (signal := signals.noted()) is not None and time.monotonic() - self._failing_since > SIGNAL_SECONDS:
+                    raise signal from None
+                # PostgreSQL may have waited for a lock already, and the next wait would be as long.
+                if time.monotonic() - self._failing_since > 0.9 * LOCK_WAIT_SECONDS:
+                    raise
+            if self.engine.name == "sqlite":
+                self._let_go()  # the lock may be that of a connection that an interrupt made us lose
+            time.sleep(pause)
+            pause = 0.1 if self.engine.name == "sqlite" else min(2 * pause, 2.0)
+
+    def _is_away(self, error: Exception) -> bool:
+        from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+        cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+        if self.engine.name == "sqlite":
+            return isinstance(cause, OperationalError) and "locked" in str(cause)
+        lost = isinstance(cause, DBAPIError) and cause.connection_invalidated
+        return lost or isinstance(cause, (OperationalError, InterfaceError))
+
+    def _let_go(self) -> None:
+        """After an interrupt in the midst of a call: SQLAlchemy may have been stopped between taking a connection and giving
+        it back, and such a connection would keep SQLite's lock against our own next write. Signals reach the main thread
+        only; what another thread reads meanwhile fails."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        with contextlib.suppress(Exception):
+            self.scoped_session.remove()
+        for raw in list(self._connections):
+            with contextlib.suppress(Exception):
+                raw.rollback()
+            with contextlib.suppress(Exception):
+                raw.close()
+        self._connections.clear()
+        self.engine.dispose(close=False)
+
+    def _create_new_trial(self, study_id: int, template_trial: Any = None) -> Any:
+        """Optuna's own repeats itself up to five times: each a minute where SQLite is locked, and each another trial where
+        only the answer to the commit was lost."""
+        made: list[int] = []  # identifiers of trials that may or may not have been committed
+        self.patiently(self._create_once, study_id, template_trial, made)
+        return self.get_trial(made[-1])
+
+    def _create_once(self, study_id: int, template_trial: Any, made: list[int]) -> None:
+        from optuna.storages._rdb import models, storage
+
+        with storage._create_scoped_session(self.scoped_session) as session:
+            models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
+            for trial_id in made:
+                found = session.get(models.TrialModel, trial_id)
+                if found is not None and found.study_id == study_id:
+                    made.append(trial_id)
+                    return
+            made.append(self._get_prepared_new_trial(study_id, template_trial, session).trial_id)
+
+    def set_trial_state_values(self, trial_id: int, state: Any, values: Any = None) -> bool:
+        try:
+            return self.patiently(super().set_trial_state_values, trial_id, state, values)
+        except UpdateFinishedTrialError:
+            ended = self.get_trial(trial_id)
+            if (ended.state, ended.values) != (state, values and list(values)):
+                raise
+            return True
+
+
+def _interrupt(error: BaseException | None, handled: BaseException | None) -> BaseException | None:
+    """The signal's exception behind an error: SQLAlchemy, stopped between two of its own steps, may raise another error on the
+    way out. `handled` was there before."""
+    while error is not None and error is not handled:
+        if not isinstance(error, Exception) or isinstance(error, ExpandError):  # an alarm is one of ours
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _waits(name: str) -> Callable[..., Any]:
+    method = getattr(optuna.storages.RDBStorage, name)
+
+    def call(self: Storage, *arguments: Any, **keywords: Any) -> Any:
+        return self.patiently(method, self, *arguments, **keywords)
+
+    return call
+
+
+for _name in (
+    "get_all_studies", "get_study_directions", "get_study_id_from_name", "get_study_name_from_id", "get_study_system_attrs",
+    "get_study_user_attrs", "get_trial", "get_trial_id_from_study_id_trial_number", "_get_trials", "set_study_system_attr",
+    "set_study_user_attr", "set_trial_system_attr", "set_trial_user_attr",
+):  # fmt: skip
+    setattr(Storage, _name, _waits(_name))
+
+
+def open_storage(url: str, *, make_tables: bool) -> Storage:
+    """The database at `url`, at once: a server that does not answer now is no reason to wait.
+
+    Raises:
+        UsageError: no URL, or the Python package for that kind of database is missing.
+        Otherwise what `errors` turns into one line.
+    """
+    import sqlalchemy.exc
+
+    shown = without_password(url)
+    if url.startswith("journal"):
+        raise UsageError(
+            f"{shown}: a journal file cannot be written again after a torn line; use SQLite, PostgreSQL or MySQL"
+        )
+    try:
+        return _with_tables(url) if make_tables else Storage(url, skip_table_creation=True)
+    except ImportError as error:
+        missing = getattr(error.__cause__, "name", None) or "its Python package"
+        remedy = (
+            "`pip install 'expand-nas[postgresql]'`, and postgresql+psycopg:// in the URL"
+            if url.startswith("postgresql")
+            else f"`pip install {missing}`"
+        )
+        raise UsageError(f"--storage {shown}: {missing} is not installed; {remedy}") from None
+    except sqlalchemy.exc.ArgumentError as error:
+        raise UsageError(f"--storage {shown}: not a database that can be opened here ({error})") from None
+
+
+def _with_tables(url: str) -> Storage:
+    """Makes the tables where there are none: Optuna would add what is new to those of an older version. Another driver may
+    make them at the same time."""
+    import sqlalchemy.exc
+
+    for last in (False, False, False, True):
+        try:
+            return Storage(url, skip_table_creation=True)
+        except StorageInternalError as error:
+            if "version_info" not in _cause(error):
+                raise
+        try:
+            return Storage(url)
+        except (sqlalchemy.exc.DBAPIError, StorageInternalError) as error:
+            cause = _cause(error).lower()
+            if last or not any(words in cause for words in ("already exists", "unique", "no such table", "locked")):
+                raise
+            time.sleep(0.2)
+    raise AssertionError
+
+
+def _as_template(url: str) -> str:
+    """Optuna fills in what stands in braces, which a path may hold."""
+    return url.replace("{", "{{").replace("}", "}}")
+
+
+def _engine_options(url: str) -> dict[str, Any]:
+    """Waiting for locks, and noticing a connection that is gone."""
+    import sqlalchemy.exc
+
+    if url.startswith("sqlite"):
+        return {"connect_args": {"timeout": LOCK_WAIT_SECONDS}}
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    with contextlib.suppress(sqlalchemy.exc.ArgumentError):  # said when it is opened
+        parsed = sqlalchemy.make_url(url)
+        if parsed.drivername in ("postgresql", "postgresql+psycopg", "postgresql+psycopg2"):
+            ours = _CONNECTION | {"tcp_user_timeout": int(1000 * LOCK_WAIT_SECONDS)}
+            options["connect_args"] = {name: value for name, value in ours.items() if name not in parsed.query}
+    return options
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def errors(folder: Path, url: str) -> Iterator[None]:
+    """One clear line for what the database of the run in `folder` can do to us.
+
+    Args:
+        url: may have a password, which is not shown.
+    """
+    import sqlalchemy.exc
+
+    shown = without_password(url)
+    try:
+        yield
+    except UpdateFinishedTrialError as error:
+        raise ExpandError(
+            f"{shown}: another program ended a trial of this run ({error}); run the same command again"
+        ) from error
+    except (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, StorageInternalError) as error:
+        cause = _cause(error)
+        if _is_damage(cause):
+            raise damaged(folder, shown, cause) from error
+        raise ExpandError(
+            f"the record of {folder} in {shown} could not be read or written ({cause}); every recorded trial is kept. "
+            f"{_remedy(cause, shown)}, then run the same command again"
+        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise damaged(folder, shown, str(error)) from error
+    except RuntimeError as error:
+        if "optuna storage upgrade" not in str(error) and "no longer compatible" not in str(error):
+            raise
+        raise ExpandError(
+            f"{shown} was written by another version of Optuna; nothing was changed. Make a copy, then run "
+            f"`optuna storage upgrade --storage {shown}`"
+        ) from error
+
+
+def _cause(error: BaseException) -> str:
+    """What the database's driver said, in one line."""
+    inner = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
+    text = str(getattr(inner, "orig", None) or inner).strip()
+    return text.splitlines()[0].strip() if text else type(inner).__name__
+
+
+def _is_damage(cause: str) -> bool:
+    signs = ("malformed", "not a database", "Could not decode", "enum values", "no such table", 'relation "')
+    return any(words in cause for words in signs)
+
+
+def _remedy(cause: str, shown: str) -> str:
+    if shown.startswith("sqlite"):
+        return "Free the disk or end the other program"
+    if "password" in cause or "authentication" in cause:
+        return "Give the right password in EXPAND_STORAGE (the whole URL), PGPASSWORD or ~/.pgpass"
+    if "does not exist" in cause:
+        return "Create it (`createdb`), or correct the URL"
+    return "See to it that the server runs and can be reached at this address"
+
+
+def damaged(folder: Path, shown: str, cause: str) -> ExpandError:
+    """What is lost with a database, what is still there, and what can be done."""
+    weights = len(list((folder / "artifacts").glob("*/model.safetensors")))
+    checkpoints = len(list((folder / "checkpoints").glob("*/last.pt")))
+    kept = f"study.json, the weights of {weights} trials (artifacts/), the checkpoints of {checkpoints} (checkpoints/)"
+    own = folder / "optuna.db"
+    recover = ""
+    if own.exists() and own.stat().st_size:  # not `.recover`: Debian's sqlite3 is built without it
+        command = f"sqlite3 {shlex.quote(str(own))} .dump | sed 's/^ROLLBACK.*/COMMIT;/' | sqlite3 recovered.db"
+        recover = f", or save what can still be read with `{command}` and put recovered.db in its place"
+    return ExpandError(
+        f"{shown} is damaged ({cause}): the trials recorded there cannot be read. Still there: {kept}. Nothing was changed. "
+        f"Put a copy of the database back{recover}; or give another folder with --out"
+    )
+
+
+def check_whole(folder: Path, path: Path) -> None:
+    """Reads all of an SQLite file, which takes a second for some hundred megabytes.
+
+    Raises:
+        ExpandError: it is empty, cut off, overwritten, or no database.
+        sqlite3.Error: it cannot be opened.
+    """
+    if path.stat().st_size == 0:
+        raise damaged(folder, str(path), "it is empty")
+    address = f"{path.absolute().as_uri()}?mode=rw"
+    with contextlib.closing(sqlite3.connect(address, uri=True, timeout=LOCK_WAIT_SECONDS)) as database:
+        try:
+            (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(str(error)):
+                raise
+            found = str(error)
+    if found != "ok":
+        raise damaged(folder, str(path), found.splitlines()[-1].strip())
+
+
+# --- where it is -----------------------------------------------------------------------------------------------------
+
+
+def storage_url(folder: Path, facts: dict[str, Any]) -> str:
+    """Where the trials are, as Optuna and its dashboard want it, to be shown: without a password."""
+    from sqlalchemy import URL
+
+    own = URL.create("sqlite", database=str(folder / "optuna.db"))  # a path may hold ? and %
+    shown = facts.get("storage") or own.render_as_string(hide_password=False)
+    return without_password(shown)  # runs of earlier versions have it in study.json
+
+
+def connection_url(folder: Path, facts: dict[str, Any], given: str | None = None) -> str:
+    """Where the trials are, to be opened: with the password, if `given` or else EXPAND_STORAGE is this database's URL and
+    has one."""
+    shown = storage_url(folder, facts)
+    for url in (given, os.environ.get("EXPAND_STORAGE")):
+        if url and url != shown and without_password(url) == shown:
+            return url
+    return facts.get("storage") or shown
+
+
+def without_password(url: str) -> str:
+    """A database's URL as it may be written down and printed; what is no URL stays as it is."""
+    import sqlalchemy.exc
+    from sqlalchemy import URL, make_url
+
+    try:
+        parsed = make_url(url)
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        return url
+    if parsed.password is None and "password" not in parsed.query:
+        return url
+    bare = URL.create(parsed.drivername, parsed.username, None, parsed.host, parsed.port, parsed.database, parsed.query)
+    return bare.difference_update_query(["password"]).render_as_string()

@@ -1,0 +1,387 @@
+"""The run directory and its Optuna study: the one record of what happened. One writer, the driver.
+
+study.json          what was asked for, whole, and what the data were
+environment.json    what it first ran on
+plan.json           what it was planned to cost, where it was
+optuna.db           every trial (or another Optuna storage, by its URL)
+checkpoints/N/      training state of trial N while it is not finished
+artifacts/N/        model.safetensors of trial N once it is; beside the folders, what the dashboard shows of a trial as files
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import secrets
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import TrialState as OptunaState
+
+from expand.core.errors import UsageError
+from expand.core.space import Architecture, SearchSpace
+from expand.core.study import Objective, Study
+from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
+from expand.storage.database import (
+    check_whole,
+    connection_url,
+    damaged,
+    errors,
+    open_storage,
+    storage_url,
+    without_password,
+)
+from expand.storage.folder import _now, _only_driver, _read_facts, check_folder, environment, write_json
+
+_OPTUNA_STATE = {
+    TrialState.COMPLETE: OptunaState.COMPLETE,
+    TrialState.INFEASIBLE: OptunaState.PRUNED,  # told as FAIL, a sampler would learn nothing from it
+    TrialState.PRUNED: OptunaState.PRUNED,
+    TrialState.FAILED: OptunaState.FAIL,
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """An open run. `trials` reads; every other method writes and is durable when it returns."""
+
+    folder: Path
+    facts: dict[str, Any]  # study.json
+    _study: optuna.Study
+    _ids: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        fields = ("name", "direction", "known_before_training", "limit", "on_front")
+        stored = self.facts["study"]["objectives"]
+        return tuple(Objective(**{k: plain[k] for k in fields if k in plain}) for plain in stored)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(self.facts["study"]["seeds"])
+
+    def _errors(self) -> contextlib.AbstractContextManager[None]:
+        return errors(self.folder, storage_url(self.folder, self.facts))
+
+    def checkpoint(self, number: int) -> Path:
+        return self.folder / "checkpoints" / f"{number:06d}" / "last.pt"
+
+    def weights(self, number: int) -> Path:
+        return self.folder / "artifacts" / f"{number:06d}" / "model.safetensors"
+
+    def trials(self) -> tuple[Trial, ...]:
+        """All trials so far, by number. A number is missing where somebody else put a trial into the database."""
+        with self._errors():
+            return tuple(_to_trial(frozen) for frozen in self._study.get_trials(deepcopy=False) if _is_ours(frozen))
+
+    def foreign(self) -> tuple[int, ...]:
+        """Numbers of trials that other programs put into our study, such as those enqueued by hand. They are left alone."""
+        with self._errors():
+            return tuple(frozen.number for frozen in self._study.get_trials(deepcopy=False) if not _is_ours(frozen))
+
+    def trial(self, number: int) -> Trial:
+        with self._errors():
+            if number not in self._ids:
+                known = [each.number for each in self._study.get_trials(deepcopy=False) if _is_ours(each)]
+                if number not in known:
+                    some = f"trials {known[0]} to {known[-1]}" if known else "no trials yet"
+                    raise UsageError(f"trial {number}: this run has {some}")
+            return _to_trial(self._study._storage.get_trial(self._id(number)))
+
+    def open_trial(
+        self, suggestion: Suggestion, cost: Cost, space: SearchSpace, code: dict[str, str] | None = None
+    ) -> int:
+        """A new running trial; its number. `code` is what its network is made of (`expand/source/fingerprint.py`)."""
+        values = suggestion.architecture.as_dict()
+        attributes = {
+            "state": TrialState.RUNNING.value, "architecture": suggestion.architecture.to_json(),
+            "step": suggestion.step, "kind": suggestion.kind, "name": suggestion.name, "axis": " = ".join(suggestion.axes),
+            "axes": list(suggestion.axes), "parent": suggestion.parent, "reason": suggestion.reason,
+            "seed": suggestion.seed, "epochs": suggestion.epochs, "cost": asdict(cost),
+            "mmacs": round(cost.macs / 1e6, 4), "params_m": round(cost.params / 1e6, 4), "feasible": True,
+            **({"code": code} if code else {}),
+        }  # fmt: skip
+        distributions = {axis.parameter: _distribution(axis) for axis in space.axes if axis.parameter in values}
+        with self._errors():
+            params = {name: values[name] for name in distributions}
+            frozen = create_trial(
+                state=OptunaState.RUNNING, params=params, distributions=distributions, user_attrs=attributes
+            )
+            trial_id = self._study._storage.create_new_trial(self._study._study_id, template_trial=frozen)
+            number = self._study._storage.get_trial_number_from_id(trial_id)
+            self._ids[number] = trial_id
+            return number
+
+    def epoch(self, number: int, curve: list[dict[str, Any]]) -> None:
+        self._set(number, curve=curve)
+
+    def complete(self, number: int, metrics: Metrics, result: dict[str, Any]) -> None:
+        """Told to Optuna with one value an objective. A value that is no number fails the trial instead: Optuna would
+        take infinity for a result."""
+        trial = self.trial(number)
+        aims = [objective for objective in self.objectives if objective.on_front]
+        values = [_objective(objective, metrics, trial.cost, result.get("speed")) for objective in aims]
+        if not all(math.isfinite(value) for value in values):
+            return self.fail(number, f"an objective is not a finite number: {values}", result)
+        self._set(number, metrics=asdict(metrics), error="", interrupted=False, **_of_result(result))
+        self._end(number, TrialState.COMPLETE, values)
+
+    def infeasible(self, number: int, objective: Objective, value: float, result: dict[str, Any] | None = None) -> None:
+        assert objective.limit is not None
+        over = value - objective.limit if objective.direction == "minimize" else objective.limit - value
+        reason = f"{objective.name} is {value:.6g}, the limit {objective.limit:.6g}: never trained"
+        with self._errors():
+            self._handle(number).set_constraint(objective.name, over)
+        # optuna-dashboard shows constraints as empty, so feasibility stands in the attributes too.
+        self._set(number, error=reason, feasible=False, **_of_result(result or {}))
+        self._end(number, TrialState.INFEASIBLE)
+
+    def fail(self, number: int, error: str, result: dict[str, Any] | None = None) -> None:
+        self._set(number, error=error, **_of_result(result or {}))
+        self._end(number, TrialState.FAILED)
+
+    def reopen(self, number: int) -> None:
+        """Makes a failed trial a running one again. Optuna has no call for that: its own table is written to, and what it has
+        read of the study is forgotten."""
+        from optuna.storages._rdb.models import TrialModel
+        from optuna.storages._rdb.storage import _create_scoped_session
+
+        cached: Any = self._study._storage
+        with self._errors(), _create_scoped_session(cached._backend.scoped_session) as session:
+            row = TrialModel.find_or_raise_by_id(self._id(number), session, for_update=True)
+            row.state, row.datetime_complete = OptunaState.RUNNING, None
+        cached._studies.pop(self._study._study_id, None)
+        self._set(number, state=TrialState.RUNNING.value, ended="", interrupted=False)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the strategy had nothing more to ask for when the last driver ended."""
+        with self._errors():
+            return bool(self._study.user_attrs.get("finished"))
+
+    def set_finished(self, finished: bool) -> None:
+        with self._errors():
+            self._study.set_user_attr("finished", finished)
+
+    def note(self, number: int, **attributes: Any) -> None:
+        """Further facts about a trial, shown by the dashboard."""
+        self._set(number, **attributes)
+
+    @property
+    def optuna_study(self) -> optuna.Study:
+        return self._study
+
+    def optuna_trial(self, number: int) -> optuna.Trial:
+        """A trial as Optuna's own functions want it."""
+        with self._errors():
+            return self._handle(number)
+
+    def dashboard_storage(self) -> optuna.storages.RDBStorage:
+        """The database for a reader in other threads: it waits for the driver's locks, and makes no tables."""
+        return open_storage(connection_url(self.folder, self.facts), make_tables=False)
+
+    def _id(self, number: int) -> int:
+        """Optuna's own number of a trial; asked for once."""
+        if number not in self._ids:
+            self._ids[number] = self._study._storage.get_trial_id_from_study_id_trial_number(
+                self._study._study_id, number
+            )
+        return self._ids[number]
+
+    def _handle(self, number: int) -> optuna.Trial:
+        return optuna.Trial(self._study, self._id(number))
+
+    def _set(self, number: int, **attributes: Any) -> None:
+        with self._errors():
+            for name, value in attributes.items():  # an optuna.Trial would read the whole trial first
+                self._study._storage.set_trial_user_attr(self._id(number), name, value)
+
+    def _end(self, number: int, state: TrialState, values: list[float] | None = None) -> None:
+        self._set(number, state=state.value, ended=_now())
+        with self._errors():
+            self._study.tell(number, values=values, state=_OPTUNA_STATE[state])
+
+
+def _objective(objective: Objective, metrics: Metrics, cost: Cost, speed: dict[str, Any] | None) -> float:
+    if objective.name == "top1":
+        return metrics.top1
+    if objective.name == "latency_ms":
+        return speed["ms"] if speed else math.nan
+    known = known_cost(objective, cost)
+    assert known is not None
+    return known
+
+
+def known_cost(objective: Objective, cost: Cost) -> float | None:
+    """The value of an objective that is counted; None for what has to be measured."""
+    return {"gmacs": cost.gmacs, "params_m": cost.params / 1e6}.get(objective.name)
+
+
+EXTRA = (
+    "device",
+    "threads",
+    "code",
+    "notes",
+    "traceback",
+    "peak_bytes",
+    "cpu_seconds",
+    "speed",
+    "initial_weights",
+)  # of a result, kept beside a trial
+
+
+def _of_result(result: dict[str, Any]) -> dict[str, Any]:
+    return {name: result[name] for name in ("curve", "train_seconds", "attempts", *EXTRA) if result.get(name)}
+
+
+def _distribution(axis: Any) -> BaseDistribution:
+    if axis.choices:
+        return CategoricalDistribution(axis.choices)
+    if axis.integer:
+        return IntDistribution(int(axis.low), int(axis.high))
+    return FloatDistribution(axis.low, axis.high)
+
+
+_NEEDED = ("state", "architecture", "step", "kind", "axes", "parent", "reason", "seed", "epochs", "cost")
+
+
+def _is_ours(frozen: FrozenTrial) -> bool:
+    return all(name in frozen.user_attrs for name in _NEEDED)
+
+
+def _to_trial(frozen: FrozenTrial) -> Trial:
+    a = frozen.user_attrs
+    cost = dict(a["cost"])
+    cost["input"] = tuple(tuple(shape) for shape in cost["input"])
+    suggestion = Suggestion(
+        Architecture.from_json(a["architecture"]), a["epochs"], a["seed"], a["step"], tuple(a["axes"]), a["parent"],
+        a["kind"], a["reason"], a.get("name", ""),
+    )  # fmt: skip
+    # The state told to Optuna is the one that counts: a driver may die between the attribute and the telling.
+    state = TrialState(a["state"]) if frozen.state.is_finished() else TrialState.RUNNING
+    error = a.get("error", "")
+    if frozen.state.is_finished() and not state.ended:
+        state, error = TrialState.FAILED, f"another program ended it as {frozen.state.name}"
+    return Trial(
+        frozen.number, state, suggestion, Cost(**cost),
+        metrics=Metrics(**a["metrics"]) if state is TrialState.COMPLETE else None,
+        curve=tuple(a.get("curve", ())),
+        train_seconds=a.get("train_seconds", 0.0),
+        started=frozen.datetime_start.isoformat(timespec="seconds") if frozen.datetime_start else "",
+        ended=a.get("ended", ""),
+        attempts=a.get("attempts", 1),
+        error=error,
+        extra={key: a[key] for key in ("interrupted", "retries", *EXTRA) if key in a},
+    )  # fmt: skip
+
+
+# --- opening ---------------------------------------------------------------------------------------------------------
+
+
+Refuse = Callable[[dict[str, Any]], None]
+
+
+@contextlib.contextmanager
+def open_for_writing(
+    folder: Path,
+    facts: dict[str, Any],
+    study: Study,
+    *,
+    storage: str | None = None,
+    refuse: Refuse = lambda stored: None,
+    threads: int | None = None,
+) -> Iterator[Record]:
+    """The run directory as its only driver: made if it is not there, resumed if it is. `refuse` gets the study.json of a
+    run to be resumed and raises where `facts` are of another experiment; nothing has been written then. Of `storage`, a
+    URL, everything but a password is kept. `threads` are those of a worker, for environment.json.
+
+    Raises:
+        UsageError: the folder holds something else; another driver is at it; another storage than the run's.
+        ExpandError: it cannot be written to, or its database is of another Optuna.
+    """
+    check_folder(folder)
+    with _only_driver(folder):
+        stored = _read_facts(folder)
+        storage = storage or (os.environ.get("EXPAND_STORAGE") if stored is None else None)
+        place = without_password(storage) if storage else None
+        if stored is None:
+            # In a database of many runs each has a name of its own.
+            name = study.name if storage is None else f"{study.name}-{secrets.token_hex(4)}"
+            stored = facts | {"storage": place, "optuna_study": name}
+            optuna_study = _open_study(folder, stored, of=study, given=storage)
+            write_json(folder / "environment.json", environment() | ({"threads": threads} if threads else {}))
+            write_json(folder / "study.json", stored)
+        else:
+            if place is not None and place != storage_url(folder, stored):
+                raise UsageError(
+                    f"--storage {place}: this run is recorded in {stored.get('storage') or 'its own optuna.db'}"
+                )
+            refuse(stored)
+            optuna_study = _open_study(folder, stored, of=study, given=storage)
+        yield Record(folder, stored, optuna_study)
+
+
+def open_for_reading(folder: Path) -> Record:
+    """A run, finished or not, without disturbing its driver.
+
+    Raises:
+        UsageError: there is no run.
+    """
+    facts = _read_facts(folder) if folder.is_dir() else None
+    if facts is None:
+        raise UsageError(
+            f"{folder}: no run of expand here (no study.json); `expand run STUDY --out {folder}` makes one"
+        )
+    return Record(folder, facts, _open_study(folder, facts))
+
+
+def _open_study(
+    folder: Path, facts: dict[str, Any], *, of: Study | None = None, given: str | None = None
+) -> optuna.Study:
+    """The Optuna study that `facts` name; for the driver, who says what it is a study `of`, made where nothing is lost by it.
+
+    Raises:
+        UsageError: nothing was recorded; the database cannot be opened, or holds somebody else's study of this name.
+        ExpandError: the database is damaged, or gone although there are results.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    url, name, own = connection_url(folder, facts, given), facts["optuna_study"], folder / "optuna.db"
+    shown, begun = without_password(url), (folder / "study.json").exists()
+    lost = begun and any((folder / kept).is_dir() for kept in ("artifacts", "checkpoints"))
+    if not facts.get("storage"):
+        if not own.exists() and lost:
+            raise damaged(folder, shown, "it is not there")
+        if not own.exists() and of is None:
+            raise UsageError(f"{folder}: nothing has been recorded yet; run its command again")
+        if of is not None and own.exists() and (lost or own.stat().st_size):
+            with errors(folder, url):
+                check_whole(folder, own)
+    with errors(folder, url), warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        storage = open_storage(url, make_tables=of is not None and not lost)
+        sampler = optuna.samplers.RandomSampler(seed=0)  # never asked: the strategy decides
+        known = name in optuna.get_all_study_names(storage)
+        if not known and (of is None or lost):
+            raise damaged(folder, shown, f"it holds no study '{name}'")
+        study = optuna.load_study(study_name=name, storage=storage, sampler=sampler) if known else None
+        if of is None:
+            return study
+        aims = [objective for objective in of.objectives if objective.on_front]
+        directions = [objective.direction for objective in aims]
+        if study is None:
+            study = optuna.create_study(study_name=name, storage=storage, sampler=sampler, directions=directions)
+            study.set_metric_names([objective.name for objective in aims])
+        trials = study.get_trials(deepcopy=False)
+        if [d.name.lower() for d in study.directions] != directions or (trials and not any(map(_is_ours, trials))):
+            raise UsageError(
+                f"{shown} holds a study '{name}' that is not of this run ({len(trials)} trials); nothing was changed. Give "
+                "another folder with --out, or another database with --storage"
+            )
+        return study

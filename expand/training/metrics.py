@@ -1,0 +1,110 @@
+"""What the views of a network's videos come to: accuracies with their errors, each class, the confusions.
+
+All accuracies are fractions. An error is the standard error that the finite number of videos brings, seeds not included.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from expand.core.trial import Metrics
+
+Z95 = 1.959964  # a normal distribution holds 95 % within so many standard deviations
+
+
+@dataclass(frozen=True)
+class Rate:
+    value: float
+    standard_error: float
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class: of `videos` videos `right` are answered with it; `low` and `high` are Wilson's 95 % interval. Without a
+    video there is no accuracy."""
+
+    name: str
+    videos: int
+    right: int
+    accuracy: float | None
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """`probabilities` (videos, classes) are the mean softmax over a video's `views` views, `labels` (videos,) the truth.
+    `clip_hits` (videos, 2) is the share of a video's views that, each judged alone, have the truth first, and among the first
+    five."""
+
+    probabilities: torch.Tensor
+    labels: torch.Tensor
+    clip_hits: torch.Tensor
+    views: int
+
+    @property
+    def predicted(self) -> torch.Tensor:
+        """(videos,): the class with the highest probability, the first of equal ones."""
+        return self.probabilities.argmax(1)
+
+    @property
+    def loss(self) -> float:
+        """Mean negative log of the truth's probability."""
+        likelihood = self.probabilities.gather(1, self.labels[:, None]).clamp_min(1e-12)
+        return round(-likelihood.log().mean().item(), 6)
+
+    @property
+    def hits(self) -> torch.Tensor:
+        """(videos, 2): 1 where the truth is first, and among the first five."""
+        return hits(self.probabilities, self.labels)
+
+    def metrics(self) -> Metrics:
+        top1, top5 = self.hits.mean(0).tolist()
+        return Metrics(round(top1, 6), round(top5, 6), self.loss, clips=len(self.labels), views=self.views)
+
+    def rates(self) -> dict[str, Rate]:
+        """Top-1 and top-5 of videos and of single views. The views of a video are alike, so that videos are what an error is
+        counted over: of videos it is the binomial one, of views the same formula for shares."""
+        both = torch.cat((self.hits, self.clip_hits), 1).double()
+        errors = both.std(0, correction=0) / math.sqrt(len(both))
+        names = ("video_top1", "video_top5", "clip_top1", "clip_top5")
+        pairs = zip(names, both.mean(0).tolist(), errors.tolist(), strict=True)
+        return {name: Rate(round(value, 6), round(error, 6)) for name, value, error in pairs}
+
+    def per_class(self, names: Sequence[str]) -> list[ClassRow]:
+        """One row a class; `names` in the order of the classes."""
+        rows = []
+        for label, (name, answers) in enumerate(zip(names, self.confusion().tolist(), strict=True)):
+            right, videos = answers[label], sum(answers)
+            rows.append(ClassRow(name, videos, right, right / videos if videos else None, *wilson(right, videos)))
+        return rows
+
+    def confusion(self) -> torch.Tensor:
+        """(classes, classes) counts of videos: rows are the truth, columns the answers."""
+        classes = self.probabilities.shape[1]
+        cells = self.labels * classes + self.predicted
+        return torch.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+
+
+def hits(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:  # (N, classes), (N,) -> (N, 2)
+    """Whether the truth is first, and among the first five; of equal scores the lower class comes first. A row that is not a
+    number is wrong."""
+    own = scores.gather(1, labels[:, None])
+    lower = torch.arange(scores.shape[1], device=scores.device) < labels[:, None]
+    before = (~(scores <= own) | ((scores == own) & lower)).sum(1)
+    return torch.stack((before < 1, before < 5), 1).float()
+
+
+def wilson(right: int, total: int) -> tuple[float, float]:
+    """The 95 % interval of a proportion (E. B. Wilson, J. Am. Stat. Assoc. 22, 1927): unlike ± two standard errors it stays
+    within 0 and 1 and holds for few videos. From 0 to 1 where there is none."""
+    if not total:
+        return 0.0, 1.0
+    share, z2 = right / total, Z95**2
+    middle = (share + z2 / (2 * total)) / (1 + z2 / total)
+    half = Z95 / (1 + z2 / total) * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2))
+    return max(0.0, middle - half), min(1.0, middle + half)

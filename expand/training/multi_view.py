@@ -1,0 +1,163 @@
+"""Validation and testing: each video scored by the mean softmax of its views, K clips in time by S crops in space.
+
+Validation has K centre clips; a test as in the papers has 10 by 3 (SlowFast, section 4; X3D, section 4).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from expand.core.clip import Clip
+from expand.core.errors import UsageError
+from expand.core.study import Recipe
+from expand.core.trial import Metrics
+from expand.data.loader import ViewClips, batches
+from expand.data.sampling import Scale, validation_scale
+from expand.training.device import as_trained, autocast, pick_device, put
+from expand.training.metrics import Scores, hits
+
+if TYPE_CHECKING:
+    from expand.data.cache.clip_cache import ClipCache
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Views:
+    """`clips` evenly spaced in time, by `crops` of each: 1 is the centre, 3 lie along the longer side."""
+
+    clips: int
+    crops: int = 1
+
+    @property
+    def number(self) -> int:
+        return self.clips * self.crops
+
+    def __str__(self) -> str:
+        return f"{self.clips}x{self.crops}"
+
+    @staticmethod
+    def parse(text: str) -> Views:
+        """From "10x3".
+
+        Raises:
+            UsageError: it is nothing of the kind.
+        """
+        found = re.fullmatch(r"([1-9]\d{0,3})[x×]([13])", text)
+        if found is None:
+            raise UsageError(
+                f"--views {text}: write it as CLIPSxCROPS, at least 1 clip by 1 crop (centre) or 3 crops (along the longer "
+                "side), such as 10x3"
+            )
+        return Views(int(found[1]), int(found[2]))
+
+
+def validate(
+    network: nn.Module, cache: ClipCache, clips: Sequence[Clip], recipe: Recipe, *, views: int, device: torch.device
+) -> Metrics:
+    """Accuracy and loss over all videos of a cache, `views` centre clips each. The network is left in training mode or not
+    as it was."""
+    scale = validation_scale(recipe)
+    return score(network, cache, clips, recipe, views=Views(views), scale=scale, device=device).metrics()
+
+
+def test_network(
+    network: nn.Module,
+    clips: Sequence[Clip],
+    cache: ClipCache,
+    recipe: Recipe,
+    *,
+    views: Views | tuple[int, int] = (10, 3),
+    crop: int | None = None,
+    scale: Scale | None = None,
+    device: torch.device | None = None,
+    progress: Progress | None = None,
+) -> Scores:
+    """Scores every video of a cache. `crop` is the side of the squares in pixels where it is not that of training, `scale`
+    the short side over it (`default_scale`). The network ends up on the device. `progress` gets (videos done, videos in all).
+
+    Raises:
+        UsageError: the network cannot take such a crop, or answers another number of classes than the videos have.
+    """
+    device = device or pick_device()
+    views = views if isinstance(views, Views) else Views(*views)
+    scale = default_scale(clips, recipe, crop) if scale is None else scale
+    if crop is not None:
+        clips = [replace(clip, height=crop, width=crop) for clip in clips]
+    put(network, device)
+    _try(network, clips, len(cache.classes), device)
+    with autocast(device, wanted=recipe.mixed_precision):
+        return score(network, cache, clips, recipe, views=views, scale=scale, device=device, progress=progress)
+
+
+def default_scale(clips: Sequence[Clip], recipe: Recipe, crop: int | None = None) -> Scale:
+    """The size of the frame over that of the crop which leaves things as large as in validation: a larger crop than in
+    training sees more of the picture, until it takes all of a side."""
+    scale = validation_scale(recipe)
+    if crop is None:
+        return scale
+    if isinstance(scale, tuple):
+        return max(1.0, scale[0] * clips[0].height / crop), max(1.0, scale[1] * clips[0].width / crop)
+    return max(1.0, scale * clips[0].height / crop)
+
+
+def held_videos(cache: ClipCache, clips: Sequence[Clip]) -> int:
+    """How many videos are shorter than a clip: their last frame is held."""
+    span = max((clip.frames - 1) * clip.stride + 1 for clip in clips)
+    return sum(cache.length(index) < span for index in range(len(cache)))
+
+
+@torch.no_grad()
+def score(
+    network: nn.Module,
+    cache: ClipCache,
+    clips: Sequence[Clip],
+    recipe: Recipe,
+    *,
+    views: Views,
+    scale: Scale,
+    device: torch.device,
+    progress: Progress | None = None,
+) -> Scores:
+    """Every view of every video through the network, in evaluation mode."""
+    training = network.training
+    data = ViewClips(cache, clips, views.clips, crops=views.crops, scale=scale)
+    network.eval()
+    sums = torch.zeros(len(cache), len(cache.classes))  # of softmax over views
+    clip_hits = torch.zeros(len(cache), 2)
+    seen = 0
+    for streams, labels in batches(data, 2 * recipe.batch_size, workers=recipe.loader_workers):
+        chances = network(*(as_trained(stream, device) for stream in streams)).float().softmax(1).cpu()
+        videos = torch.arange(seen, seen + len(labels)) // views.number
+        sums.index_add_(0, videos, chances)
+        clip_hits.index_add_(0, videos, hits(chances, labels))
+        seen += len(labels)
+        if progress:
+            progress(seen // views.number, len(cache))
+    network.train(training)
+    truth = torch.as_tensor(cache.labels, dtype=torch.long)
+    return Scores(sums / views.number, truth, clip_hits / views.number, views.number)
+
+
+@torch.no_grad()
+def _try(network: nn.Module, clips: Sequence[Clip], classes: int, device: torch.device) -> None:
+    """One empty clip, to say at once what a network cannot take."""
+    training = network.training
+    empty = [torch.zeros(1, c.channels, c.frames, c.height, c.width, device=device) for c in clips]
+    try:
+        answers = network.eval()(*empty).shape[1]
+    except RuntimeError as error:
+        side, reason = clips[0].height, str(error).splitlines()[0]
+        raise UsageError(f"the network cannot take a crop of {side} pixels: {reason}") from None
+    finally:
+        network.train(training)
+    if answers != classes:
+        raise UsageError(
+            f"the network tells {answers} classes apart, the videos have {classes}: test it on its own classes"
+        )

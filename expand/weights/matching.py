@@ -1,0 +1,260 @@
+"""Weights from elsewhere into a network: our exports, trials and checkpoints, and what others published, by its names.
+
+A family says how others name its networks' modules (`SearchSpace.weight_layouts`); here files are matched against that by
+names and shapes alone, and what was matched, what is missing and what was left over is told.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
+
+from expand.core.errors import UsageError
+from expand.core.space import Architecture, SearchSpace, WeightLayout
+from expand.weights.files import WeightFile, read
+
+OURS = "expand"
+SHOWN = 3  # names with shapes in an error
+Shapes = Mapping[str, torch.Size]
+
+
+@dataclass(frozen=True)
+class Matched:
+    """What became of a file's tensors. `matched`, `missing` and `replaced` are the network's names, `unexpected` the file's.
+
+    `missing` ones are not in the file, and `replaced` ones (the last layer for another number of classes) have another size
+    there: both keep the values the network had. `notes` say where definitions differ and what was done about it.
+    """
+
+    layout: str
+    matched: tuple[str, ...]
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    replaced: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        counts = [f"{len(self.matched)} tensors in {self.layout}'s layout"]
+        for what in ("missing", "unexpected", "replaced"):
+            if names := getattr(self, what):
+                counts.append(
+                    f"{len(names)} {what} ({', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''})"
+                )
+        return "; ".join([*counts, *self.notes])
+
+
+def load_weights(network: nn.Module, path: str | Path, *, space: SearchSpace, architecture: Architecture) -> Matched:
+    """Puts a file's weights into a freshly built network, in place, in whichever layout the file's names are.
+
+    Raises:
+        UsageError: no such file, damaged, no weights in it, or weights of another network.
+    """
+    fit = fit_file(read(Path(path)), space, architecture, network)
+    network.load_state_dict(fit.tensors, strict=False)
+    return fit.matched
+
+
+def inspect_weights(path: str | Path, *, space: SearchSpace, architecture: Architecture, num_classes: int) -> Matched:
+    """What `load_weights` would answer for a network of so many classes.
+
+    Raises:
+        UsageError: as `load_weights`.
+    """
+    return fit_file(read(Path(path)), space, architecture, on_shapes(space, architecture, num_classes)).matched
+
+
+def points_that_fit(tensors: Mapping[str, Tensor], space: SearchSpace) -> list[tuple[str, str]]:
+    """The named points of a space that would take every tensor of a file, the last layer's size aside, with its layout."""
+    fits: dict[str, str] = {}  # one network with other clips is looked at once
+    found = []
+    for name, architecture in space.points.items():
+        cls, arguments = space.constructor(architecture, space.num_classes)
+        key = f"{cls.__qualname__} {json.dumps(arguments, default=repr)}"
+        if key not in fits:
+            network = on_shapes(space, architecture, space.num_classes)
+            names = set(_weights(_sizes(network.state_dict())))
+            known = [set(_renamed(tensors, layout).values()) for layout in _layouts(space, architecture, network)]
+            fit = _best(tensors, space, architecture, network) if any(names <= each for each in known) else None
+            fits[key] = fit.matched.layout if fit is not None and fit.complete else ""
+        if fits[key]:
+            found.append((name, fits[key]))
+    return found
+
+
+def on_shapes(space: SearchSpace, architecture: Architecture, num_classes: int) -> nn.Module:
+    """The network without values. Drawing weights costs most of building it on shapes, and seconds the first time."""
+    with torch.device("meta"), _NothingDrawn():
+        return space.build(architecture, num_classes)
+
+
+class _NothingDrawn(TorchFunctionMode):
+    names = frozenset({"normal_", "uniform_", "kaiming_normal_", "kaiming_uniform_"})
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if getattr(func, "__name__", "") in self.names:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+# --- matching --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A file against a network: what it would take, and the names whose shape is wrong, with both shapes."""
+
+    layout: WeightLayout
+    tensors: dict[str, Tensor]
+    matched: Matched
+    wrong: dict[str, tuple[torch.Size, torch.Size]]  # the file's name -> its shape, the network's
+
+    @property
+    def complete(self) -> bool:
+        return bool(self.matched.matched) and not (self.wrong or self.matched.missing or self.matched.unexpected)
+
+
+def fit_file(file: WeightFile, space: SearchSpace, architecture: Architecture, network: nn.Module) -> Fit:
+    """What a file gives to a network of this architecture, in the layout that knows most of its names.
+
+    Raises:
+        UsageError: the file is of another network.
+    """
+    fit = _best(file.tensors, space, architecture, network)
+    for module, what in fit.layout.unlike.items():
+        if any(name.startswith(f"{module}.") for name in file.tensors):
+            raise UsageError(f"{file.path} ({fit.layout.name}'s layout) has {module}: {what}")
+    other = _other(file, architecture)
+    if fit.wrong:
+        shown = "; ".join(
+            f"{name} is {_size(there)} in the file and {_size(here)} here"
+            for name, (there, here) in list(fit.wrong.items())[:SHOWN]
+        )
+        raise UsageError(
+            f"{file.path}: weights of another network, {len(fit.wrong)} shapes differ: {shown}{other}{_hint(file, space)}"
+        )
+    if not fit.matched.matched:
+        raise UsageError(
+            f"{file.path}: no tensor of it belongs to this {space.name} network; the file has {_listed(_sizes(file.tensors))}, "
+            f"the network {_listed(_sizes(network.state_dict()))}{other}{_hint(file, space)}"
+        )
+    if other and (fit.matched.missing or fit.matched.unexpected):
+        raise UsageError(f"{file.path}: {fit.matched}{other}")
+    return fit
+
+
+def _best(tensors: Mapping[str, Tensor], space: SearchSpace, architecture: Architecture, network: nn.Module) -> Fit:
+    """The file's fit in the layout that knows most of its names."""
+    shapes, layouts = _sizes(network.state_dict()), _layouts(space, architecture, network)
+    layout = max(layouts, key=lambda layout: sum(name in shapes for name in _renamed(tensors, layout).values()))
+    theirs = {ours: name for name, ours in _renamed(tensors, layout).items()}
+    found = {ours: tensors[name] for ours, name in theirs.items()}
+    notes = list(layout.convert(found)) if layout.convert else []
+    fitting = [name for name in shapes if name in found and _plain(found[name].shape) == _plain(shapes[name])]
+    others = [name for name in shapes if name in found and name not in fitting]
+    # Only where it matters, because two more networks are built for it.
+    head = _head(space, architecture) if others or len(fitting) < len(shapes) / 2 else set()
+    if set(fitting) <= head:  # a last layer alone could be anybody's
+        fitting = []
+    replaced = [name for name in shapes if name in head] if head & set(others) else []
+    taken = {name: found[name].reshape(shapes[name]) for name in fitting if name not in replaced}
+    if layout.norm_eps is not None:
+        notes += _same_norms(taken, layout.norm_eps, network)
+    known = set(theirs.values()) - {theirs[ours] for ours in found if ours not in shapes}
+    matched = Matched(
+        layout.name,
+        tuple(taken),
+        tuple(name for name in _weights(shapes) if name not in found),
+        tuple(name for name in tensors if name not in known),
+        tuple(replaced),
+        tuple(notes),
+    )
+    wrong = {theirs[name]: (found[name].shape, shapes[name]) for name in others if name not in head}
+    return Fit(layout, taken, matched, wrong)
+
+
+def _layouts(space: SearchSpace, architecture: Architecture, network: nn.Module) -> list[WeightLayout]:
+    own = {module: module for module, _, _ in (name.rpartition(".") for name in network.state_dict())}
+    return [WeightLayout(OURS, own), *space.weight_layouts(architecture)]
+
+
+def _weights(names: Iterable[str]) -> list[str]:
+    """Without the batches that norms counted: with a fixed momentum they are never read, and old files lack them."""
+    return [name for name in names if not name.endswith(".num_batches_tracked")]
+
+
+def _renamed(names: Iterable[str], layout: WeightLayout) -> dict[str, str]:
+    """The file's names that a layout knows, with ours."""
+    split = {name: name.rpartition(".") for name in names}
+    return {
+        name: f"{layout.modules[module]}{dot}{leaf}"
+        for name, (module, dot, leaf) in split.items()
+        if module in layout.modules
+    }
+
+
+def _head(space: SearchSpace, architecture: Architecture) -> set[str]:
+    """The tensors whose size depends on the number of classes."""
+    few, more = (_sizes(on_shapes(space, architecture, num_classes).state_dict()) for num_classes in (3, 4))
+    return {name for name in few if few[name] != more[name]}
+
+
+def _plain(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape without ones at its end: a 1x1x1 convolution's weights are a linear layer's."""
+    sizes = list(shape)
+    while sizes and sizes[-1] == 1:
+        sizes.pop()
+    return tuple(sizes)
+
+
+def _same_norms(tensors: dict[str, Tensor], theirs: float, network: nn.Module) -> list[str]:
+    """Scales the gains of norms that add another epsilon to their variance, so that evaluation gives the same numbers."""
+    changed = {}
+    for name, module in network.named_modules():
+        gain, variance = tensors.get(f"{name}.weight"), tensors.get(f"{name}.running_var")
+        if isinstance(module, _BatchNorm) and module.eps != theirs and gain is not None and variance is not None:
+            factor = ((variance.double() + module.eps) / (variance.double() + theirs)).sqrt()
+            tensors[f"{name}.weight"] = (gain.double() * factor).to(gain.dtype)
+            changed[name] = module.eps
+    return [
+        f"{list(changed.values()).count(ours)} norms add {ours:g} to variances where the file's add {theirs:g}: their gains "
+        "are scaled to give the same in evaluation"
+        for ours in sorted(set(changed.values()))
+    ]
+
+
+# --- what errors say -------------------------------------------------------------------------------------------------
+
+
+def _other(file: WeightFile, architecture: Architecture) -> str:
+    """How the architecture that the file says differs from the network's."""
+    there = file.architecture
+    if there is None or there == architecture:
+        return ""
+    if there.family != architecture.family:
+        return f"; the file is of the family {there.family}, the network of {architecture.family}"
+    return f"; from the file's architecture to the network's: {there.changes(architecture)}"
+
+
+def _hint(file: WeightFile, space: SearchSpace) -> str:
+    names = [name for name, _ in points_that_fit(file.tensors, space)]
+    return f"; {space.name} points that it fits: {', '.join(names)}" if names else ""
+
+
+def _sizes(tensors: Mapping[str, Tensor]) -> Shapes:
+    return {name: tensor.shape for name, tensor in tensors.items()}
+
+
+def _listed(shapes: Shapes) -> str:
+    first = ", ".join(f"{name} {_size(shape)}" for name, shape in list(shapes.items())[:SHOWN])
+    return first + (f" and {len(shapes) - SHOWN} more" if len(shapes) > SHOWN else "")
+
+
+def _size(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "one number"
