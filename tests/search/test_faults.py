@@ -178,7 +178,11 @@ def test_a_cache_that_stays_away_halts_the_search_which_can_be_resumed(squares, 
 
 
 @pytest.mark.parametrize(
-    "memory", [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), MemoryError()]
+    "memory",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        pytest.param(MemoryError(), marks=pytest.mark.heavy),
+    ],
 )
 def test_memory_that_never_suffices_fails_its_candidate_only(squares, tmp_path, soon, monkeypatch, memory):
     import expand.search.job as module
@@ -236,6 +240,7 @@ def test_loader_processes_that_are_killed_cost_a_try_and_leave_no_zombie(squares
     assert set(psutil.Process().children(recursive=True)) <= before
 
 
+@pytest.mark.heavy
 def test_three_trials_in_a_row_that_nobody_is_known_to_be_at_fault_for_halt_the_search(
     squares, tmp_path, soon, monkeypatch
 ):
