@@ -55,7 +55,7 @@ def _replaced(owner: Any, path: Sequence[str], text: str, setting: str) -> Any:
     hint = typing.get_type_hints(type(owner))[name]
     try:
         value = _parse(text, hint)
-    except ValueError:
+    except (ValueError, RecursionError):  # brackets without end
         raise UsageError(f"--set {setting}: '{shortened(text)}' is not {described(hint)}") from None
     return replace(owner, **{name: value})
 

@@ -11,6 +11,8 @@ import numpy
 import pytest
 from browser import CHROMIUM, browser
 from conftest import ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as some
 from rich.console import Console
 
 from expand.core.accuracy import percent, resolution, resolution_text, with_error
@@ -36,12 +38,13 @@ def test_half_a_tenth_is_rounded_up(fraction, text):
     assert percent(fraction) == text
 
 
-def test_every_count_of_clips_is_rounded_as_on_paper():
-    for clips in (7, 40, 160, 999):
-        for right in range(clips + 1):
-            exact = Fraction(1000 * right, clips)
-            expected = math.floor(exact + Fraction(1, 2))  # tenths of a percent, half up
-            assert percent(round(right / clips, 6)) == f"{expected // 10}.{expected % 10}", (right, clips)
+@settings(max_examples=300)
+@given(some.integers(1, 1000).flatmap(lambda clips: some.tuples(some.integers(0, clips), some.just(clips))))
+def test_every_count_of_clips_is_rounded_as_on_paper(counted):
+    right, clips = counted
+    expected = math.floor(Fraction(1000 * right, clips) + Fraction(1, 2))  # tenths of a percent, half up
+    for fraction in (right / clips, round(right / clips, 6)):
+        assert percent(fraction) == f"{expected // 10}.{expected % 10}"
 
 
 def test_signs_and_errors():

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as some
 from torch import nn
 
 from expand.core.clip import Clip
@@ -192,12 +194,28 @@ def test_a_linear_layer_is_counted_at_every_position() -> None:
     assert (plan.layers[0].macs, plan.layers[0].activations, plan.layers[0].params) == (30 * 3 * 7, 30 * 7, 3 * 7 + 7)
 
 
-@pytest.mark.parametrize("size", range(2, 9))
-def test_pools_round_as_torch_does(size: int) -> None:
-    for ceil in (False, True):
-        plan = LayerPlan(Clip(size, 1, size, size)).stage("x").conv("c", 3).max_pool("pool", (1, 2, 2), ceil=ceil)
-        pooled = nn.MaxPool3d((1, 2, 2), ceil_mode=ceil)(torch.zeros(1, 3, size, size, size))
-        assert plan.layers[-1].output == tuple(pooled.shape[1:])
+THREE = some.tuples(*[some.integers(1, 4)] * 3)
+
+
+@given(THREE, THREE, THREE, some.tuples(*[some.integers(0, 2)] * 3), some.booleans(), THREE, some.booleans())
+def test_shapes_and_parameters_are_torchs(size, kernel, stride, padding, bias, pool, ceil) -> None:
+    """A convolution and a pool of any extents on a small clip; where torch says that it is too small, the plan does."""
+    with torch.device("meta"):
+        layers = nn.Conv3d(3, 5, kernel, stride, padding, bias=bias), nn.MaxPool3d(pool, ceil_mode=ceil)
+        clip = torch.zeros(1, 3, *size)
+    plan = LayerPlan(Clip(size[0], 1, size[1], size[2])).stage("x")
+    try:
+        convolved = layers[0](clip)
+        shapes = [convolved.shape, layers[1](convolved).shape]
+    except RuntimeError:
+        with pytest.raises(UsageError, match="too small"):
+            plan.conv("conv", 5, kernel, stride=stride, padding=padding).max_pool("pool", pool, ceil=ceil)
+        return
+    plan.conv("conv", 5, kernel, stride=stride, padding=padding, bias=bias).max_pool("pool", pool, ceil=ceil)
+    assert [layer.output for layer in plan.layers] == [tuple(shape[1:]) for shape in shapes]
+    weights = layers[0].weight.numel()
+    assert plan.layers[0].params == sum(p.numel() for p in layers[0].parameters())
+    assert plan.layers[0].macs == weights * convolved[0, 0].numel() and plan.layers[0].weights == weights
 
 
 def test_a_clip_too_small_is_one_clear_line() -> None:

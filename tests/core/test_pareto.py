@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import operator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
 from expand.core.pareto import dominates, hypervolume, pareto_front
 
@@ -45,9 +48,29 @@ def test_front_in_the_order_of_the_input_with_equal_points():
     assert pareto_front(TABLE[::-1], ACCURACY_COST) == [0, 1, 3, 6, 7]
 
 
-def test_front_directions_turn_it_round():
-    negated = [(-top1, cost) for top1, cost in TABLE]
-    assert pareto_front(negated, ("minimize", "minimize")) == pareto_front(TABLE, ACCURACY_COST)
+NUMBERS = some.integers(-3, 3) | some.floats(-1e3, 1e3)  # of the first many are equal
+BETTER = {"maximize": operator.ge, "minimize": operator.le}
+
+
+@given(some.lists(some.sampled_from(("maximize", "minimize")), min_size=1, max_size=3), some.data())
+def test_the_front_is_what_nothing_dominates(directions, data):
+    points = data.draw(some.lists(some.tuples(*[NUMBERS] * len(directions)), max_size=9))
+
+    def beats(a, b) -> bool:
+        return a != b and all(BETTER[d](x, y) for d, x, y in zip(directions, a, b, strict=True))
+
+    assert all(dominates(a, b, directions) is beats(a, b) for a in points for b in points)
+    front = [index for index, point in enumerate(points) if not any(beats(other, point) for other in points)]
+    assert pareto_front(points, directions) == front
+
+
+@given(some.lists(some.tuples(some.integers(-2, 8), some.integers(-2, 8)), max_size=8))
+def test_hypervolume_counts_the_dominated_squares(points):
+    squares = [(x, y) for x in range(-2, 6) for y in range(-2, 6)]
+    covered = sum(any(a <= x and b <= y for a, b in points) for x, y in squares)
+    assert hypervolume(points, ("minimize", "minimize"), (6, 6)) == covered
+    turned = [(-a, b) for a, b in points]
+    assert hypervolume(turned, ("maximize", "minimize"), (-6, 6)) == covered
 
 
 def test_front_of_one_and_of_three_objectives_and_of_nothing():

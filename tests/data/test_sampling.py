@@ -5,10 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
 from expand.core.clip import Clip
 from expand.core.study import Recipe
-from expand.data.sampling import OPERATIONS, Draw, Rectangle, draw, random_rectangle, validation_scale, view_rectangle
+from expand.data.sampling import (
+    OPERATIONS,
+    Draw,
+    Rectangle,
+    draw,
+    frame_indices,
+    random_rectangle,
+    random_start,
+    uniform_start,
+    validation_scale,
+    view_rectangle,
+    widest,
+    within,
+)  # fmt: skip
 
 CLIP = Clip(16, 1, 112, 112)
 FIXED, RESIZED = Recipe(crop="fixed"), Recipe(crop="resized")
@@ -55,9 +70,46 @@ def test_a_resized_crop_takes_the_first_attempt_that_fits():
 
 def test_drawn_areas_and_aspects_stay_in_their_ranges():
     for seed in range(300):
-        top, left, rows, columns = random_rectangle(120, 160, CLIP, RESIZED, draw(RESIZED, seed))
-        assert 0 <= top <= 120 - rows and 0 <= left <= 160 - columns
+        _, _, rows, columns = random_rectangle(120, 160, CLIP, RESIZED, draw(RESIZED, seed))
         assert 0.07 < rows * columns / (120 * 160) <= 1 and 0.72 < columns / rows < 1.4
+
+
+SIDES = some.integers(1, 400)
+
+
+@given(SIDES, SIDES, some.sampled_from([Recipe(), FIXED, RESIZED]), some.integers(0), some.integers(2, 5))
+def test_every_rectangle_lies_within_the_frame(height, width, recipe, seed, crops):
+    drawn = random_rectangle(height, width, CLIP, recipe, draw(recipe, seed))
+    scale = validation_scale(recipe)
+    views = [view_rectangle(height, width, CLIP, scale, crop, crops) for crop in range(crops)]
+    for top, left, rows, columns in (drawn, view_rectangle(height, width, CLIP, scale), *views):
+        assert 0 <= top <= height - rows and 0 <= left <= width - columns and rows >= 1 and columns >= 1
+    (first, last), size = (views[0], views[-1]), (height, width)
+    assert (0, 0) in [(first.top, size[0] - last.top - last.height), (first.left, size[1] - last.left - last.width)]
+
+
+CLIPS = some.lists(
+    some.builds(Clip, some.integers(1, 24), some.integers(1, 9), some.just(8), some.just(8)), min_size=1, max_size=3
+)
+
+
+@given(some.integers(1, 200), CLIPS, some.floats(0, 1, exclude_max=True), some.integers(1, 5))
+def test_streams_lie_within_the_video_around_one_moment(length, clips, moment, views):
+    """Whatever is drawn: no frame that is not there, the last one held only where the video is too short, one middle."""
+    wide = widest(clips)
+    starts = [random_start(length, wide, moment), *(uniform_start(length, wide, view, views) for view in range(views))]
+    assert starts[1:] == sorted(starts[1:])
+    for start in starts:
+        middles = []
+        for clip in clips:
+            first, span = within(length, clip, clips, start), (clip.frames - 1) * clip.stride + 1
+            indices = frame_indices(length, clip, first)
+            if span <= length:
+                assert first >= 0 and indices == list(range(first, first + span, clip.stride)) and indices[-1] < length
+            else:
+                assert first == 0 and indices == [min(i * clip.stride, length - 1) for i in range(clip.frames)]
+            middles.append(first + min(span, length) / 2)
+        assert max(middles) - min(middles) <= 0.5
 
 
 def test_validation_looks_at_the_same_geometry():

@@ -20,7 +20,6 @@ from expand.data.read_source import read_source
 from expand.data.sampling import frame_indices, random_start, uniform_start, within
 from expand.data.transforms import mirrored_labels
 from expand.search.job import Job, evaluate
-from expand.storage.atomic import write_atomically
 from expand.training import checkpoint
 from expand.training.kernels.depthwise import ChannelwiseConv3d, speed_up
 from expand.training.multi_view import validate
@@ -365,15 +364,6 @@ def test_a_flipped_bit_is_noticed_and_the_one_before_is_used(tmp_path):
     assert state["epoch"] == 1 and "SHA-256" in problem
     path.with_name("last.pt.previous").write_bytes(b"short")
     assert checkpoint.load_latest(path)[0] is None
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(OSError):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_malicious_checkpoint_is_refused_unexecuted(tmp_path):
