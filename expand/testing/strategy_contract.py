@@ -31,7 +31,7 @@ WORLDS: dict[str, Outcome] = {
     "where some fail": made_up(0.15, name="some fail"),
     "where every training fails": lambda suggestion: TrialState.FAILED,
 }
-MOST_PREFIXES = 12  # of one search that are gone on from; of more trials, evenly spread ones
+MOST_PREFIXES = 8  # of one search that are gone on from; of more trials, evenly spread ones
 
 
 class StrategyContract:
@@ -127,10 +127,9 @@ class StrategyContract:
     def test_resumed_after_any_trial_it_trains_the_same(self) -> None:
         for world, trials in self._searches():
             for count in self._counts(trials):
-                resumed = self._simulate(WORLDS[world], known=trials[:count])
-                self._same(trials, resumed, f"{world}, resumed after {count} trials")
-                midway = [*trials[:count], *(_in(trial, TrialState.RUNNING) for trial in trials[count : count + 1])]
-                self._same(trials, self._simulate(WORLDS[world], known=midway), f"{world}, resumed in trial {count}")
+                broken_off = [*trials[:count], *(_in(trial, TrialState.RUNNING) for trial in trials[count : count + 1])]
+                resumed = self._simulate(WORLDS[world], known=broken_off)
+                self._same(trials, resumed, f"{world}, resumed in trial {count}")
 
     def test_workers_and_the_order_of_ends_change_nothing(self) -> None:
         """One worker or many: the same search. Hours are another matter: they pass by the clock."""

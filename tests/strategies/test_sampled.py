@@ -43,7 +43,7 @@ class TestQuasiRandom(StrategyContract):
 
 
 class TestRandom(StrategyContract):
-    study = study_of(Sampled("random", ("time", "conv3", "conv4")), 40, MixedConvSpace(), (3, 1))
+    study = study_of(Sampled("random", ("time", "conv3", "conv4")), 8, MixedConvSpace(), (3, 1))
 
 
 class TestRandomWithinEpochs(StrategyContract):
