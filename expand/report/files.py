@@ -21,7 +21,7 @@ from expand.report.plan_vs_actual import compare_plan, planned_markdown, planned
 from expand.report.significance import Comparison, compare
 from expand.report.significance_tables import comparison_markdown
 from expand.report.tables import ledger_markdown
-from expand.storage.test_results import Test, Tested, summary
+from expand.storage.test_results import Tested, TestResult, summary
 from expand.strategies.ledger import UNSTEPPED
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def write_report(
     steps: Sequence[LedgerStep],
     plan: dict[str, Any] | None = None,
     about: About | None = None,
-    tests: Mapping[int, Test] | None = None,
+    tests: Mapping[int, TestResult] | None = None,
 ) -> list[Path]:
     """Writes index.html (the page) and front.json (all it shows); front.csv, trials.csv, front.png and front.svg; ledger.md
     and .json of a search in steps; comparison.md, .csv and .json where networks can be compared over seeds; planned.md
@@ -144,7 +144,7 @@ def _value_column(name: str) -> str:
     return f"architecture_{name}" if name in {*_FRONT, *_TRIAL, *_COST, *_FRONT_ACCURACY, *_TRIAL_ACCURACY} else name
 
 
-def _front_row(candidate: Candidate, facts: RunFacts, tests: Mapping[int, Test]) -> dict[str, Any]:
+def _front_row(candidate: Candidate, facts: RunFacts, tests: Mapping[int, TestResult]) -> dict[str, Any]:
     return {
         "name": candidate.name,
         "step": candidate.step,
@@ -164,7 +164,7 @@ def _front_row(candidate: Candidate, facts: RunFacts, tests: Mapping[int, Test])
     }
 
 
-def _trial_row(trial: Trial, tests: Mapping[int, Test]) -> dict[str, Any]:
+def _trial_row(trial: Trial, tests: Mapping[int, TestResult]) -> dict[str, Any]:
     wish, metrics = trial.suggestion, trial.metrics
     row = {
         "number": trial.number,

@@ -21,7 +21,7 @@ from expand.report.tables import print_front, print_ledger
 from expand.storage import run_directory as records
 from expand.storage.folder import read_plan
 from expand.storage.run_directory import Record
-from expand.storage.test_results import Test, all_tests, official
+from expand.storage.test_results import TestResult, all_tests, official
 from expand.strategies.ledger import ledger
 
 
@@ -47,7 +47,7 @@ def report(record: Record, folder: Path | None = None, trials: Sequence[Trial] |
     )  # fmt: skip
 
 
-def _tests(record: Record) -> dict[int, Test]:
+def _tests(record: Record) -> dict[int, TestResult]:
     """What `expand test` found on the run's own test split, by trial."""
     return official(all_tests(record.folder), record.facts["data"]["fingerprint"])
 

@@ -122,4 +122,8 @@ for _kind, _hook in {
 }.items():  # fmt: skip
     _CONVERTER.register_structure_hook(_kind, _hook)
 _CONVERTER.register_unstructure_hook(Speed, _speed)
+_CONVERTER.register_structure_hook(
+    float | tuple[float, float],
+    lambda plain, _: _CONVERTER.structure(plain, tuple[float, float] if isinstance(plain, (list, tuple)) else float),
+)
 configure_tagged_union(Outcome, _CONVERTER, tag_name="status")
