@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from expand.cli.listing import parse_values
-from expand.config.check import check
 from expand.config.loading import load_space, load_study, names_in
 from expand.config.request import Request, lasting
 from expand.config.serialize import describe
@@ -169,7 +168,6 @@ def announce(request: Request, folder: Path, workers: Workers, say: Say, *, cali
         UsageError, ExpandError: what cannot be trained, found before anything is.
     """
     study = request.study()
-    check(study)
     with made_folder(folder):
         fresh = not (folder / "study.json").exists()
         videos, _ = count_videos(study, None, None, say)

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from expand.config.check import check
 from expand.config.request import Request
 from expand.config.serialize import describe
 from expand.core.accuracy import resolution_text
@@ -49,7 +48,6 @@ def plan_study(
         UsageError: as for a run; nothing tells how many videos there are.
     """
     study = request.study()
-    check(study)
     counted, manifest = count_videos(study, videos, classes, note)
     macs = MacsCounter(study.space, counted.classes)
     found = courses(study, macs, macs.cost, wins=wins)

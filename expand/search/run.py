@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from expand.config.check import check
 from expand.config.request import Request, lasting
 from expand.config.serialize import describe, differences
 from expand.core import signals
@@ -56,7 +55,6 @@ def run(
             `force` accepts another budget and other videos.
     """
     study = request.study()
-    check(study)
     folder = Path(os.path.realpath(folder))  # workers have a working directory of their own
     with made_folder(folder), signals.handled():
         return _run(

@@ -21,6 +21,7 @@ from expand.core.trial import Cost, Metrics, Suggestion, TrialState
 from expand.storage import database
 from expand.storage import run_directory as records
 from expand.storage.folder import live_driver
+from expand.strategies.stepwise import Stepwise
 from search_spaces.x3d import X3DSpace
 
 SPACE = X3DSpace()
@@ -28,7 +29,7 @@ COST = Cost(2_000_000, 300, 250, 10, ((3, 1, 16, 16),))
 
 
 def study(**fields) -> Study:
-    return Study("test", SPACE, strategy=None, **fields)  # type: ignore[arg-type]
+    return Study("test", SPACE, Stepwise(), **fields)
 
 
 def opened(folder: Path, of: Study | None = None):

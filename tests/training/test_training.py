@@ -296,7 +296,7 @@ def test_an_interrupted_training_goes_on_to_the_same_numbers(caches, tmp_path):
 def test_a_loss_that_is_no_number_fails_with_its_step(caches, tmp_path):
     """Weight decay alone multiplies each weight by 5e25 a step, so that all are infinite after two steps at the latest,
     whatever the gradients are."""
-    recipe = replace(RECIPE, learning_rate=1e30, warmup_epochs=0, clip_gradient_norm=None)
+    recipe = replace(RECIPE, learning_rate=1e15, weight_decay=5e10, warmup_epochs=0, clip_gradient_norm=None)
     result = evaluate(job(caches, tmp_path, recipe=recipe), lambda e: None)
     assert isinstance(result, Failed) and re.fullmatch(r"non-finite loss \(\S+\) at step [23] of epoch 1", result.error)
 
