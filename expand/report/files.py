@@ -21,6 +21,7 @@ from expand.report.plan_vs_actual import compare_plan, planned_markdown, planned
 from expand.report.significance import Comparison, compare
 from expand.report.significance_tables import comparison_markdown
 from expand.report.tables import ledger_markdown
+from expand.storage.plans import Plan
 from expand.storage.test_results import Tested, TestResult, summary
 from expand.strategies.ledger import UNSTEPPED
 
@@ -34,7 +35,7 @@ def write_report(
     trials: Sequence[Trial],
     objectives: Sequence[Objective],
     steps: Sequence[LedgerStep],
-    plan: dict[str, Any] | None = None,
+    plan: Plan | None = None,
     about: About | None = None,
     tests: Mapping[int, TestResult] | None = None,
 ) -> list[Path]:

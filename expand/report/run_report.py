@@ -19,7 +19,7 @@ from expand.report.significance import compare
 from expand.report.significance_tables import print_comparison
 from expand.report.tables import print_front, print_ledger
 from expand.storage import run_directory as records
-from expand.storage.folder import read_plan
+from expand.storage.plans import read_plan
 from expand.storage.run_directory import Record
 from expand.storage.test_results import TestResult, all_tests, official
 from expand.strategies.ledger import ledger

@@ -37,7 +37,8 @@ from expand.data.read_source import read_source
 from expand.data.video.decode import MOST_REPEATS, SPARE_REPEATS, DamagedVideo, decode, probe, survey
 from expand.data.video.seek import locate
 from expand.search.memory_check import Memory, least_bytes, require_memory
-from expand.storage.folder import read_listing, read_plan
+from expand.storage.folder import read_listing
+from expand.storage.plans import read_plan
 from expand.storage.run_directory import open_for_reading
 from expand.weights.files import read as read_weights
 

@@ -19,7 +19,7 @@ from expand.core.trial import Trial
 from expand.monitoring.dashboard.figures import curve_svg, front_figure, hypervolume_figure
 from expand.monitoring.dashboard.notes import study_note, trial_note, with_kept
 from expand.report.candidates import RunFacts, candidates
-from expand.storage.folder import read_plan
+from expand.storage.plans import read_plan
 from expand.storage.run_directory import Record
 from expand.strategies.ledger import LedgerStep, ledger
 
