@@ -63,9 +63,7 @@ class Record:
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        fields = ("name", "direction", "known_before_training", "limit", "on_front")
-        stored = self.facts["study"]["objectives"]
-        return tuple(Objective(**{k: plain[k] for k in fields if k in plain}) for plain in stored)
+        return tuple(from_plain(plain, Objective) for plain in self.facts["study"]["objectives"])
 
     @property
     def seeds(self) -> tuple[int, ...]:
