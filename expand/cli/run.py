@@ -164,10 +164,11 @@ def train(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train trials that have failed again.")] = False,
 ) -> None:
     """Train one network fully: of a run, or a published one. The same command again resumes; `expand export` takes it away."""
-    from rich.console import Console
+    with signals.blocked():
+        from rich.console import Console
 
-    from expand.cli import full_training
-    from expand.search.worker_plan import plan_workers
+        from expand.cli import full_training
+        from expand.search.worker_plan import plan_workers
 
     wishes = full_training.Wishes(
         epochs, scale, data, tuple(set_ or ()), full_training.parse_seeds(seeds), weights, freeze, trust
