@@ -56,12 +56,13 @@ def run(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train trials that have failed again.")] = False,
 ) -> None:
     """Run a study, or go on with it: the same command again resumes. Ends with the front, and the ledger or comparison."""
-    from rich.console import Console
+    with signals.blocked():
+        from rich.console import Console
 
-    from expand.config.request import Request
-    from expand.monitoring.trackers import check
-    from expand.search.worker_plan import plan_workers
-    from expand.source.trust import require_own
+        from expand.config.request import Request
+        from expand.monitoring.trackers import check
+        from expand.search.worker_plan import plan_workers
+        from expand.source.trust import require_own
 
     if not trust:
         require_own(study)
