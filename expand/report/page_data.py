@@ -193,9 +193,9 @@ def _trial(trial: Trial, place: int) -> dict[str, Any]:
         "seed": trial.suggestion.seed, "epochs": trial.suggestion.epochs, "seconds": round(trial.train_seconds, 1),
         "top1": metrics.top1 if metrics else None, "top5": metrics.top5 if metrics else None,
         "loss": _number(metrics.loss) if metrics else None, "attempts": trial.attempts, "started": trial.started,
-        "ended": trial.ended, "error": trial.error, "interrupted": bool(trial.extra.get("interrupted")),
+        "ended": trial.ended, "error": trial.error, "interrupted": trial.interrupted,
         "curve": {
-            key: [_number(entry.get(key)) for entry in trial.curve] for key in ("epoch", "loss", "val_loss", "top1")
+            key: [_number(getattr(entry, key)) for entry in trial.curve] for key in ("epoch", "loss", "val_loss", "top1")
         },
     }  # fmt: skip
 

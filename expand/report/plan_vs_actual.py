@@ -70,8 +70,8 @@ def compare_plan(plan: dict[str, Any] | None, trials: Sequence[Trial]) -> Planne
         rows.append(
             Kept(
                 trial.number, trial.label, trial.cost.macs, network["seconds"], trial.train_seconds, not network["timed"],
-                network["peak_bytes"] or 0.0, trial.extra.get("peak_bytes", 0),
-                network.get("cpu_seconds") or 0.0, trial.extra.get("cpu_seconds", 0.0),
+                network["peak_bytes"] or 0.0, trial.attempt.peak_bytes,
+                network.get("cpu_seconds") or 0.0, trial.attempt.cpu_seconds,
             )
         )  # fmt: skip
     if not rows:

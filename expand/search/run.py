@@ -190,7 +190,7 @@ def _look_at_trials(record: Record, study: Study, workers: Workers, watch: Watch
     before, now = record.facts["study"]["recipe"].get("loader_workers", 0), study.recipe.loader_workers
     if before != now:
         watch.note(f"recipe.loader_workers: {before} in the run, {now} now; the numbers stay the same")
-    threads = {t.extra["threads"] for t in trials if t.extra.get("device") == "cpu" and "threads" in t.extra}
+    threads = {t.attempt.threads for t in trials if t.attempt.device == "cpu" and t.attempt.threads}
     if others := sorted(threads - {workers.threads}):
         watch.note(
             f"threads a worker: {' or '.join(map(str, others))} in the run, {workers.threads} now (cores / --workers); sums are "

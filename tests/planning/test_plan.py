@@ -15,6 +15,7 @@ from rich.console import Console
 from expand.config.loading import load_study
 from expand.config.overrides import limited, override
 from expand.config.request import Request
+from expand.core.attempt import Attempt
 from expand.core.errors import UsageError
 from expand.core.space import Architecture
 from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
@@ -189,7 +190,7 @@ def test_planned_against_actual():
         Trial(
             number, TrialState.COMPLETE, Suggestion(architecture, 2, 0), macs.cost(architecture),
             Metrics(0.5, 1, 1, 20, 1), train_seconds=planned * factor,
-            extra={"peak_bytes": 10_000_000},
+            attempt=Attempt(peak_bytes=10_000_000),
         )
         for number, (architecture, factor) in enumerate(zip([*known, strange], (1.0, 2.0, 1.0), strict=True))
     ]  # fmt: skip

@@ -20,6 +20,7 @@ from expand.config.loading import load_study
 from expand.config.request import Request
 from expand.config.serialize import describe
 from expand.core import signals
+from expand.core.attempt import Epoch
 from expand.core.errors import UsageError
 from expand.core.signals import Interrupted
 from expand.core.trial import Cost, Suggestion
@@ -91,10 +92,10 @@ def test_signals_during_writes_leave_no_lock_on_the_database(tmp_path):
                 timer.start()
                 while True:
                     with signals.deferred():
-                        record.epoch(number, [{"epoch": turn}])
+                        record.epoch(number, [Epoch(turn, 1.0, 0.5)])
             timer.join()
             record.note(number, interrupted=turn)  # raises after a minute where the database is locked
-            assert record.trial(number).extra["interrupted"] == turn
+            assert record.trial(number).interrupted == bool(turn)
 
 
 def test_what_cannot_be_run_leaves_no_folder(squares, tmp_path):
@@ -187,7 +188,7 @@ def test_a_lost_cluster_ends_the_driver_with_one_line(squares, tmp_path, name):
     assert process.returncode == 1 and time.monotonic() - began < 30
     assert error.count("\n") == 1 and "has ended; run the same command again to resume" in error
     assert psutil.wait_procs(children, timeout=2)[1] == []
-    assert any(trial.extra.get("interrupted") for trial in open_for_reading(tmp_path / "run").trials())
+    assert any(trial.interrupted for trial in open_for_reading(tmp_path / "run").trials())
 
 
 @pytest.mark.heavy
@@ -206,7 +207,7 @@ def test_a_given_cluster_that_is_lost_ends_the_driver(squares, tmp_path):
         _, error = process.communicate(timeout=40)
         assert process.returncode == 1 and time.monotonic() - began < 30, error
         assert "run the same command again to resume" in error
-        assert any(trial.extra.get("interrupted") for trial in open_for_reading(tmp_path / "run").trials())
+        assert any(trial.interrupted for trial in open_for_reading(tmp_path / "run").trials())
     finally:
         head.kill()
         for each in seen:

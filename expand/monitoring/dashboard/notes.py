@@ -201,8 +201,8 @@ def _readings(trial: Trial, parent: Trial | None) -> str:
     ]
     if cost.training_bytes:
         rows.append(("training memory", f"{format_bytes(cost.training_bytes)} a clip, counted"))
-    if speed := trial.extra.get("speed"):
-        rows.append(("latency", f"{speed['ms']:.3g} ms a clip, measured"))
+    if speed := trial.attempt.speed:
+        rows.append(("latency", f"{speed.ms:.3g} ms a clip, measured"))
     if metrics := trial.metrics:
         accuracy = show_top1(metrics.top1, metrics.standard_error, TrialState.COMPLETE)
         views = f"{metrics.clips:,} validation clips, {metrics.views} view{'s' if metrics.views > 1 else ''} each"
@@ -212,7 +212,7 @@ def _readings(trial: Trial, parent: Trial | None) -> str:
     if trial.train_seconds:
         tries = f", {trial.attempts} attempts" if trial.attempts > 1 else ""
         rows.append(("training took", f"{format_seconds(trial.train_seconds)}{tries}"))
-    if peak := trial.extra.get("peak_bytes"):
+    if peak := trial.attempt.peak_bytes:
         rows.append(("peak memory", format_bytes(peak)))
     return "\n".join([markdown_row(["", ""]), markdown_row(["---", "---"]), *map(_row, rows)])
 
