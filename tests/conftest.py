@@ -12,10 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 STUDIES = ROOT / "tests" / "studies"
+
+# The same examples on every machine and in every run, few of them, and nothing is remembered.
+settings.register_profile("few", derandomize=True, database=None, deadline=None, max_examples=40)
+settings.load_profile("few")
 
 
 @pytest.fixture(scope="session", autouse=True)

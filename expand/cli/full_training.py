@@ -112,7 +112,7 @@ def of_run(folder: Path, trial: int, wishes: Wishes) -> Request:
     )
     source = record.facts["study"]["data"]["source"]
     data = wishes.data or (None if source == "rendered" else source)
-    return Request(old.reference, old.scale, old.settings, data, alone=alone)
+    return Request(old.reference, old.scale, old.settings, data, alone=alone, given=old.given)
 
 
 def of_space(

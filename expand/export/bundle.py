@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -59,12 +59,27 @@ def take_away(
     require(formats)
     refuse_occupied(Path(os.path.realpath(to)), force=force)
     study, names = study_of(record, chosen, trust=trust), folder_names(chosen) if all_front else [""]
-    packages = {name: _package(record, study, one) for name, one in zip(names, chosen, strict=True)}
     texts = _index(record, names, chosen) if all_front else {}
-    differences = export_networks(to, packages, texts=texts, formats=formats, force=force)
-    for name, one in zip(names, chosen, strict=True):
+    named = dict(zip(names, chosen, strict=True))
+    differences = export_trials(record, study, to, named, texts=texts, formats=formats, force=force)
+    for name, one in named.items():
         _say(console, to / name, run, one, kept_test(record, one), differences[name])
     return [to / name for name in names]
+
+
+def export_trials(
+    record: Record,
+    study: Study,
+    to: Path,
+    chosen: Mapping[str, Trial],
+    *,
+    texts: Mapping[str, str] | None = None,
+    formats: Sequence[str] = (),
+    force: bool = False,
+) -> dict[str, dict[str, float]]:
+    """Exports trials of a run, each to the sub-folder of its name ("" is the folder itself). See `export_networks`."""
+    packages = {name: _package(record, study, one) for name, one in chosen.items()}
+    return export_networks(to, packages, texts=texts, formats=formats, force=force)
 
 
 def _package(record: Record, study: Study, trial: Trial) -> Package:

@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from expand.core import signals
 from expand.core.accuracy import in_percent, percent
 from expand.core.attempt import Epoch
 from expand.core.files import LINES, escaped
@@ -91,7 +92,8 @@ class LiveTable:
         self.live = Live(console=console, get_renderable=self._draw, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> LiveTable:
-        self.live.start()
+        with signals.blocked():  # its thread must not get what is meant for the main one
+            self.live.start()
         return self
 
     def __exit__(self, *_: object) -> None:

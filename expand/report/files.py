@@ -26,6 +26,8 @@ from expand.storage.test_results import Tested, TestResult, summary
 from expand.strategies.ledger import UNSTEPPED
 
 if TYPE_CHECKING:
+    import pandas
+
     from expand.strategies.ledger import LedgerStep
 
 
@@ -52,20 +54,11 @@ def write_report(
 
     from expand.report.front_figure import draw
 
-    found = candidates(trials, facts.seeds)
-    names = list(dict.fromkeys(name for trial in trials for name, _ in trial.architecture.values))
-    front_table = pandas.DataFrame(
-        [_front_row(candidate, facts, tests or {}) for candidate in front(found, objectives)],
-        columns=[*_FRONT, *map(_value_column, names), *_COST, *_FRONT_ACCURACY],
-    )
-    trial_table = pandas.DataFrame(
-        [_trial_row(trial, tests or {}) for trial in sorted(trials, key=lambda trial: trial.number)],
-        columns=[*_TRIAL, *map(_value_column, names), *_COST, *_TRIAL_ACCURACY],
-    )
+    found, tests = candidates(trials, facts.seeds), tests or {}
     figure = draw(facts, found, objectives, steps)
     files: dict[str, Writer] = {
-        "front.csv": lambda path: front_table.to_csv(path, index=False),
-        "trials.csv": lambda path: trial_table.to_csv(path, index=False),
+        "front.csv": lambda path: front_table(facts, trials, objectives, tests).to_csv(path, index=False),
+        "trials.csv": lambda path: trial_table(trials, tests).to_csv(path, index=False),
     }
     if steps or not any(trial.suggestion.kind in UNSTEPPED for trial in trials):
         ledger = json.dumps([_plain_step(step) for step in steps], indent=1) + "\n"
@@ -84,6 +77,24 @@ def write_report(
     files["front.svg"] = lambda path: figure.savefig(path, format="svg")
     about = about or About(folder.resolve().name)
     return _write_all(folder, files | _page_files([RunOnPage(facts, trials, objectives, steps, plan, about)]))
+
+
+def front_table(
+    facts: RunFacts, trials: Sequence[Trial], objectives: Sequence[Objective], tests: Mapping[int, TestResult]
+) -> pandas.DataFrame:
+    """The front, cheapest first: one row a network. Accuracies are fractions, costs whole numbers (gmacs aside)."""
+    import pandas
+
+    rows = [_front_row(one, facts, tests) for one in front(candidates(trials, facts.seeds), objectives)]
+    return pandas.DataFrame(rows, columns=[*_FRONT, *_value_columns(trials), *_COST, *_FRONT_ACCURACY])
+
+
+def trial_table(trials: Sequence[Trial], tests: Mapping[int, TestResult]) -> pandas.DataFrame:
+    """Every trial, by number: one row each, in the units of `front_table`; times are seconds."""
+    import pandas
+
+    rows = [_trial_row(trial, tests) for trial in sorted(trials, key=lambda trial: trial.number)]
+    return pandas.DataFrame(rows, columns=[*_TRIAL, *_value_columns(trials), *_COST, *_TRIAL_ACCURACY])
 
 
 def write_page(folder: Path, runs: Sequence[RunOnPage]) -> list[Path]:
@@ -138,6 +149,10 @@ _TRIAL_ACCURACY = [
     *("top1", "top5", "loss", "standard_error", "val_clips", "views", "seed", "epochs", "epochs_trained"),
     *("train_seconds", "attempts", "error", "started", "ended", *_TEST),
 ]
+
+
+def _value_columns(trials: Sequence[Trial]) -> list[str]:
+    return list(dict.fromkeys(_value_column(name) for trial in trials for name, _ in trial.architecture.values))
 
 
 def _value_column(name: str) -> str:

@@ -43,11 +43,11 @@ def report(record: Record, folder: Path | None = None, trials: Sequence[Trial] |
     trials = record.trials() if trials is None else trials
     return write_report(
         folder or record.folder / "report", run_facts(record, trials), trials, record.objectives, ledger(trials),
-        plan=read_plan(record.folder), about=about_run(record.folder, record.facts), tests=_tests(record),
+        plan=read_plan(record.folder), about=about_run(record.folder, record.facts), tests=official_tests(record),
     )  # fmt: skip
 
 
-def _tests(record: Record) -> dict[int, TestResult]:
+def official_tests(record: Record) -> dict[int, TestResult]:
     """What `expand test` found on the run's own test split, by trial."""
     return official(all_tests(record.folder), record.facts["data"]["fingerprint"])
 
@@ -78,7 +78,7 @@ def summary(record: Record, console: Console) -> bool:
     elif comparison := compare(found, trials, facts.seeds):
         print_comparison(console, facts, comparison)
         console.print()
-    print_front(console, facts, found, record.objectives, _tests(record))
+    print_front(console, facts, found, record.objectives, official_tests(record))
     if planned := compare_plan(read_plan(record.folder), trials):
         console.print()
         print_planned(console, planned)

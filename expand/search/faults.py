@@ -28,6 +28,7 @@ _BY_TYPE = {
     "OutOfMemoryError": Fault.MEMORY,  # of a GPU
     "Unavailable": Fault.SURROUNDINGS,
     "DamagedVideo": Fault.SURROUNDINGS,  # all were whole when the cache was built
+    "ConnectionError": Fault.CRASH,  # the other end of a pipe is gone: a loader process
     "OSError": Fault.SURROUNDINGS,
 }
 # The words of errors that are a mere RuntimeError (torch, CUDA, cuDNN), or that Ray says of a worker; the first match counts.

@@ -7,7 +7,6 @@ remembers: our searcher hands out the engine's jobs, and the record is the engin
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import json
 import logging
 import os
@@ -74,7 +73,6 @@ def drive_on_ray(search: Search, workers: Workers, folder: Path, trackers: Seque
         LostRay: the cluster is gone. Ray's own code ends this process after some time (a minute without its GCS).
     """
     counting = threading.Thread(target=search.look_ahead, daemon=True)
-    counting.start()  # while Ray starts, most of which is waiting
     with _scratch(workers, folder) as scratch:
         watched, errors = Watched(search), list[BaseException]()
 
@@ -89,19 +87,15 @@ def drive_on_ray(search: Search, workers: Workers, folder: Path, trackers: Seque
                 errors.append(error)
 
         thread = threading.Thread(target=tune, daemon=True, name="expand-ray")
-        thread.start()
-        try:
-            while thread.is_alive():
-                watched.expect_a_turn()
-                thread.join(0.2)
-                signals.renew()
-                if thread.is_alive() and (reason := signals.noted() or watched.lost()):
-                    watched.abandon()
-                    thread.join(0.0 if isinstance(reason, LostRay) else 3.0)
-                    ray_processes.end_all()
-                    raise reason
-        finally:
-            faulthandler.cancel_dump_traceback_later()
+        with signals.blocked():
+            counting.start()  # while Ray starts, most of which is waiting
+            thread.start()
+            reason = watched.wait(thread)
+        if reason is not None:
+            watched.abandon()
+            thread.join(0.0 if isinstance(reason, LostRay) else 3.0)
+            ray_processes.end_all()
+            raise reason
         if errors:
             raise errors[0]
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from expand.config.rebuild import classes_of
 from expand.config.request import Request, lasting
 from expand.config.serialize import describe, differences
 from expand.core import signals
@@ -121,7 +122,8 @@ def _facts(request: Request, study: Study, manifest: Manifest) -> dict[str, Any]
     plain = describe(study)
     plain["data"]["source"] = "rendered" if study.data.source is None else study.data.source
     facts = {
-        "reference": lasting(request.reference), "scale": request.scale, "settings": list(request.settings),
+        "reference": lasting(request.reference) or None, "classes": classes_of(study), "scale": request.scale,
+        "settings": list(request.settings),
         "limits": list(request.limits), "data_option": request.data, "seed_option": request.seed,
         "alone": asdict(request.alone) if request.alone else None, "weights_sha256": _weights_sha256(study),
         "study": plain, "code": code_of(study.space, study.space.start),

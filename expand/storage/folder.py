@@ -17,7 +17,8 @@ from expand.core.files import json_bytes, misfit, read_json
 
 # What study.json holds; "?" is what only some commands need.
 FACTS = {
-    "optuna_study": str, "reference?": str, "scale?": str, "settings?": [str], "data_option?": str | None,
+    "optuna_study": str, "reference?": str | None, "classes?": dict, "scale?": str, "settings?": [str],
+    "data_option?": str | None,
     "seed_option?": int | None, "limits?": [str], "storage?": str | None,
     "study": {
         "name": str, "space?": dict, "recipe?": {"epochs": int, "views": int}, "data?": {"cache_side": int},

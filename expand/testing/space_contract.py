@@ -21,7 +21,7 @@ import json
 import pickle
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from expand.core.space import Architecture, Axis, SearchSpace
 from expand.core.study import Recipe
 from expand.counting.cost import cost_of, cost_of_network, count_cost, count_macs, random_clips, shapes_of
 from expand.source.slicer import ENGINE, standalone_source
+from expand.testing.checks import spread, works
 from expand.training.loop import set_up, training_step
 from expand.training.multi_view import validate
 from expand.weights.matching import on_shapes
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-5  # of a logit
 MOST_POINTS = 12  # named points that are built and grown; of more, evenly spread ones
 MOST_COUNTED = 8  # networks that fvcore counts, which is slow
-T = TypeVar("T")
 
 
 class SpaceContract:
@@ -65,7 +65,7 @@ class SpaceContract:
     # --- values ---
 
     def test_the_start_and_the_named_points_are_canonical(self) -> None:
-        with _works("the points of the space"):
+        with works("the points of the space"):
             points = self.space.points
         for architecture in (*self._bases(), *points.values()):
             self._canonical(architecture)
@@ -73,7 +73,7 @@ class SpaceContract:
         assert len(set(lower)) == len(lower), f"names of points that differ in case only: {', '.join(points)}"
         for name, architecture in points.items():
             for typed in (name, name.lower(), name.upper()):
-                with _works(f"point({typed!r})"):
+                with works(f"point({typed!r})"):
                     assert self.space.point(typed) == architecture, f"point({typed!r}) is another network than {name}"
 
     def test_every_value_of_an_axis_is_canonical_or_refused(self) -> None:
@@ -83,9 +83,9 @@ class SpaceContract:
             for axis in self.space.axes:
                 for value in axis.choices or (axis.low, axis.high):
                     changed = base.as_dict() | {axis.parameter: value}
-                    with _works(f"{axis.parameter}={value} at {base}"), contextlib.suppress(UsageError):
+                    with works(f"{axis.parameter}={value} at {base}"), contextlib.suppress(UsageError):
                         self._canonical(self.space.architecture(**changed))
-                with _works(f"value_on({base}, {axis.name})"):
+                with works(f"value_on({base}, {axis.name})"):
                     here = self.space.value_on(base, axis)
                     assert here is None or axis.check(here) == here, (
                         f"value_on({base}, {axis.name}) is {here}: not on it"
@@ -101,16 +101,16 @@ class SpaceContract:
 
     def test_architecture_and_space_can_be_written_out(self) -> None:
         for architecture in (*self._bases(), *self._points()):
-            with _works(f"{architecture} as JSON"):
+            with works(f"{architecture} as JSON"):
                 assert Architecture.from_json(architecture.to_json()) == architecture, f"{architecture} is lost in JSON"
-        with _works("the space as plain JSON (its fields must be plain values)"):
+        with works("the space as plain JSON (its fields must be plain values)"):
             json.dumps(describe(self.space), allow_nan=False)
-        with _works("the space pickled, as workers receive it"):
+        with works("the space pickled, as workers receive it"):
             assert pickle.loads(pickle.dumps(self.space)) == self.space, "the pickled space is another space"
 
     def test_published_costs_are_of_legal_points(self) -> None:
         for published in self.space.published:
-            with _works(f"the published {published.quantity} of {published.point}"):
+            with works(f"the published {published.quantity} of {published.point}"):
                 self._canonical(self.space.point(published.point, **dict(published.values)))
 
     # --- growth ---
@@ -123,7 +123,7 @@ class SpaceContract:
                 assert not both, f"{axis.name} from {base}: both larger and smaller: {next(iter(both))}"
                 if axis.choices:
                     self._follow_the_rungs(base, axis, larger, smaller)
-                with _works(f"published_growth({base}, {axis.name})"):
+                with works(f"published_growth({base}, {axis.name})"):
                     grown = self.space.published_growth(base, axis)
                 assert grown != base, f"published_growth({base}, {axis.name}) stays where it is"
                 if grown is not None:
@@ -145,13 +145,13 @@ class SpaceContract:
 
     def test_arguments_are_plain_and_build_uses_them(self) -> None:
         for architecture in self._runnable():
-            with _works(f"constructor({architecture})"):
+            with works(f"constructor({architecture})"):
                 network, arguments = self.space.constructor(architecture, self.num_classes)
             for name, value in arguments.items():
                 assert _is_plain(value), (
                     f"{network.__name__}({name}={value!r}): not a plain number, text or tuple of such"
                 )
-            with _works(f"{network.__name__} with its arguments read from JSON, as an export does"), _seeded(0):
+            with works(f"{network.__name__} with its arguments read from JSON, as an export does"), _seeded(0):
                 again = network(**json.loads(json.dumps(arguments, allow_nan=False)))
             built = self._build(architecture)
             assert type(built) is network and _same(built.state_dict(), again.state_dict()), (
@@ -161,7 +161,7 @@ class SpaceContract:
     def test_weight_layouts_name_every_tensor_once(self) -> None:
         """Or weights that others published would be left out without anybody seeing it."""
         for architecture in (*self._runnable(), *self._points()):
-            with _works(f"weight_layouts({architecture})"):
+            with works(f"weight_layouts({architecture})"):
                 layouts = list(self.space.weight_layouts(architecture))
             if not layouts:
                 continue
@@ -178,7 +178,7 @@ class SpaceContract:
         """Or something would be trained twice."""
         seen: dict[str, Architecture] = {}
         for architecture in dict.fromkeys([*self._runnable(), *self._bases(), *self.space.points.values()]):
-            with _works(f"constructor and inputs of {architecture}"):
+            with works(f"constructor and inputs of {architecture}"):
                 network, arguments = self.space.constructor(architecture, self.num_classes)
                 key = f"{network.__qualname__} {json.dumps(arguments, default=repr)} {self._reads(architecture)}"
             other = seen.setdefault(key, architecture)
@@ -198,7 +198,7 @@ class SpaceContract:
     def test_named_points_answer_with_one_logit_a_class(self) -> None:
         for architecture in self._points():
             network = self._on_shapes(architecture).eval()
-            with _works(f"forward of {architecture} on shapes"), torch.no_grad():
+            with works(f"forward of {architecture} on shapes"), torch.no_grad():
                 logits = network(*random_clips(self.space.inputs(architecture), device="meta"))
             self._one_logit_a_class(architecture, logits, 1)
 
@@ -228,7 +228,7 @@ class SpaceContract:
     def test_every_parameter_learns(self) -> None:
         for architecture in self._runnable():
             network = self._build(architecture).train()
-            with _works(f"a training step of {architecture}"), _seeded(1):
+            with works(f"a training step of {architecture}"), _seeded(1):
                 logits = network(*random_clips(self.space.inputs(architecture), batch=4))
                 nn.functional.cross_entropy(logits, torch.arange(4) % self.num_classes).backward()
             trained = {name: p.grad for name, p in network.named_parameters() if p.requires_grad}
@@ -244,9 +244,9 @@ class SpaceContract:
     def test_it_trains_and_validates_as_in_a_search(self) -> None:
         """One step and one validation by the engine's own loop, with the kernels and the memory layout of a CPU training."""
         cpu, recipe = torch.device("cpu"), Recipe(batch_size=4, clip_gradient_norm=1.0)
-        for architecture in dict.fromkeys([self._small, *_spread([*self.samples], 2)]):
+        for architecture in dict.fromkeys([self._small, *spread([*self.samples], 2)]):
             network, clips = self._build(architecture), self.space.inputs(architecture)
-            with _works(f"training {architecture}"), _seeded(1), torch.backends.mkldnn.flags(enabled=True):
+            with works(f"training {architecture}"), _seeded(1), torch.backends.mkldnn.flags(enabled=True):
                 optimiser, scaler = set_up(network, recipe, cpu)
                 before = {name: value.detach().clone() for name, value in network.named_parameters()}
                 batch, labels = random_clips(clips, batch=4), torch.arange(4) % self.num_classes
@@ -260,9 +260,9 @@ class SpaceContract:
             assert metrics.clips == 2, f"{architecture}: {metrics.clips} of 2 videos were validated"
 
     def test_all_counters_agree(self) -> None:
-        for architecture in _spread(self._runnable(), MOST_COUNTED):
+        for architecture in spread(self._runnable(), MOST_COUNTED):
             network = self._build(architecture)
-            with _works(f"counting {architecture}"):
+            with works(f"counting {architecture}"):
                 cost = count_cost(network, self.space.inputs(architecture))
                 told = cost_of(self.space, architecture, self.num_classes)
             parameters = sum(parameter.numel() for parameter in network.parameters())
@@ -275,8 +275,8 @@ class SpaceContract:
 
     def test_the_layers_told_keep_what_autograd_keeps(self) -> None:
         """Which is what memory in training is estimated from; and named points, which may be large, on shapes."""
-        for architecture in dict.fromkeys([*_spread([self._small, *self.samples], 3), *self._points()[-1:]]):
-            with _works(f"the cost of {architecture} on shapes"):
+        for architecture in dict.fromkeys([*spread([self._small, *self.samples], 3), *self._points()[-1:]]):
+            with works(f"the cost of {architecture} on shapes"):
                 told, shapes = (
                     cost_of(self.space, architecture, self.num_classes),
                     shapes_of(self.space.inputs(architecture)),
@@ -294,7 +294,7 @@ class SpaceContract:
         for architecture in dict.fromkeys([self._small, *self.samples]):
             network, arguments = self.space.constructor(architecture, self.num_classes)
             built = self._build(architecture).eval()
-            with _works(f"the source of {network.__name__} without the engine"):
+            with works(f"the source of {network.__name__} without the engine"):
                 names: dict[str, Any] = {
                     "__name__": "exported",
                     "__builtins__": vars(builtins) | {"__import__": _guarded},
@@ -315,12 +315,12 @@ class SpaceContract:
         return self.small or self.space.start
 
     def _bases(self) -> list[Architecture]:
-        with _works("the start of the space"):
+        with works("the start of the space"):
             return list(dict.fromkeys([self.space.start, self._small, *self.samples]))
 
     def _points(self) -> list[Architecture]:
-        with _works("the points of the space"):
-            return _spread(list(dict.fromkeys(self.space.points.values())), MOST_POINTS)
+        with works("the points of the space"):
+            return spread(list(dict.fromkeys(self.space.points.values())), MOST_POINTS)
 
     def _runnable(self) -> list[Architecture]:
         """The small one, its nearest neighbour along each axis, a larger one if there is, and the samples."""
@@ -339,7 +339,7 @@ class SpaceContract:
         for sample in self.samples:
             for axis in self.space.axes:
                 for choice in axis.choices:
-                    with _works(f"{axis.parameter}={choice} at {sample}"), contextlib.suppress(UsageError):
+                    with works(f"{axis.parameter}={choice} at {sample}"), contextlib.suppress(UsageError):
                         found.append(self.space.architecture(**sample.as_dict() | {axis.parameter: choice}))
         return found
 
@@ -350,13 +350,13 @@ class SpaceContract:
         assert architecture.family == space.name, f"{architecture}: of '{architecture.family}', not of '{space.name}'"
         names, expected = list(architecture.as_dict()), list(space.start_values())
         assert names == expected, f"{architecture} has the values {names}, the start has {expected}"
-        with _works(f"{architecture} given back to the space"):
+        with works(f"{architecture} given back to the space"):
             again = space.architecture(**architecture.as_dict())
         assert again == architecture, f"not canonical: {architecture} becomes {again} ({architecture.changes(again)})"
 
     def _refused(self, values: dict[str, Any], words: str) -> None:
         shown = ", ".join(f"{name}={value!r}" for name, value in values.items())
-        with _works(f"architecture({shown}) should be a UsageError"):
+        with works(f"architecture({shown}) should be a UsageError"):
             try:
                 accepted = self.space.architecture(**values)
             except UsageError as error:
@@ -365,7 +365,7 @@ class SpaceContract:
                 raise AssertionError(f"architecture({shown}) is accepted: {accepted}")
 
     def _moved(self, base: Architecture, axis: Axis, direction: str) -> list[Architecture]:
-        with _works(f"{direction}({base}, {axis.name})"):
+        with works(f"{direction}({base}, {axis.name})"):
             found = list(getattr(self.space, direction)(base, axis))
         assert base not in found, f"{direction} along {axis.name} offers where it stands: {base}"
         assert len(set(found)) == len(found), f"{direction} along {axis.name} from {base} offers a network twice"
@@ -387,20 +387,20 @@ class SpaceContract:
         )
 
     def _build(self, architecture: Architecture, seed: int = 0) -> nn.Module:
-        with _works(f"build({architecture})"), _seeded(seed):
+        with works(f"build({architecture})"), _seeded(seed):
             return self.space.build(architecture, self.num_classes)
 
     def _on_shapes(self, architecture: Architecture) -> nn.Module:
-        with _works(f"build({architecture}) on shapes"), torch.device("meta"):
+        with works(f"build({architecture}) on shapes"), torch.device("meta"):
             return self.space.build(architecture, self.num_classes)
 
     def _macs(self, architecture: Architecture) -> int:
-        with _works(f"counting {architecture}"):
+        with works(f"counting {architecture}"):
             clips = self.space.inputs(architecture)
             return count_macs(lambda: self.space.build(architecture, self.num_classes), clips)
 
     def _logits(self, network: nn.Module, clips: Sequence[torch.Tensor], architecture: Architecture) -> torch.Tensor:
-        with _works(f"forward of {architecture}"), _seeded(2), torch.no_grad():
+        with works(f"forward of {architecture}"), _seeded(2), torch.no_grad():
             return network(*clips)
 
     def _one_logit_a_class(self, architecture: Architecture, logits: torch.Tensor, batch: int) -> None:
@@ -460,17 +460,6 @@ def plain_kernels() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _works(what: str) -> Iterator[None]:
-    """An exception in the family's code is a broken rule, and says where."""
-    try:
-        yield
-    except AssertionError:
-        raise
-    except Exception as error:
-        raise AssertionError(f"{what}: {type(error).__name__}: {error}") from error
-
-
-@contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -481,13 +470,6 @@ def _guarded(name: str, *arguments: Any) -> Any:
     if name.split(".")[0] in ENGINE:
         raise ImportError(f"the exported source imports {name}")
     return builtins.__import__(name, *arguments)
-
-
-def _spread(items: list[T], most: int) -> list[T]:
-    """So many of them, evenly spread, the first and the last among them."""
-    if len(items) <= most:
-        return items
-    return [items[round(index * (len(items) - 1) / (most - 1))] for index in range(most)]
 
 
 def _wrong(axis: Axis) -> list[Any]:

@@ -11,7 +11,7 @@ import pytest
 import typer
 from conftest import STUDIES
 
-from expand.cli.shared_options import app
+from expand.cli.app import app
 
 
 def test_costs_print_as_json(expand):

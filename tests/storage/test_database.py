@@ -15,8 +15,8 @@ import optuna
 import pytest
 from conftest import STUDIES
 from rich.console import Console
-from test_record import COST, SPACE, opened, study, suggestion
-from test_search import start, trials_of, wait_for_line
+from tiny_records import COST, SPACE, opened, study, suggestion
+from tiny_runs import start, trials_of, wait_for_line
 
 from expand.config.request import Request
 from expand.core.errors import ExpandError, UsageError

@@ -50,7 +50,7 @@ def on_a_disk(tmp_path: Path, size: str, script: str) -> dict:
     disk.mkdir()
     done = subprocess.run(
         ["unshare", "-m", "sh", "-c", f'mount -t tmpfs -o size={size} tmpfs "$1" && exec "$0" -c "$3" "$1" "$2"',
-         sys.executable, str(disk), str(Path(__file__).parent), SCRIPT + script],
+         sys.executable, str(disk), str(ROOT / "tests"), SCRIPT + script],
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
@@ -61,7 +61,7 @@ def on_a_disk(tmp_path: Path, size: str, script: str) -> dict:
 @small_disk
 def test_a_full_disk_under_the_database_keeps_every_recorded_trial_and_goes_on_once_there_is_room(tmp_path):
     script = """
-from test_record import *
+from tiny_records import *
 fill_at, told, error = 3, [], ""
 with opened(disk / "run") as record:
     try:

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, STUDIES
 from postgres import PASSWORD, Line, free_port, server, why_not
-from test_record import COST, SPACE, _described, study, suggestion
-from test_search import outcome, start, wait_for_line
+from tiny_records import COST, SPACE, described, study, suggestion
+from tiny_runs import outcome, start, wait_for_line
 
 from expand.core.attempt import Epoch
 from expand.core.errors import ExpandError, UsageError
@@ -34,7 +34,7 @@ def postgres():
 
 
 def opened(folder: Path, url: str):
-    return records.open_for_writing(folder, {"study": _described(study())}, study(), storage=url)
+    return records.open_for_writing(folder, {"study": described(study())}, study(), storage=url)
 
 
 @needs_server
@@ -150,13 +150,12 @@ def test_the_missing_package_is_named_with_how_to_install_it(tmp_path, monkeypat
 START = """
 import sys; sys.path.insert(0, sys.argv[2])
 from pathlib import Path
-from test_record import *
-from test_record import _described
+from tiny_records import *
 sys.stdin.read(1)
 of = study()
 storage = sys.argv[3] or None
 try:
-    with records.open_for_writing(Path(sys.argv[1]), {"study": _described(of)}, of, storage=storage) as record:
+    with records.open_for_writing(Path(sys.argv[1]), {"study": described(of)}, of, storage=storage) as record:
         print("opened", record.open_trial(suggestion(frames=2), COST, SPACE), flush=True)
         sys.stdin.read(1)
 except Exception as error:
@@ -169,7 +168,7 @@ def eight_starts(folders: list[Path], storage: str) -> list[str]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", START, str(folder), str(Path(__file__).parent), storage],
+            [sys.executable, "-c", START, str(folder), str(ROOT / "tests"), storage],
             env=environment | {"OMP_NUM_THREADS": "1"}, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from simulated import ended, free, simulate
 
 from expand.core.study import Budget, Recipe, Study
 from expand.core.trial import Suggestion, TrialState
 from expand.strategies.budget import affordable
 from expand.strategies.grid import Grid
 from expand.strategies.sampled import Sampled
+from expand.testing.simulated_search import ended, free, opened, simulate
 from search_spaces.c3d import GROUPS, PATTERNS, C3DSpace
 
 SPACE = C3DSpace()
@@ -58,7 +58,7 @@ def test_the_sentence_says_what_is_used_up_and_when() -> None:
 
 def test_what_has_begun_is_finished_even_over_the_budget() -> None:
     """A run that was started with a larger budget, or whose seeds grew."""
-    first = [ended(0, wishes("depth-1", 0)[0])]
+    first = [ended(opened(0, wishes("depth-1", 0)[0]), 0.5)]
     for budget in (Budget(trials=1), Budget(epochs=10), Budget(hours=0.0001)):
         allowed, said = affordable(study(budget), first, wishes("depth-1", 1, 2))
         assert names(allowed) == [("depth-1", 1), ("depth-1", 2)] and not said
@@ -74,14 +74,14 @@ def test_hours_are_added_up_over_trials() -> None:
 
 
 def test_a_candidate_over_a_limit_costs_nothing() -> None:
-    over = [ended(0, s, None, state=TrialState.INFEASIBLE, seconds=9999) for s in wishes("depth-7", 0, 1, 2)]
+    over = [ended(opened(0, s), TrialState.INFEASIBLE, seconds=9999) for s in wishes("depth-7", 0, 1, 2)]
     allowed, said = affordable(study(Budget(trials=3, epochs=30, hours=1)), over, wishes("depth-1", 0, 1, 2))
     assert len(allowed) == 3 and not said
 
 
 @pytest.mark.parametrize("state", [TrialState.FAILED, TrialState.RUNNING, TrialState.PRUNED, TrialState.COMPLETE])
 def test_every_other_candidate_counts(state: TrialState) -> None:
-    begun = [ended(i, s, None, state=state) for i, s in enumerate(wishes("depth-7", 0, 1, 2))]
+    begun = [ended(opened(i, s), state) for i, s in enumerate(wishes("depth-7", 0, 1, 2))]
     allowed, said = affordable(study(Budget(trials=5)), begun, wishes("depth-1", 0, 1, 2))
     assert not allowed and said == "budget.trials=5 is used up after 3 trials"
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import ClassVar
 
 import pytest
-from simulated import Counter, ended, free, keeps_the_contract, refused, simulate
 
-from expand.core.study import Study
+from expand.core.study import Budget, Study
 from expand.core.trial import TrialState
+from expand.search.engine import MacsCounter
 from expand.strategies.grid import Grid
+from expand.testing.simulated_search import ended, free, opened, simulate
 from expand.testing.space_contract import plain_kernels
+from expand.testing.strategy_contract import StrategyContract
 from search_spaces.c3d import GROUPS, PATTERNS, C3DSpace
 from search_spaces.mixed_conv import MixedConvSpace
 from search_spaces.x3d import X3DSpace
@@ -19,25 +23,38 @@ SPACE = C3DSpace()
 DEMO = C3DSpace(width=0.125, frames=16, resolution=40, stride=2)
 
 
-def study(strategy: Grid, space=SPACE, seeds=(0,)) -> Study:
+def study_of(strategy: Grid, space=SPACE, seeds=(0,)) -> Study:
     return Study("test", space, strategy, seeds=seeds)
 
 
-@pytest.mark.parametrize(
-    "plain",
-    [
-        study(Grid(points=tuple(PATTERNS)), seeds=(0, 1, 2)),
-        study(Grid(axes=("conv1", "conv2"))),
-        study(Grid(axes=("split",)), MixedConvSpace(), (3, 1)),
-        study(Grid(points=tuple(PATTERNS), by="width")),
-    ],
-)
-def test_it_keeps_the_contract_of_every_strategy(plain: Study) -> None:
-    keeps_the_contract(plain)
+class TestPoints(StrategyContract):
+    study = study_of(Grid(points=tuple(PATTERNS)), seeds=(0, 1, 2))
+    refused: ClassVar[dict[str, Study]] = {
+        "name one of the two": study_of(Grid()),
+        "made of points or of axes": study_of(Grid(points=("depth-1",), axes=("conv1",))),
+        "did you mean 'depth-": study_of(Grid(points=("dept-1",))),
+        "did you mean 'conv": study_of(Grid(axes=("conv9",))),
+        "frame_rate of c3d has no list of values": study_of(Grid(axes=("frame_rate",))),
+        "frames of x3d has no list of values": study_of(Grid(axes=("frames",)), X3DSpace()),
+        "no point 'depth-9'": study_of(Grid(points=("depth-1",), equal_to="depth-9")),
+        "did you mean 'width'": study_of(Grid(points=("depth-1",), equal_to="depth-3", by="widht")),
+    }
+
+
+class TestCombinations(StrategyContract):
+    study = study_of(Grid(axes=("conv1", "conv2")))
+
+
+class TestSplitsWithinTrials(StrategyContract):
+    study = replace(study_of(Grid(axes=("split",)), MixedConvSpace(), (3, 1)), budget=Budget(trials=5))
+
+
+class TestEqualCosts(StrategyContract):
+    study = study_of(Grid(points=("depth-3", "depth-5"), equal_to="depth-3"), DEMO)
 
 
 def test_points_come_in_their_order_all_seeds_of_one_together() -> None:
-    trials = simulate(study(Grid(points=("depth-7", "C3D", "depth-1")), seeds=(5, 2)))
+    trials = simulate(study_of(Grid(points=("depth-7", "C3D", "depth-1")), seeds=(5, 2)))
     assert [(t.suggestion.name, t.suggestion.seed) for t in trials] == [
         ("depth-7", 5), ("depth-7", 2), ("C3D", 5), ("C3D", 2), ("depth-1", 5), ("depth-1", 2),
     ]  # fmt: skip
@@ -46,21 +63,22 @@ def test_points_come_in_their_order_all_seeds_of_one_together() -> None:
 
 
 def test_only_the_missing_seeds_of_a_network_are_asked_for() -> None:
-    plain = study(Grid(points=("depth-1", "depth-3")), seeds=(0, 1, 2))
+    plain = study_of(Grid(points=("depth-1", "depth-3")), seeds=(0, 1, 2))
     first = plain.strategy.ask(plain, (), free)
-    known = [ended(0, first[0]), ended(1, first[2], None)]
+    known = [ended(opened(0, first[0]), 0.5), ended(opened(1, first[2]), TrialState.FAILED)]
     assert [(s.name, s.seed) for s in plain.strategy.ask(plain, known, free)] == [("depth-1", 1)]
 
 
 def test_a_failed_network_is_passed_over() -> None:
     trials = simulate(
-        study(Grid(points=("depth-1", "depth-3"))), outcome=lambda s: None if s.name == "depth-1" else 0.5
+        study_of(Grid(points=("depth-1", "depth-3"))),
+        outcome=lambda s: TrialState.FAILED if s.name == "depth-1" else 0.5,
     )
     assert [t.state for t in trials] == [TrialState.FAILED, TrialState.COMPLETE]
 
 
 def test_all_combinations_of_five_depths() -> None:
-    plain = study(Grid(axes=GROUPS))
+    plain = study_of(Grid(axes=GROUPS))
     networks = list(plain.strategy._networks(plain, free))
     assert len(networks) == 4**5 == len({s.architecture for s in networks})
     depths = [tuple(s.architecture[f"{group}_depth"] for group in GROUPS) for s in networks]
@@ -70,7 +88,7 @@ def test_all_combinations_of_five_depths() -> None:
 
 
 def test_axes_that_do_not_go_together_give_each_network_once() -> None:
-    plain = study(Grid(axes=("middle_rule", "conv1")), MixedConvSpace())  # no inner widths in the blocks: one rule
+    plain = study_of(Grid(axes=("middle_rule", "conv1")), MixedConvSpace())  # no inner widths in the blocks: one rule
     trials = simulate(plain)
     assert len(trials) == 3 and trials[-1].suggestion.reason == "network 3 of 3"
 
@@ -80,8 +98,8 @@ def test_axes_that_do_not_go_together_give_each_network_once() -> None:
 def test_depths_at_equal_cost(space: C3DSpace, within: float) -> None:
     """By width alone as near to depth-3's multiply-adds as it gets. With eight filters in conv1, "decreasing" is 5.3 % under it
     at demo size, where the next width is 9.8 % over; all others are within 2.2 %."""
-    counter = Counter(space)
-    plain = study(Grid(points=tuple(PATTERNS), equal_to="depth-3"), space)
+    counter = MacsCounter(space, 101)
+    plain = study_of(Grid(points=tuple(PATTERNS), equal_to="depth-3"), space)
     trials = simulate(plain, counter)
     target, width = counter(space.point("depth-3")), space.axis("width")
     assert [t.suggestion.name for t in trials] == list(PATTERNS)
@@ -97,30 +115,7 @@ def test_depths_at_equal_cost(space: C3DSpace, within: float) -> None:
     assert widths["depth-1"] > space.width > widths["depth-5"] > widths["depth-7"] and widths["depth-3"] == space.width
 
 
-def test_asking_again_about_equal_costs_asks_for_the_same() -> None:
-    plain = study(Grid(points=("depth-3", "depth-5"), equal_to="depth-3"), DEMO)
-    with plain_kernels():
-        keeps_the_contract(plain, Counter(DEMO))
-
-
-@pytest.mark.parametrize(
-    ("strategy", "space", "words"),
-    [
-        (Grid(), SPACE, "name one of the two"),
-        (Grid(points=("depth-1",), axes=("conv1",)), SPACE, "name one of the two"),
-        (Grid(points=("dept-1",)), SPACE, "did you mean 'depth-"),
-        (Grid(axes=("conv9",)), SPACE, "did you mean 'conv"),
-        (Grid(axes=("frame_rate",)), SPACE, "frame_rate of c3d has no list of values"),
-        (Grid(axes=("frames",)), X3DSpace(), "frames of x3d has no list of values"),
-        (Grid(points=("depth-1",), equal_to="depth-9"), SPACE, "did you mean 'depth-"),
-        (Grid(points=("depth-1",), equal_to="depth-3", by="widht"), SPACE, "did you mean 'width'"),
-    ],
-)
-def test_what_cannot_be_searched_is_said(strategy: Grid, space, words: str) -> None:
-    assert words in refused(study(strategy, space))
-
-
 def test_the_names_of_networks_reach_the_trials() -> None:
-    plain = study(Grid(points=("increasing",)))
+    plain = study_of(Grid(points=("increasing",)))
     wanted = plain.strategy.ask(plain, (), free)
     assert [(s.name, s.kind, s.epochs) for s in wanted] == [("increasing", "grid", plain.recipe.epochs)]

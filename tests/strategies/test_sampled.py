@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
-from simulated import keeps_the_contract, refused, simulate
 
 from expand.core.space import Architecture
 from expand.core.study import Budget, Study
 from expand.strategies.sampled import Sampled
+from expand.testing.simulated_search import simulate
+from expand.testing.strategy_contract import StrategyContract
 from search_spaces.c3d import GROUPS, C3DSpace
 from search_spaces.mixed_conv import MixedConvSpace
 from search_spaces.x3d import X3DSpace
@@ -18,18 +20,34 @@ SPACE = C3DSpace()
 SAMPLERS = ("qmc", "random")
 
 
-def study(strategy: Sampled, trials: int | None = 12, space=SPACE, seeds=(0,)) -> Study:
+def study_of(strategy: Sampled, trials: int | None = 12, space=SPACE, seeds=(0,)) -> Study:
     return Study("test", space, strategy, budget=Budget(trials=trials), seeds=seeds)
 
 
 def drawn(strategy: Sampled, trials: int = 12, space=SPACE) -> list[Architecture]:
-    return [trial.architecture for trial in simulate(study(strategy, trials, space))]
+    return [trial.architecture for trial in simulate(study_of(strategy, trials, space))]
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_it_keeps_the_contract_of_every_strategy(sampler) -> None:
-    trials = keeps_the_contract(study(Sampled(sampler, GROUPS, points=("depth-3",)), 12, seeds=(0, 1)))
-    assert len(trials) == 12 and len({t.architecture for t in trials}) == 6
+class TestQuasiRandom(StrategyContract):
+    study = study_of(Sampled("qmc", GROUPS, points=("depth-3",)), 12, seeds=(0, 1))
+    refused: ClassVar[dict[str, Study]] = {
+        "name the axes": study_of(Sampled()),
+        "allowed are qmc, random": study_of(Sampled("sobol", GROUPS)),  # type: ignore[arg-type]
+        "did you mean 'conv": study_of(Sampled(axes=("conv9",))),
+        "no list of values": study_of(Sampled(axes=("frame_rate",))),
+        "did you mean 'depth-": study_of(Sampled(axes=GROUPS, points=("depth-9",))),
+        "width has no value from 5 to 6": study_of(Sampled(axes=("width",), within=(("width", 5, 6),))),
+        "width is not among strategy.axes": study_of(Sampled(axes=("conv1",), within=(("width", 0.1, 1),))),
+        "would never end": study_of(Sampled(axes=GROUPS), None),
+    }
+
+
+class TestRandom(StrategyContract):
+    study = study_of(Sampled("random", ("time", "conv3", "conv4")), 40, MixedConvSpace(), (3, 1))
+
+
+class TestRandomWithinEpochs(StrategyContract):
+    study = replace(study_of(Sampled("random", GROUPS), None, seeds=(0, 1, 2)), budget=Budget(epochs=100))
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -54,7 +72,7 @@ def test_the_samplers_differ_and_a_sobol_sequence_covers_evenly() -> None:
 
 def test_points_come_first_and_are_not_drawn_again() -> None:
     names = ("depth-7", "depth-1")
-    trials = simulate(study(Sampled("random", ("conv1", "conv2"), points=names), 10))
+    trials = simulate(study_of(Sampled("random", ("conv1", "conv2"), points=names), 10))
     assert [t.suggestion.name for t in trials[:2]] == list(names)
     assert all(t.suggestion.kind == "sample" for t in trials)
     assert len({t.architecture for t in trials}) == 10
@@ -84,23 +102,7 @@ def test_x3d_is_drawn_too() -> None:
     assert len(set(networks)) == 8 and all(a["frames"] == 1 for a in networks)
 
 
-@pytest.mark.parametrize(
-    ("strategy", "words"),
-    [
-        (Sampled(), "name the axes"),
-        (Sampled("sobol", GROUPS), "allowed are qmc, random"),  # type: ignore[arg-type]
-        (Sampled(axes=("conv9",)), "did you mean 'conv"),
-        (Sampled(axes=("frame_rate",)), "no list of values"),
-        (Sampled(axes=GROUPS, points=("depth-9",)), "did you mean 'depth-"),
-        (Sampled(axes=("width",), within=(("width", 5, 6),)), "width has no value from 5 to 6"),
-        (Sampled(axes=("conv1",), within=(("width", 0.1, 1),)), "width is not among strategy.axes"),
-    ],
-)
-def test_what_cannot_be_searched_is_said(strategy: Sampled, words: str) -> None:
-    assert words in refused(study(strategy))
-
-
-def test_without_a_budget_it_would_not_end() -> None:
-    assert "would never end" in refused(study(Sampled(axes=GROUPS), None))
+def test_any_budget_ends_it() -> None:
     for budget in (Budget(trials=3), Budget(epochs=30), Budget(hours=0.1)):
-        assert not refused(replace(study(Sampled(axes=GROUPS)), budget=budget))
+        limited = replace(study_of(Sampled(axes=GROUPS)), budget=budget)
+        assert simulate(limited, seconds=100)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 
-from expand.core.errors import UsageError
 from expand.core.space import Architecture
 from expand.core.study import Budget, Study
-from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
+from expand.core.trial import Metrics, Suggestion, Trial, TrialState
 from expand.counting.cost import cost_of
 from expand.strategies.ledger import ledger
 from expand.strategies.stepwise import Stepwise
+from expand.testing.simulated_search import Outcome, ended, opened, simulate
+from expand.testing.strategy_contract import StrategyContract
 from search_spaces.x3d import X3DSpace
 
 SPACE = X3DSpace()
@@ -24,33 +26,41 @@ def macs(architecture: Architecture) -> int:
     return cost_of(SPACE, architecture, 400).macs
 
 
-def trial(number: int, suggestion: Suggestion, top1: float | None, state: TrialState | None = None) -> Trial:
-    metrics = None if top1 is None else Metrics(top1, 1.0, 1.0, 1000, 1)
-    return Trial(
-        number, state or (TrialState.FAILED if top1 is None else TrialState.COMPLETE), suggestion,
-        Cost(macs(suggestion.architecture), 0, 0, 0, ()), metrics,
-    )  # fmt: skip
+def trial(number: int, suggestion: Suggestion, result: float | TrialState) -> Trial:
+    return ended(opened(number, suggestion, macs(suggestion.architecture)), result)
 
 
-Accuracy = Callable[[Suggestion], float | None]
+def search(study: Study, outcome: Outcome) -> list[Trial]:
+    return simulate(study, macs, outcome, most=200)
 
 
-def search(study: Study, accuracy: Accuracy, most: int = 200) -> list[Trial]:
-    """Asks and answers until nothing more is asked for."""
-    trials: list[Trial] = []
-    while wanted := study.strategy.ask(study, trials, macs):
-        assert len(trials) < most
-        trials += [trial(len(trials) + i, suggestion, accuracy(suggestion)) for i, suggestion in enumerate(wanted)]
-    return trials
-
-
-def study(strategy: Stepwise | None = None, budget: Budget | None = None, **fields) -> Study:
+def study_of(strategy: Stepwise | None = None, budget: Budget | None = None, **fields) -> Study:
     return Study("test", SPACE, strategy or Stepwise(), budget=budget or Budget(steps=2), **fields)
 
 
-def favour(*choices: str) -> Accuracy:
+def favour(*choices: str) -> Outcome:
     """Step k's candidate along choices[k - 1] is the best."""
     return lambda s: 0.1 + 0.05 * s.step + (0.04 if s.step and choices[s.step - 1] in s.axes else 0.0)
+
+
+class TestSteps(StrategyContract):
+    study = study_of(seeds=(0, 1))
+    refused: ClassVar[dict[str, Study]] = {
+        "not above the start's cost": study_of(budget=Budget(targets_gmacs=(0.02,))),
+        "never end": study_of(budget=Budget(trials=5)),
+        "did you mean 'frames'": study_of(Stepwise(axes=("framse",))),
+        "solved, paper": study_of(Stepwise(growth="fast")),  # type: ignore[arg-type]
+        "above 1": study_of(Stepwise(factor=1.0)),
+        "must rise": study_of(budget=Budget(targets_gmacs=(5, 2))),
+    }
+
+
+class TestTargets(StrategyContract):
+    study = study_of(Stepwise(growth="paper"), Budget(targets_gmacs=(0.028, 0.066)))
+
+
+class TestStepsWithinTrials(StrategyContract):
+    study = study_of(budget=Budget(steps=3, trials=21), seeds=(2, 0, 1))
 
 
 PUBLISHED = (
@@ -59,7 +69,7 @@ PUBLISHED = (
 
 
 def test_replaying_the_published_choices_gives_the_published_networks():
-    paper = study(
+    paper = study_of(
         Stepwise(growth="paper", reach=0.89, overshoot=1.01), Budget(targets_gmacs=(0.6, 2.0, 5.0, 20.0, 40.0))
     )
     trials = search(paper, favour(*PUBLISHED))
@@ -80,14 +90,14 @@ def test_replaying_the_published_choices_gives_the_published_networks():
 
 
 def test_the_first_step_has_five_distinct_candidates_and_starts_with_the_start():
-    wanted = Stepwise().ask(study(), [], macs)
+    wanted = Stepwise().ask(study_of(), [], macs)
     assert [s.kind for s in wanted] == ["start"] + ["expand"] * 5
     assert wanted[1].axes == ("frame_rate", "frames")
     assert len({s.architecture for s in wanted}) == 6
 
 
 def test_later_steps_grow_each_axis_alone_to_about_twice_the_cost():
-    trials = search(study(), favour("frames", "depth"))
+    trials = search(study_of(), favour("frames", "depth"))
     for entry_step in ledger(trials)[1:]:
         base = entry_step.base
         assert base is not None
@@ -98,30 +108,20 @@ def test_later_steps_grow_each_axis_alone_to_about_twice_the_cost():
     assert len(ledger(trials)[2].entries) == 6
 
 
-def test_asking_is_a_pure_function_and_asks_for_what_is_missing_only():
-    plain = study()
-    trials = search(plain, favour("frames", "depth"))
-    for known in range(len(trials)):
-        wanted = {s.architecture for s in plain.strategy.ask(plain, trials[:known], macs)}
-        assert wanted == {s.architecture for s in plain.strategy.ask(plain, trials[:known], macs)}
-        assert not wanted & {t.architecture for t in trials[:known]}
-    assert plain.strategy.ask(plain, trials, macs) == []
-
-
 def test_a_step_too_small_or_too_large_is_not_on_offer():
     """From a single frame the next are two, at twice the cost: far more than a step of 2 %."""
-    plain = study(Stepwise(factor=8.0), Budget(steps=1))
+    plain = study_of(Stepwise(factor=8.0), Budget(steps=1))
     wanted = [s for s in plain.strategy.ask(plain, [], macs) if s.kind == "expand"]
     ratios = [macs(s.architecture) / macs(SPACE.start) for s in wanted]
     assert ratios and all(8**0.5 <= ratio <= 8**1.5 for ratio in ratios)
-    coarse = study(Stepwise(factor=1.02), Budget(steps=1))
+    coarse = study_of(Stepwise(factor=1.02), Budget(steps=1))
     wanted = [s for s in coarse.strategy.ask(coarse, [], macs) if s.kind == "expand"]
     assert wanted and all(macs(s.architecture) / macs(SPACE.start) <= 1.02**1.5 for s in wanted)
     assert all("nearest reachable x" in s.reason and "frames (nearest" in s.reason for s in wanted)
 
 
 def test_it_waits_for_every_candidate_of_a_step():
-    plain = study()
+    plain = study_of()
     first = [trial(i, s, 0.5) for i, s in enumerate(plain.strategy.ask(plain, [], macs))]
     running = replace(first[3], state=TrialState.RUNNING, metrics=None)
     assert plain.strategy.ask(plain, [*first[:3], running, *first[4:]], macs) == []
@@ -129,16 +129,16 @@ def test_it_waits_for_every_candidate_of_a_step():
 
 
 def test_failed_infeasible_and_early_stopped_candidates_are_passed_over():
-    def outcome(s: Suggestion) -> float | None:
-        return None if "frames" in s.axes else favour("frames", "depth")(s)
+    def outcome(s: Suggestion) -> float | TrialState:
+        return TrialState.FAILED if "frames" in s.axes else favour("frames", "depth")(s)
 
-    steps = ledger(search(study(), outcome))
+    steps = ledger(search(study_of(), outcome))
     assert all("frames" not in s.entries[s.chosen].axes for s in steps if s.kind == "expand")
     assert len(steps) == 3
 
 
 def test_a_brilliant_early_stopped_candidate_is_not_chosen():
-    plain = study()
+    plain = study_of()
     trials = [trial(i, s, 0.5 - i / 100) for i, s in enumerate(plain.strategy.ask(plain, [], macs))]
     trials[4] = replace(trials[4], state=TrialState.PRUNED, metrics=Metrics(0.99, 1, 0, 1000, 1))
     step = ledger(trials)[1]
@@ -146,20 +146,20 @@ def test_a_brilliant_early_stopped_candidate_is_not_chosen():
 
 
 def test_it_ends_where_no_candidate_of_a_step_completes():
-    trials = search(study(), lambda s: None if s.step == 1 else 0.5)
+    trials = search(study_of(), lambda s: TrialState.FAILED if s.step == 1 else 0.5)
     assert len(trials) == 6
     assert "no candidate completed" in ledger(trials)[1].why
 
 
 def test_of_equals_the_cheaper_one():
-    steps = ledger(search(study(budget=Budget(steps=1)), lambda s: 0.5))
+    steps = ledger(search(study_of(budget=Budget(steps=1)), lambda s: 0.5))
     step = steps[1]
     assert step.entries[step.chosen].macs == min(entry.macs for entry in step.entries)
 
 
 def test_contraction_shrinks_only_the_last_axis_to_the_target():
     target = 0.066
-    trials = search(study(budget=Budget(targets_gmacs=(target,))), favour("bottleneck", "resolution"))
+    trials = search(study_of(budget=Budget(targets_gmacs=(target,))), favour("bottleneck", "resolution"))
     last = ledger(trials)[-1]
     assert last.kind == "contract" and last.entries[0].axes == ("resolution",)
     contracted = trials[-1].architecture
@@ -176,7 +176,7 @@ def test_several_seeds_are_averaged_and_their_spread_is_said():
     def accuracy(s: Suggestion) -> float:
         return {0: 0.5, 1: 0.6}[s.seed] + (0.1 if "depth" in s.axes else 0)
 
-    trials = search(study(seeds=(0, 1), budget=Budget(steps=1)), accuracy)
+    trials = search(study_of(seeds=(0, 1), budget=Budget(steps=1)), accuracy)
     assert len(trials) == 12
     best = ledger(trials)[1].entries[ledger(trials)[1].chosen]
     assert best.axes == ("depth",) and best.top1 == pytest.approx(0.65)
@@ -186,16 +186,16 @@ def test_several_seeds_are_averaged_and_their_spread_is_said():
 
 
 def test_a_candidate_that_failed_with_one_seed_is_not_chosen():
-    def accuracy(s: Suggestion) -> float | None:
-        return (0.9 if s.seed == 0 else None) if "depth" in s.axes else 0.5
+    def accuracy(s: Suggestion) -> float | TrialState:
+        return (0.9 if s.seed == 0 else TrialState.FAILED) if "depth" in s.axes else 0.5
 
-    step = ledger(search(study(seeds=(0, 1), budget=Budget(steps=1)), accuracy))[1]
+    step = ledger(search(study_of(seeds=(0, 1), budget=Budget(steps=1)), accuracy))[1]
     depth = next(entry for entry in step.entries if entry.axes == ("depth",))
     assert depth.top1 is None and step.entries[step.chosen].axes != ("depth",)
 
 
 def test_a_step_waits_for_all_seeds_of_all_its_candidates():
-    plain = study(seeds=(0, 1, 2))
+    plain = study_of(seeds=(0, 1, 2))
     first = [trial(i, s, 0.5) for i, s in enumerate(plain.strategy.ask(plain, [], macs))]
     assert {t.suggestion.seed for t in first} == {0, 1, 2} and plain.strategy.ask(plain, first, macs) != []
     for last in [t for t in first if t.suggestion.seed == 2 and t.suggestion.kind == "expand"]:
@@ -209,32 +209,16 @@ def test_a_step_waits_for_all_seeds_of_all_its_candidates():
 def test_every_target_that_a_step_passes_is_contracted_to():
     """The first step goes from 0.02 to 0.04 GMACs."""
     targets = (0.028, 0.032, 0.036)
-    trials = search(study(budget=Budget(targets_gmacs=targets)), favour("resolution"))
+    trials = search(study_of(budget=Budget(targets_gmacs=targets)), favour("resolution"))
     contracted = [s for s in ledger(trials) if s.kind == "contract"]
     costs = [entry.macs / 1e9 for s in contracted for entry in s.entries]
     assert len(costs) == 3 and all(0.9 * t < cost <= t for cost, t in zip(costs, targets, strict=True))
 
 
 def test_the_ledger_says_whether_a_margin_is_noise():
-    close = ledger(search(study(budget=Budget(steps=1)), lambda s: 0.5 + 0.001 * ("depth" in s.axes)))[1]
-    clear = ledger(search(study(budget=Budget(steps=1)), lambda s: 0.5 + 0.3 * ("depth" in s.axes)))[1]
+    close = ledger(search(study_of(budget=Budget(steps=1)), lambda s: 0.5 + 0.001 * ("depth" in s.axes)))[1]
+    clear = ledger(search(study_of(budget=Budget(steps=1)), lambda s: 0.5 + 0.3 * ("depth" in s.axes)))[1]
     assert "within noise" in close.why and "beyond noise" in clear.why
-
-
-@pytest.mark.parametrize(
-    ("strategy", "budget", "words"),
-    [
-        (Stepwise(), Budget(targets_gmacs=(0.02,)), "not above the start's cost"),
-        (Stepwise(), Budget(), "never end"),
-        (Stepwise(axes=("framse",)), Budget(steps=1), "did you mean 'frames'"),
-        (Stepwise(growth="fast"), Budget(steps=1), "solved, paper"),
-        (Stepwise(factor=1.0), Budget(steps=1), "above 1"),
-        (Stepwise(), Budget(targets_gmacs=(5, 2)), "must rise"),
-    ],
-)
-def test_what_cannot_be_searched_is_said(strategy: Stepwise, budget: Budget, words: str):
-    with pytest.raises(UsageError, match=words):
-        strategy.ask(study(strategy, budget), [], macs)
 
 
 def test_an_axis_at_its_end_is_left_out_and_named():

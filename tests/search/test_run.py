@@ -5,25 +5,21 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, STUDIES
 from rich.console import Console
+from tiny_runs import FAULTY, TINY, outcome, start, trials_of, wait_for_line
 
 from expand.config.loading import load_study
 from expand.config.overrides import override
 from expand.config.request import Request
 from expand.config.serialize import describe
 from expand.core.errors import ExpandError, UsageError
-from expand.core.trial import Cost, Suggestion, Trial
+from expand.core.trial import Cost, Suggestion
 from expand.export.bundle import take_away
 from expand.monitoring.dashboard.presenter import Presenter
 from expand.monitoring.progress import PlainLines
@@ -33,20 +29,6 @@ from expand.search.engine import MacsCounter, Search
 from expand.search.run import run
 from expand.search.worker_plan import Workers
 from expand.storage.run_directory import open_for_reading, open_for_writing
-
-TINY, FAULTY = STUDIES / "tiny.py", STUDIES / "faulty.py"
-
-
-def trials_of(run: Path) -> tuple[Trial, ...]:
-    return open_for_reading(run).trials()
-
-
-def outcome(run: Path) -> list[tuple]:
-    """What a run found, without times."""
-    return [
-        (t.number, t.state, t.suggestion.step, t.suggestion.axes, t.architecture, t.cost, t.metrics and t.metrics.top1)
-        for t in trials_of(run)
-    ]
 
 
 def test_a_search_in_this_process_from_start_to_export(expand, squares, tmp_path):
@@ -166,22 +148,6 @@ def test_a_faulty_candidate_fails_and_the_search_goes_on(expand, squares, tmp_pa
     trials = trials_of(tmp_path / "run")
     assert sorted(t.state for t in trials) == ["complete", "complete", "failed"]
     assert words in next(t.error for t in trials if t.state == "failed")
-
-
-def start(squares, folder: Path, *extra: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "expand", "run", str(TINY), "--data", str(squares), "--out", "run", *extra],
-        cwd=folder, env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def wait_for_line(process: subprocess.Popen, words: str) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if words in line:
-            return
-    raise AssertionError(f"no '{words}': {process.stderr.read() if process.stderr else ''}")
 
 
 def test_a_search_killed_with_9_and_run_again_ends_as_an_unbroken_one(expand, squares, tmp_path):

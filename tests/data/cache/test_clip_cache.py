@@ -21,7 +21,7 @@ from expand.data.cache.device_cache import hold
 from expand.data.read_source import read_source
 from expand.data.video.decode import DamagedVideo, decode
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def film(path: Path, frames: int, *, level: int, fps: int = 25) -> None:

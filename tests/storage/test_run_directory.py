@@ -12,43 +12,17 @@ from pathlib import Path
 
 import optuna
 import pytest
+from conftest import ROOT
+from tiny_records import COST, SPACE, described, opened, study, suggestion
 
 from expand.core.attempt import Attempt, EndedTry, Epoch, Fault, Speed
 from expand.core.errors import ExpandError, UsageError
 from expand.core.outcome import Completed, Failed
-from expand.core.study import Objective, Study
-from expand.core.trial import Cost, Metrics, Suggestion, TrialState
+from expand.core.study import Objective
+from expand.core.trial import Metrics, TrialState
 from expand.storage import database
 from expand.storage import run_directory as records
 from expand.storage.folder import live_driver
-from expand.strategies.stepwise import Stepwise
-from search_spaces.x3d import X3DSpace
-
-SPACE = X3DSpace()
-COST = Cost(2_000_000, 300, 250, 10, ((3, 1, 16, 16),))
-
-
-def study(**fields) -> Study:
-    return Study("test", SPACE, Stepwise(), **fields)
-
-
-def opened(folder: Path, of: Study | None = None):
-    of = of or study()
-    return records.open_for_writing(folder, {"study": _described(of)}, of)
-
-
-def _described(of: Study) -> dict:
-    return {
-        "name": of.name, "seeds": list(of.seeds),
-        "objectives": [
-            {"name": o.name, "direction": o.direction, "known_before_training": o.known_before_training, "limit": o.limit}
-            for o in of.objectives
-        ],
-    }  # fmt: skip
-
-
-def suggestion(**values) -> Suggestion:
-    return Suggestion(SPACE.architecture(**values), epochs=2, seed=0, step=1, axes=("frames",), parent=0, reason="why")
 
 
 def test_a_trial_comes_back_as_it_was_told(tmp_path):
@@ -157,7 +131,7 @@ def test_a_changed_experiment_is_refused_before_anything_is_written(tmp_path):
         pass
     before = (tmp_path / "optuna.db").read_bytes()
     params_m = study(objectives=(Objective("top1", "maximize"), Objective("params_m", "minimize", True)))
-    opening = records.open_for_writing(tmp_path, {"study": _described(params_m)}, params_m, refuse=refuse)
+    opening = records.open_for_writing(tmp_path, {"study": described(params_m)}, params_m, refuse=refuse)
     with pytest.raises(UsageError, match="another experiment"), opening:
         pass
     assert (tmp_path / "optuna.db").read_bytes() == before
@@ -167,7 +141,7 @@ def test_runs_in_one_database_do_not_mix(tmp_path):
     url = f"sqlite:///{tmp_path}/shared.db"
     of = study()
     for name in "ab":
-        with records.open_for_writing(tmp_path / name, {"study": _described(of)}, of, storage=url) as record:
+        with records.open_for_writing(tmp_path / name, {"study": described(of)}, of, storage=url) as record:
             record.open_trial(suggestion(frames=2), COST, SPACE)
             assert len(record.trials()) == 1
     assert len(records.open_for_reading(tmp_path / "a").trials()) == 1
@@ -198,7 +172,7 @@ def test_a_password_is_not_kept_and_is_taken_from_the_environment(tmp_path, monk
             super().__init__(bare, **options)
 
     monkeypatch.setattr(database, "Storage", Spy)
-    opening = {"facts": {"study": _described(of)}, "study": of}
+    opening = {"facts": {"study": described(of)}, "study": of}
     with records.open_for_writing(tmp_path / "run", **opening, storage=secret) as record:
         record.open_trial(suggestion(frames=2), COST, SPACE)
         assert database.storage_url(record.folder, record.facts) == bare
@@ -221,7 +195,7 @@ def test_a_password_is_not_kept_and_is_taken_from_the_environment(tmp_path, monk
 @pytest.mark.parametrize("url", ["foo", "nosuchdatabase://x", "journal:///x.log"])
 def test_a_wrong_storage_is_named_and_not_kept(tmp_path, url):
     of = study()
-    opening = records.open_for_writing(tmp_path, {"study": _described(of)}, of, storage=url)
+    opening = records.open_for_writing(tmp_path, {"study": described(of)}, of, storage=url)
     with pytest.raises(UsageError, match=url.partition(":")[0]), opening:
         pass
     assert not (tmp_path / "study.json").exists()
@@ -316,7 +290,7 @@ def test_told_trials_survive_kill_9(tmp_path):
     """A writer is killed again and again in the middle of telling; whatever it had told is there."""
     script = (
         "import sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path\n"
-        "from test_record import *\n"
+        "from tiny_records import *\n"
         "with opened(Path(sys.argv[1])) as record:\n"
         "    while True:\n"
         "        n = record.open_trial(suggestion(frames=2), COST, SPACE)\n"
@@ -326,7 +300,7 @@ def test_told_trials_survive_kill_9(tmp_path):
     told = -1
     for _ in range(3):
         process = subprocess.Popen(
-            [sys.executable, "-c", script, str(tmp_path / "run"), str(Path(__file__).parent)],
+            [sys.executable, "-c", script, str(tmp_path / "run"), str(ROOT / "tests")],
             env=os.environ | {"PYTHONPATH": str(Path(records.__file__).parents[2])}, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert process.stdout is not None

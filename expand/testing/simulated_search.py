@@ -1,0 +1,94 @@
+"""A search without training: a strategy is asked, made-up results answer. For tests of strategies."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from expand.core.space import Architecture
+from expand.core.study import CountMacs, Study
+from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
+from expand.strategies.budget import affordable
+
+Outcome = Callable[[Suggestion], float | TrialState]  # top-1, or how the trial ends without one
+MOST_TRIALS = 5000
+
+
+def free(architecture: Architecture) -> int:
+    """Multiply-adds for strategies that do not look at them."""
+    return 1_000_000
+
+
+def made_up(share: float = 0.0, *, name: str = "") -> Outcome:
+    """Accuracies by chance, the same for the same network and seed. Of the networks `share` are over a limit; of the other
+    trials `share` fail and `share` are stopped early."""
+
+    def outcome(suggestion: Suggestion) -> float | TrialState:
+        network = random.Random(f"{name} {suggestion.architecture.to_json()}")
+        if network.random() < share:
+            return TrialState.INFEASIBLE
+        training = random.Random(f"{name} {suggestion.architecture.to_json()} {suggestion.seed}")
+        chance = training.random()
+        if chance < 2 * share:
+            return TrialState.FAILED if chance < share else TrialState.PRUNED
+        return 0.1 + 0.6 * network.random() + 0.2 * training.random()
+
+    return outcome
+
+
+def opened(number: int, suggestion: Suggestion, macs: int = 1_000_000) -> Trial:
+    """A trial that is training."""
+    return Trial(number, TrialState.RUNNING, suggestion, Cost(macs, 0, 0, 0, ()))
+
+
+def ended(trial: Trial, result: float | TrialState, *, clips: int = 1000, seconds: float = 0.0) -> Trial:
+    """The trial as it is once it has ended, `clips` of validation and `seconds` of training later."""
+    if isinstance(result, TrialState):
+        return replace(trial, state=result, metrics=None, train_seconds=seconds)
+    metrics = Metrics(result, 1.0, 1.0, clips, 1)
+    return replace(trial, state=TrialState.COMPLETE, metrics=metrics, train_seconds=seconds)
+
+
+def simulate(
+    study: Study,
+    macs: CountMacs = free,
+    outcome: Outcome = lambda suggestion: 0.5,
+    known: Sequence[Trial] = (),
+    *,
+    at_once: int = 1,
+    order: int | None = None,
+    seconds: float = 0.0,
+    most: int = MOST_TRIALS,
+) -> list[Trial]:
+    """All trials of a search by their numbers, budgets held as the engine holds them.
+
+    Args:
+        known: trials that it goes on from; those that are training are trained first.
+        at_once: the strategy is asked again while up to this many trials, less one, are training.
+        order: the seed of a random order in which trials end; None ends the longest open one first.
+
+    Raises:
+        AssertionError: a trial is asked for that is there already, or there are more than `most`.
+    """
+    dice = None if order is None else random.Random(order)
+    trials = {trial.number: trial for trial in known}
+    while True:
+        open_ones = [number for number, trial in trials.items() if not trial.state.ended]
+        if len(open_ones) < at_once:
+            wanted, _ = affordable(study, list(trials.values()), study.strategy.ask(study, list(trials.values()), macs))
+            there = {(trial.architecture, trial.suggestion.seed) for trial in trials.values()}
+            for suggestion in wanted:
+                key = suggestion.architecture, suggestion.seed
+                assert key not in there, (
+                    f"asked with {len(there)} trials, it wants one of them again: {key[0]} seed {key[1]}"
+                )
+                number = len(trials)
+                trials[number] = opened(number, suggestion, macs(suggestion.architecture))
+                there.add(key)
+                open_ones.append(number)
+            assert len(trials) <= most, f"it does not end: more than {most} trials"
+        if not open_ones:
+            return list(trials.values())
+        number = dice.choice(open_ones) if dice else open_ones[0]
+        trials[number] = ended(trials[number], outcome(trials[number].suggestion), seconds=seconds)
