@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from expand.core.errors import ExpandError  # noqa: F401
+from expand.core.outcome import Completed, Failed  # noqa: F401
 from expand.core.study import Study
 from expand.core.trial import Cost, Metrics, Suggestion, TrialState  # noqa: F401
 from expand.storage import run_directory as records
