@@ -21,13 +21,15 @@ from typing import Any
 
 from expand.config.loading import load_study
 from expand.config.serialize import describe
+from expand.core.attempt import Epoch
+from expand.core.outcome import Completed
 from expand.core.study import Study
 from expand.core.trial import Cost, Metrics, Suggestion
 from expand.monitoring.dashboard.presenter import Presenter
 from expand.report.run_report import run_facts
 from expand.storage.run_directory import Record, open_for_writing
 
-CURVE = [{"epoch": epoch, "loss": 2.0 / epoch, "top1": 0.03 * epoch, "seconds": 1.0} for epoch in range(1, 17)]
+CURVE = tuple(Epoch(epoch, 2.0 / epoch, 0.03 * epoch, seconds=1.0) for epoch in range(1, 17))
 
 
 def main() -> None:
@@ -87,7 +89,7 @@ def _trial(record: Record, show: Presenter, study: Study, index: int, took: dict
         show.opened(record.trial(number))
         show.ending(number, CURVE)
     with timed("record"):
-        record.complete(number, Metrics(0.3 + index / 1e4, 0.9, 1.0, 40, 2), {"curve": CURVE, "train_seconds": 16.0})
+        record.complete(number, Completed(Metrics(0.3 + index / 1e4, 0.9, 1.0, 40, 2), curve=CURVE, train_seconds=16.0))
     with timed("show"):
         show.ended(record.trial(number))
         show.refresh()

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from expand.report.plan_vs_actual import compare_plan, planned_lines
-from expand.storage.folder import read_plan
+from expand.storage.plans import read_plan
 from expand.storage.run_directory import open_for_reading
 
 SHORT = {
@@ -67,7 +67,7 @@ def planned_and_run(name: str, settings: tuple[str, ...], run: Path, workers: in
         "cpu_error": None if found.cpu_error is None else round(found.cpu_error, 3),
         "memory_error": None if found.memory_error is None else round(found.memory_error, 3),
         "largest_memory_error": None if found.largest_memory_error is None else round(found.largest_memory_error, 3),
-        "planned_wall_seconds": round(3600 * plan["hours"][1], 1), "wall_seconds": round(wall, 1),
+        "planned_wall_seconds": round(3600 * plan.hours[1], 1), "wall_seconds": round(wall, 1),
         "planning_seconds": round(planning, 1),
     }  # fmt: skip
 

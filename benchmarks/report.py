@@ -22,6 +22,8 @@ from pathlib import Path
 
 from expand.config.loading import load_study
 from expand.config.serialize import describe
+from expand.core.attempt import Epoch
+from expand.core.outcome import Completed, Failed
 from expand.core.study import Objective, Study
 from expand.core.trial import Metrics, Suggestion
 from expand.counting.cost import cost_of
@@ -90,20 +92,18 @@ def _record_one(record: Record, study: Study, wish: Suggestion, place: int, chan
     cost = cost_of(study.space, wish.architecture, len(CLASSES))
     number = record.open_trial(wish, cost, study.space)
     top1 = min(max(0.12 * math.log10(cost.macs) - 0.35 + chance.gauss(0, 0.06), 0.05), 0.98)
-    curve = [
-        {"epoch": e, "loss": 2.3 * 0.85**e, "val_loss": 2.3 * 0.88**e, "top1": top1 * (1 - 0.8**e), "seconds": 2.0}
-        for e in range(1, 13)
-    ]  # fmt: skip
+    curve = tuple(
+        Epoch(e, 2.3 * 0.85**e, top1 * (1 - 0.8**e), val_loss=2.3 * 0.88**e, seconds=2.0) for e in range(1, 13)
+    )
     part = place % 100
     if part < 6:
         return record.infeasible(number, Objective("gmacs", "minimize", True, 0.001), cost.gmacs)
     if part < 9:
-        return record.fail(number, "non-finite loss (nan) at step 3 of epoch 2", {"curve": curve[:1]})
+        return record.fail(number, Failed("non-finite loss (nan) at step 3 of epoch 2", curve=curve[:1]))
     if part == 9:
         return record.epoch(number, curve[:5])
-    record.complete(
-        number, Metrics(top1, min(top1 + 0.3, 1.0), 1.0, CLIPS["val"], 2), {"curve": curve, "train_seconds": 24.0}
-    )
+    metrics = Metrics(top1, min(top1 + 0.3, 1.0), 1.0, CLIPS["val"], 2)
+    record.complete(number, Completed(metrics, curve=curve, train_seconds=24.0))
 
 
 if __name__ == "__main__":

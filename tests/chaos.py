@@ -305,7 +305,7 @@ def check_marks(chaos: Chaos, case: str) -> None:
         started = (chaos.run / "checkpoints" / f"{trial.number:06d}" / "attempts.jsonl").exists()
         if started and not trial.state.ended:
             chaos.counts["marked"] += 1
-            if not trial.extra.get("interrupted"):
+            if not trial.interrupted:
                 chaos.wrong("unmarked", f"{case}: trial {trial.number}")
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from expand.core.errors import ExpandError  # noqa: F401
+from expand.core.outcome import Completed, Failed  # noqa: F401
 from expand.core.study import Study
 from expand.core.trial import Cost, Metrics, Suggestion, TrialState  # noqa: F401
 from expand.storage import run_directory as records
+from expand.strategies.stepwise import Stepwise
 from search_spaces.x3d import X3DSpace
 
 SPACE = X3DSpace()
@@ -15,7 +17,7 @@ COST = Cost(2_000_000, 300, 250, 10, ((3, 1, 16, 16),))
 
 
 def study(**fields) -> Study:
-    return Study("test", SPACE, strategy=None, **fields)  # type: ignore[arg-type]
+    return Study("test", SPACE, Stepwise(), **fields)
 
 
 def opened(folder: Path, of: Study | None = None):

@@ -7,12 +7,10 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from expand.cli.listing import parse_values
-from expand.config.check import check
 from expand.config.loading import load_space, load_study, names_in
 from expand.config.request import Request, lasting
 from expand.config.serialize import describe
@@ -25,7 +23,8 @@ from expand.core.trial import TrialState
 from expand.core.units import format_macs, format_seconds
 from expand.planning.planned_run import count_videos, keep, plan_study
 from expand.search.worker_plan import Workers
-from expand.storage.folder import made_folder, read_plan
+from expand.storage.folder import made_folder
+from expand.storage.plans import Plan, read_plan
 from expand.storage.run_directory import open_for_reading
 from expand.storage.stored_study import study_of
 from expand.weights.matching import Matched, load_weights
@@ -113,7 +112,7 @@ def of_run(folder: Path, trial: int, wishes: Wishes) -> Request:
     )
     source = record.facts["study"]["data"]["source"]
     data = wishes.data or (None if source == "rendered" else source)
-    return Request(old.reference, old.scale, old.settings, data, alone=alone)
+    return Request(old.reference, old.scale, old.settings, data, alone=alone, given=old.given)
 
 
 def of_space(
@@ -169,37 +168,36 @@ def announce(request: Request, folder: Path, workers: Workers, say: Say, *, cali
         UsageError, ExpandError: what cannot be trained, found before anything is.
     """
     study = request.study()
-    check(study)
     with made_folder(folder):
         fresh = not (folder / "study.json").exists()
         videos, _ = count_videos(study, None, None, say)
         plan = read_plan(folder)
-        if plan is None or plan["study"] != describe(study):
+        if plan is None or plan.study != describe(study):
             plan = plan_study(request, workers, calibrated=calibrated and fresh, note=say)
-            if fresh and plan["hours"]:
+            if fresh and plan.hours:
                 keep(plan, folder)
     for line in lines_of(plan, study, videos.classes):
         say(line)
     if study.recipe.weights is not None:
-        for line in matched_lines(_match(study, plan["networks"][0]["architecture"], videos.classes)):
+        for line in matched_lines(_match(study, plan.networks[0].architecture, videos.classes)):
             say(line)
 
 
-def lines_of(plan: dict[str, Any], study: Study, classes: int) -> list[str]:
+def lines_of(plan: Plan, study: Study, classes: int) -> list[str]:
     """The network, the work, the time."""
-    network, recipe, videos = plan["networks"][0], study.recipe, plan["videos"]
+    network, recipe, videos = plan.networks[0], study.recipe, plan.videos
     seeds, epochs = len(study.seeds), recipe.epochs
-    clips = epochs * videos["training"]
+    clips = epochs * videos.training
     lines = [
-        f"network     {study.space.name} {network['label']}: {format_macs(network['macs'])}MACs a clip, "
-        f"{network['params'] / 1e6:.3g} M parameters, {classes} classes",
-        f"training    {epochs} epochs of {videos['training']:,} clips ({clips:,} in all)"
+        f"network     {study.space.name} {network.label}: {format_macs(network.macs)}MACs a clip, "
+        f"{network.params / 1e6:.3g} M parameters, {classes} classes",
+        f"training    {epochs} epochs of {videos.training:,} clips ({clips:,} in all)"
         + (f", {seeds} seeds" if seeds > 1 else "")
-        + f", {videos['validation']:,} validation clips: {format_macs(plan['training_macs'][1])} multiply-adds",
+        + f", {videos.validation:,} validation clips: {format_macs(plan.training_macs[1])} multiply-adds",
     ]
-    if plan["hours"]:
-        low, middle, high = (format_seconds(3600 * hours) for hours in plan["hours"])
-        lines.append(f"time        {middle} ({low} to {high}), {plan['calibration']['described']}")
+    if plan.hours and plan.calibration:
+        low, middle, high = (format_seconds(3600 * hours) for hours in plan.hours)
+        lines.append(f"time        {middle} ({low} to {high}), {plan.calibration.described}")
     return lines
 
 

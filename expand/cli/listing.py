@@ -161,11 +161,11 @@ def show_status(folder: Path, *, as_json: bool) -> None:
     for name in ("trial", "candidate", "MACs", "epoch", "top-1 %", "time", "state", "error"):
         table.add_column(name, justify="left" if name in ("candidate", "state", "error") else "right")
     for trial in trials:
-        last = trial.curve[-1]["top1"] if trial.curve else None
+        last = trial.curve[-1].top1 if trial.curve else None
         top1 = trial.metrics.top1 if trial.metrics else last
         table.add_row(
             str(trial.number), trial.label, format_macs(trial.cost.macs), f"{len(trial.curve)}/{trial.suggestion.epochs}",
-            "" if top1 is None else percent(top1), format_seconds(trial.train_seconds or sum(e["seconds"] for e in trial.curve)),
+            "" if top1 is None else percent(top1), format_seconds(trial.train_seconds or sum(e.seconds for e in trial.curve)),
             "interrupted" if not trial.state.ended and not driver else trial.state.value, Text(trial.error),
         )  # fmt: skip
     console.print(table)

@@ -14,13 +14,15 @@ from rich.text import Text
 
 from expand.cli.listing import parse_values, print_json
 from expand.config.loading import load_space
+from expand.core.attempt import Speed
 from expand.core.errors import UsageError
 from expand.core.space import Architecture, SearchSpace
 from expand.core.study import Recipe
 from expand.core.trial import Cost
 from expand.core.units import format_bytes, format_macs
 from expand.counting.cost import cost_of
-from expand.profiling.benchmark import Speed, measure_fresh
+from expand.profiling.benchmark import measure_fresh
+from expand.storage.serialize import to_plain
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def show_measured(
                 {
                     "space": row.space.name, "classes": row.space.num_classes, "point": row.name,
                     "architecture": row.architecture.as_dict(), "macs": row.cost.macs, "params": row.cost.params,
-                    "activations": row.cost.activations, **(row.speed.plain() if row.speed else {}),
+                    "activations": row.cost.activations, **(to_plain(row.speed) if row.speed else {}),
                 }
                 for row in rows
             ],

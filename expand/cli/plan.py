@@ -87,6 +87,7 @@ def plan(
     from expand.config.request import Request
     from expand.planning import planned_run as planning
     from expand.search.worker_plan import plan_workers
+    from expand.storage.serialize import to_plain
 
     request = Request(study, scale, tuple(set_ or ()), data, seed, tuple(limit or ()))
     made = planning.plan_study(
@@ -97,5 +98,5 @@ def plan(
     if keep is not None:
         planning.keep(made, keep)
     if as_json:
-        return print_json(made)
+        return print_json(to_plain(made))
     planning.print_plan(Console(), made)

@@ -56,12 +56,13 @@ def run(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train trials that have failed again.")] = False,
 ) -> None:
     """Run a study, or go on with it: the same command again resumes. Ends with the front, and the ledger or comparison."""
-    from rich.console import Console
+    with signals.blocked():
+        from rich.console import Console
 
-    from expand.config.request import Request
-    from expand.monitoring.trackers import check
-    from expand.search.worker_plan import plan_workers
-    from expand.source.trust import require_own
+        from expand.config.request import Request
+        from expand.monitoring.trackers import check
+        from expand.search.worker_plan import plan_workers
+        from expand.source.trust import require_own
 
     if not trust:
         require_own(study)
@@ -164,10 +165,11 @@ def train(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train trials that have failed again.")] = False,
 ) -> None:
     """Train one network fully: of a run, or a published one. The same command again resumes; `expand export` takes it away."""
-    from rich.console import Console
+    with signals.blocked():
+        from rich.console import Console
 
-    from expand.cli import full_training
-    from expand.search.worker_plan import plan_workers
+        from expand.cli import full_training
+        from expand.search.worker_plan import plan_workers
 
     wishes = full_training.Wishes(
         epochs, scale, data, tuple(set_ or ()), full_training.parse_seeds(seeds), weights, freeze, trust

@@ -20,7 +20,7 @@ from expand.evaluation.test_split import Bars, Count, Question, _clips, _path, o
 from expand.report.choosing import choose, choose_front
 from expand.storage import run_directory as records
 from expand.storage.stored_study import study_of
-from expand.storage.test_results import Test, all_tests
+from expand.storage.test_results import TestResult, all_tests
 from expand.storage.trained_weights import read_weights
 from expand.training.device import pick_device
 
@@ -35,7 +35,7 @@ def show_tests(
     all_front: bool,
     as_json: bool,
     trust: bool = False,
-) -> list[Test]:
+) -> list[TestResult]:
     """Tests one trial of a run, or the best seed of every network on its front, prints what came out, and keeps it.
 
     Raises:
@@ -55,7 +55,7 @@ def show_tests(
         videos = open_videos(record, study, question, bars)
         shown = [test_trial(record, study, one, videos, question, bars=bars, device=device) for one in chosen]
     if as_json:
-        print_json(shown if all_front else shown[0])
+        print_json([test.plain() for test in shown] if all_front else shown[0].plain())
     else:
         console = Console()
         print_tests(console, shown, all_tests(record.folder))

@@ -16,7 +16,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from expand.config.values import require_types
 from expand.core.errors import UsageError, unknown
 from expand.core.files import not_a_file
 from expand.core.space import SearchSpace
@@ -47,7 +46,6 @@ def load_study(reference: str, scale: str = "demo") -> Study:
         study = make(scale) if inspect.signature(make).parameters else make()
     if not isinstance(study, Study):
         raise UsageError(f"{reference}: study() returned {type(study).__name__}, not an expand.study.Study")
-    require_types(study, reference)
     return study
 
 

@@ -7,11 +7,11 @@ import math
 import types
 import typing
 from collections.abc import Iterable, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal, Union
 
 from expand.config.fields import study_fields
-from expand.config.values import MOST, described
+from expand.core.checks import MOST, described
 from expand.core.errors import UsageError, unknown
 from expand.core.files import shortened
 from expand.core.study import COSTS, Objective, Study
@@ -23,41 +23,66 @@ def override(study: Study, settings: Iterable[str]) -> Study:
     Raises:
         UsageError: a name that does not exist (the nearest is named) or a value of the wrong type.
     """
+    wanted = []
     for setting in settings:
         path, separator, text = setting.partition("=")
         if not separator:
             raise UsageError(f"--set {setting}: write it as name=value, such as --set recipe.epochs=30")
-        study = _replaced(study, path.strip().split("."), text.strip(), setting)
-    return study
+        wanted.append(_Setting(tuple(path.strip().split(".")), text.strip(), setting))
+    changed: Study = _replaced(study, wanted)
+    return changed
 
 
-def _replaced(owner: Any, path: Sequence[str], text: str, setting: str) -> Any:
-    name = path[0]
+@dataclass(frozen=True)
+class _Setting:
+    path: tuple[str, ...]
+    text: str
+    typed: str
+
+
+def _replaced(owner: Any, settings: Sequence[_Setting]) -> Any:
+    """All at once, because some values are allowed only together: recipe.schedule=step with a recipe.decay_every."""
     if isinstance(owner, tuple):  # such as objectives.gmacs.limit
         names = [getattr(entry, "name", "") for entry in owner]
-        if name not in names or len(path) < 2:
-            raise unknown(f"entry in --set {setting}:", name, names)
-        return tuple(_replaced(e, path[1:], text, setting) if e.name == name else e for e in owner)
+        for setting in settings:
+            if setting.path[0] not in names or len(setting.path) < 2:
+                raise unknown(f"entry in --set {setting.typed}:", setting.path[0], names)
+        return tuple(_replaced(entry, _below(settings, name)) for entry, name in zip(owner, names, strict=True))
+    for setting in settings:
+        _require_field(owner, setting)
+    changes = {}
+    for name in dict.fromkeys(setting.path[0] for setting in settings):
+        values = [_value(owner, each) for each in settings if each.path == (name,)]
+        changes[name] = values[-1] if values else getattr(owner, name)
+        if deeper := _below(settings, name):
+            changes[name] = _replaced(changes[name], deeper)
+    return replace(owner, **changes) if changes else owner
+
+
+def _below(settings: Sequence[_Setting], name: str) -> list[_Setting]:
+    own = [setting for setting in settings if setting.path[0] == name and len(setting.path) > 1]
+    return [replace(setting, path=setting.path[1:]) for setting in own]
+
+
+def _require_field(owner: Any, setting: _Setting) -> None:
     if not is_dataclass(owner) or isinstance(owner, type):
-        raise UsageError(f"--set {setting}: {type(owner).__name__} has no fields")
-    names = [field.name for field in fields(owner) if field.init]
-    if name not in names:
-        deeper = (
-            [field.name for field in study_fields(owner) if field.name.endswith(f".{name}")]
-            if isinstance(owner, Study)
-            else []
-        )
-        if deeper:
-            raise UsageError(f"unknown field in --set {setting}: '{name}'; did you mean {' or '.join(deeper)}?")
-        raise unknown(f"field in --set {setting}:", name, names)
-    if len(path) > 1:
-        return replace(owner, **{name: _replaced(getattr(owner, name), path[1:], text, setting)})
-    hint = typing.get_type_hints(type(owner))[name]
+        raise UsageError(f"--set {setting.typed}: {type(owner).__name__} has no fields")
+    name, names = setting.path[0], [field.name for field in fields(owner) if field.init]
+    if name in names:
+        return
+    everything = study_fields(owner) if isinstance(owner, Study) else []
+    deeper = [field.name for field in everything if field.name.endswith(f".{name}")]
+    if deeper:
+        raise UsageError(f"unknown field in --set {setting.typed}: '{name}'; did you mean {' or '.join(deeper)}?")
+    raise unknown(f"field in --set {setting.typed}:", name, names)
+
+
+def _value(owner: Any, setting: _Setting) -> Any:
+    hint = typing.get_type_hints(type(owner))[setting.path[0]]
     try:
-        value = _parse(text, hint)
+        return _parse(setting.text, hint)
     except (ValueError, RecursionError):  # brackets without end
-        raise UsageError(f"--set {setting}: '{shortened(text)}' is not {described(hint)}") from None
-    return replace(owner, **{name: value})
+        raise UsageError(f"--set {setting.typed}: '{shortened(setting.text)}' is not {described(hint)}") from None
 
 
 def _parse(text: str, hint: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What was typed: enough to build the same study again."""
+"""What a run was asked for: enough to build the same study again."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ from typing import Any
 
 from expand.config.loading import load_study
 from expand.config.overrides import limited, override
+from expand.config.rebuild import rebuilt
 from expand.config.single_network import Alone
 from expand.core.study import Study
 
 
 @dataclass(frozen=True)
 class Request:
-    """What was typed: enough to make the same study again, in another process and on another day."""
+    """What a run was asked for: enough to build the same study again, in another process and on another day.
+
+    Attributes:
+        reference: the study by name, dotted name or file; empty for a study that was given as an object.
+        given: that object.
+    """
 
     reference: str
     scale: str = "demo"
@@ -24,21 +30,36 @@ class Request:
     seed: int | None = None
     limits: tuple[str, ...] = ()
     alone: Alone | None = None
+    given: Study | None = None
+
+    @staticmethod
+    def of_study(study: Study) -> Request:
+        """For a study that is an object in this process."""
+        return Request("", study.scale, given=study)
 
     @staticmethod
     def of(facts: dict[str, Any]) -> Request:
-        """What was typed for a run, from its study.json."""
+        """What was asked for, from study.json.
+
+        Raises:
+            UsageError: the study was an object, and its classes cannot be imported here.
+        """
         alone = facts.get("alone")
+        reference = facts["reference"] or ""
         return Request(
-            facts["reference"], facts["scale"], tuple(facts["settings"]), facts["data_option"], facts["seed_option"],
+            reference, facts["scale"], tuple(facts["settings"]), facts["data_option"], facts["seed_option"],
             tuple(facts.get("limits", ())),
             Alone(**alone | {"seeds": tuple(alone["seeds"]), "settings": tuple(alone["settings"])}) if alone else None,
+            None if reference else rebuilt(facts["study"], facts["classes"]),
         )  # fmt: skip
 
     def study(self) -> Study:
-        study = load_study(self.reference, self.scale)
+        """Loads or takes the study and changes what was asked for."""
+        study = load_study(self.reference, self.scale) if self.given is None else self.given
         if self.data is not None:
-            study = replace(study, data=replace(study.data, source=os.path.realpath(self.data)))
+            study = replace(study, data=replace(study.data, source=self.data))
+        if study.data.source is not None:
+            study = replace(study, data=replace(study.data, source=os.path.realpath(study.data.source)))
         if self.seed is not None:
             study = replace(study, seeds=(self.seed,))
         study = limited(override(study, self.settings), self.limits)

@@ -7,6 +7,26 @@ Accuracies are fractions from 0 to 1 everywhere; what a person reads is in perce
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Rate:
+    value: float
+    standard_error: float
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class: of `videos` videos `right` are answered with it; `low` and `high` are Wilson's 95 % interval. Without a
+    video there is no accuracy."""
+
+    name: str
+    videos: int
+    right: int
+    accuracy: float | None
+    low: float
+    high: float
 
 
 def percent(fraction: float, *, signed: bool = False) -> str:

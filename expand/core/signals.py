@@ -57,7 +57,7 @@ def handled() -> Iterator[None]:
         return
     before = [signal.getsignal(number) for number in SIGNALS]
     _owner, _noted = os.getpid(), None
-    renew()
+    take_back()
     try:
         yield
     finally:
@@ -66,11 +66,31 @@ def handled() -> Iterator[None]:
         _owner = None
 
 
-def renew() -> None:
-    """Takes the signals back: Ray puts a handler in native code before ours, which prints its stack."""
+@contextlib.contextmanager
+def blocked() -> Iterator[None]:
+    """Both wait in the kernel: while libraries are imported, some of which turn what is raised there; and for threads that
+    are started here, which never get them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)  # what waited is handled before this returns
+
+
+def take_back() -> None:
+    """Installs our handlers, in the process and thread that have them."""
     if _owner == os.getpid() and threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             signal.signal(number, _handle)
+
+
+def receive() -> None:
+    """Within `blocked`: what waits arrives, at our handlers. Ray puts one in native code before them, which aborts."""
+    if not signal.sigpending() & set(SIGNALS):
+        return
+    take_back()
+    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def noted() -> Interrupted | None:

@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from expand.core.checks import require, require_types
+from expand.core.files import escaped
 from expand.core.space import Architecture, SearchSpace
 from expand.core.trial import Suggestion, Trial
 
 CountMacs = Callable[[Architecture], int]
-CROPS = ("scale_jitter", "resized", "fixed")
+MOST_FPS = 10_000.0
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,44 @@ class Recipe:
     weights: str | None = None
     freeze: bool = False
 
+    def __post_init__(self) -> None:
+        """Raises `UsageError` for the first field that cannot be, with what is allowed."""
+        require_types(self, "recipe.")
+        require(
+            self, "recipe.",
+            epochs=(self.epochs >= 1, "at least 1"),
+            batch_size=(self.batch_size >= 2, "at least 2"),
+            learning_rate=(self.learning_rate > 0, "above 0"),
+            decay_every=(self.schedule != "step" or self.decay_every > 0, "above 0 with recipe.schedule=step"),
+            warmup_epochs=(self.warmup_epochs >= 0, "0 or more"),
+            warmup_learning_rate=(self.warmup_learning_rate >= 0, "0 or more"),
+            momentum=(0 <= self.momentum < 1, "0 to below 1"),
+            nesterov=(self.momentum > 0 or not self.nesterov, "true needs a recipe.momentum above 0"),
+            weight_decay=(self.weight_decay >= 0, "0 or more"),
+            label_smoothing=(0 <= self.label_smoothing < 1, "0 to below 1"),
+            dropout=(0 <= self.dropout < 1, "0 to below 1"),
+            clip_gradient_norm=(_unset(self.clip_gradient_norm, 1) > 0, "above 0, or none"),
+            scale_jitter=(1 <= self.scale_jitter[0] <= self.scale_jitter[1], "1 <= smaller <= larger"),
+            crop_area=(0 < self.crop_area[0] <= self.crop_area[1] <= 1, "0 < smaller <= larger <= 1"),
+            crop_aspect=(0 < self.crop_aspect[0] <= self.crop_aspect[1], "0 < narrower <= wider"),
+            squeeze=(min(self.squeeze) >= 1, "height and width, at least 1"),
+            colour_jitter=(
+                min(self.colour_jitter) >= 0 and max(self.colour_jitter[:3]) <= 1 and self.colour_jitter[3] <= 0.5,
+                "brightness, contrast, saturation 0 to 1, hue 0 to 0.5",
+            ),
+            randaugment_operations=(self.randaugment_operations >= 0, "0 or more"),
+            randaugment_magnitude=(0 <= self.randaugment_magnitude <= 10, "0 to 10"),
+            mixup=(self.mixup >= 0, "0 or more"),
+            views=(self.views >= 1, "at least 1"),
+            loader_workers=(self.loader_workers >= 0, "0 or more"),
+            ema=(0 <= self.ema < 1, "0 to below 1"),
+            freeze=(self.weights is not None or not self.freeze, "true needs recipe.weights to start from"),
+        )  # fmt: skip
+
+
+def _unset(value: float | None, default: float) -> float:
+    return default if value is None else value
+
 
 COSTS = ("gmacs", "params_m", "latency_ms")
 
@@ -115,6 +155,11 @@ class Objective:
     known_before_training: bool = False
     limit: float | None = None
     on_front: bool = True
+
+    def __post_init__(self) -> None:
+        require_types(self, f"objectives.{self.name}.")
+        known = (self.known_before_training == (self.name != "top1"), "costs are known before training, top1 is not")
+        require(self, f"objectives.{self.name}.", known_before_training=known)
 
     def over(self, value: float) -> bool:
         """Whether a value breaks the limit."""
@@ -147,6 +192,19 @@ class Budget:
     hours: float | None = None
     attempts: int = 3
     minutes_per_trial: float | None = None
+
+    def __post_init__(self) -> None:
+        require_types(self, "budget.")
+        require(
+            self, "budget.",
+            targets_gmacs=(min(self.targets_gmacs, default=1) > 0, "above 0"),
+            steps=(_unset(self.steps, 0) >= 0, "0 or more"),
+            trials=(_unset(self.trials, 1) >= 1, "at least 1"),
+            epochs=(_unset(self.epochs, 1) >= 1, "at least 1"),
+            hours=(_unset(self.hours, 1) > 0, "above 0"),
+            attempts=(self.attempts >= 1, "at least 1"),
+            minutes_per_trial=(_unset(self.minutes_per_trial, 1) > 0, "above 0"),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -188,6 +246,18 @@ class Data:
     strict: bool = False
     mirrored: tuple[tuple[str, str], ...] = ()
     published: tuple[int, int, int] | None = None
+
+    def __post_init__(self) -> None:
+        require_types(self, "data.")
+        require(
+            self, "data.",
+            cache_side=(self.cache_side >= 16, "at least 16"),
+            cache_frames=(_unset(self.cache_frames, 1) >= 1, "at least 1, or none"),
+            official_split=(self.official_split >= 1, "at least 1"),
+            fps=(0 < _unset(self.fps, 1) <= MOST_FPS, f"above 0, at most {MOST_FPS:g}"),
+            mirrored=(all(isinstance(pair, tuple) for pair in self.mirrored), "pairs of class names"),
+            published=(min(self.published or (2,)) >= 1, "videos and classes, at least 1"),
+        )  # fmt: skip
 
 
 class SearchStrategy(Protocol):
@@ -240,3 +310,15 @@ class Study:
     )
     seeds: tuple[int, ...] = (0,)
     scale: str = "demo"
+
+    def __post_init__(self) -> None:
+        """Raises `UsageError` for the first field that cannot be, with what is allowed."""
+        require_types(self, "")
+        plain = self.name == escaped(self.name).replace("/", "") not in ("", ".", "..")
+        each_once = 0 < len(self.seeds) == len(set(self.seeds)) and min(self.seeds) >= 0
+        require(
+            self, "",
+            name=(plain, "a plain name, without /"),
+            seeds=(each_once, "at least one, 0 or more, each once"),
+        )  # fmt: skip
+        _ = self.space.start  # raises for a start outside the axes

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
+from expand.core.attempt import UNKNOWN, Attempt, Curve, EndedTry
 from expand.core.space import Architecture
 
 CONVENTION = "multiply-adds of conv and linear layers (as fvcore counts them), one clip at the training crop, one view"
@@ -110,17 +110,23 @@ class Trial:
     suggestion: Suggestion
     cost: Cost
     metrics: Metrics | None = None
-    curve: tuple[dict[str, Any], ...] = ()  # one entry an epoch: epoch, loss, top1, seconds
+    curve: Curve = ()
     train_seconds: float = 0.0
     started: str = ""
     ended: str = ""
-    attempts: int = 1
     error: str = ""
-    extra: dict[str, Any] = field(default_factory=dict, compare=False)
+    traceback: str = field(default="", compare=False)
+    attempt: Attempt = field(default=UNKNOWN, compare=False)  # the last one
+    retries: tuple[EndedTry, ...] = field(default=(), compare=False)
+    interrupted: bool = field(default=False, compare=False)  # by a signal, and not taken up since
 
     @property
     def architecture(self) -> Architecture:
         return self.suggestion.architecture
+
+    @property
+    def attempts(self) -> int:
+        return self.attempt.attempts
 
     @property
     def label(self) -> str:

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from expand.config.check import MOST_FPS
 from expand.core.errors import UsageError
 from expand.core.files import escaped, shortened
+from expand.core.study import MOST_FPS
 from expand.data.manifest import SPLITS, Manifest, Video, divide_groups
 from expand.data.prepared.folder import is_prepared, read_prepared
 from expand.data.sources.detect import detect

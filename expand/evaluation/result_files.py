@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,28 +18,28 @@ from expand.evaluation.confusion import draw_confusion
 from expand.storage.atomic import write_atomically
 
 if TYPE_CHECKING:
-    from expand.storage.test_results import Test
+    from expand.storage.test_results import TestResult
     from expand.training.metrics import Scores
 
 
-def write_test(path: Path, test: Test, scores: Scores, names: Sequence[str]) -> None:
+def write_test(path: Path, test: TestResult, scores: Scores, names: Sequence[str]) -> None:
     """`names` are the videos', in order. Each file is whole or as it was before; the facts come last.
 
     Raises:
         ExpandError: the folder cannot be written.
     """
-    classes = [row["name"] for row in test["classes"]]
+    classes = [row.name for row in test.classes]
     counts = scores.confusion().tolist()
     folder = path.with_suffix("")
     files: dict[Path, Callable[[], bytes]] = {
-        folder / "per_class.csv": lambda: _csv(test["classes"][0], (row.values() for row in test["classes"])),
+        folder / "per_class.csv": lambda: _csv(CLASS, (astuple(row) for row in test.classes)),
         folder / "confusion.csv": lambda: _csv(
             ["truth", *classes], ([n, *row] for n, row in zip(classes, counts, strict=True))
         ),
         folder / "videos.csv": lambda: _csv(VIDEO, _video_rows(scores, names, classes)),
         folder / "scores.npz": lambda: _npz(scores, names, classes),
         folder / "confusion.png": lambda: _png(counts, classes, test),
-        path: lambda: json_bytes(test, indent=1) + b"\n",
+        path: lambda: json_bytes(test.plain(), indent=1) + b"\n",
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,6 +49,7 @@ def write_test(path: Path, test: Test, scores: Scores, names: Sequence[str]) -> 
         raise ExpandError(f"cannot write {path}: {error.strerror}; free the disk, then test again") from None
 
 
+CLASS = ("name", "videos", "right", "accuracy", "low", "high")
 VIDEO = ("video", "truth", "answer", "right", "truth_probability", "answer_probability", "views_right")
 
 
@@ -80,12 +82,12 @@ def _npz(scores: Scores, names: Sequence[str], classes: Sequence[str]) -> bytes:
     return out.getvalue()
 
 
-def _png(counts: Sequence[Sequence[int]], classes: Sequence[str], test: Test) -> bytes:
-    rate = test["video_top1"]
+def _png(counts: Sequence[Sequence[int]], classes: Sequence[str], test: TestResult) -> bytes:
+    rate = test.video_top1
     title = (
-        f"{test['study']}, trial {test['trial']} ({test['label']}), {test['split']} split of {test['data']}: "
-        f"{test['videos']:,} videos, {test['views']} views, top-1 "
-        f"{in_percent(rate['value'], rate['standard_error'])}"
+        f"{test.study}, trial {test.trial} ({test.label}), {test.split} split of {test.data}: "
+        f"{test.videos:,} videos, {test.views} views, top-1 "
+        f"{in_percent(rate.value, rate.standard_error)}"
     )
     out = io.BytesIO()
     draw_confusion(counts, classes, title).savefig(out, format="png", dpi=150)

@@ -3,43 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from expand.core.accuracy import percent, with_error
+from expand.core.accuracy import ClassRow, Rate, percent, with_error
 from expand.core.units import format_macs
-from expand.storage.test_results import Test, looks
+from expand.storage.test_results import TestResult, looks
 
 NOISE = "± is the standard error of so few videos (binomial for videos); seeds are not in it"
 EXTREMES = 5  # classes named at either end
 
 
-def print_tests(console: Console, shown: Sequence[Test], kept: Sequence[Test]) -> None:
+def print_tests(console: Console, shown: Sequence[TestResult], kept: Sequence[TestResult]) -> None:
     """One test in full, several as a table; then what a reader must know. `kept` are all tests of the run."""
-    whose = f"trial {shown[0]['trial']} ({shown[0]['label']}) " if len(shown) == 1 else ""
+    whose = f"trial {shown[0].trial} ({shown[0].label}) " if len(shown) == 1 else ""
     _print(console, whose + _protocol(shown[0]))
     console.print(_one(shown[0]) if len(shown) == 1 else _several(shown))
     if len(shown) == 1:
-        for line in (*_classes(shown[0]["classes"]), _cost(shown[0])):
+        for line in (*_classes(shown[0].classes), _cost(shown[0])):
             _print(console, line)
     for line in (NOISE, *notes(shown, kept)):
         _print(console, line)
 
 
-def notes(shown: Sequence[Test], kept: Sequence[Test]) -> list[str]:
+def notes(shown: Sequence[TestResult], kept: Sequence[TestResult]) -> list[str]:
     """What was unusual about the videos, what was answered from a file, and how often these videos have been looked at."""
-    lines = list(dict.fromkeys(line for test in shown for line in test["notes"]))
-    old = [test for test in shown if test.get("from_file")]
+    lines = list(dict.fromkeys(line for test in shown for line in test.notes))
+    old = [test for test in shown if test.from_file]
     if old:
-        which = ", ".join(str(test["trial"]) for test in old)
-        when = max(test["tested"] for test in old)[:19]
+        which = ", ".join(str(test.trial) for test in old)
+        when = max(test.tested for test in old)[:19]
         lines.append(
             f"scored before, with the same weights and videos, and not again: trial {which} ({when}; --again does)"
         )
-    if shown[0]["split"] == "test":
+    if shown[0].split == "test":
         networks, times = looks(kept, shown[0])
         line = (
             f"{_count(networks, 'network')} of this run scored on these test videos, {_count(times, 'scoring')} in all"
@@ -48,42 +47,42 @@ def notes(shown: Sequence[Test], kept: Sequence[Test]) -> list[str]:
     return lines
 
 
-def _one(test: Test) -> Table:
+def _one(test: TestResult) -> Table:
     table = Table()
-    columns = ("top-1 %", "top-5 %") if len(test["classes"]) > 5 else ("top-1 %",)  # five of five are always right
+    columns = ("top-1 %", "top-5 %") if len(test.classes) > 5 else ("top-1 %",)  # five of five are always right
     for name in ("judged by", *columns):
         table.add_column(name, justify="left" if name == "judged by" else "right")
-    for label, key in ((f"video, mean of {test['view_number']} views", "video"), ("each view alone", "clip")):
-        table.add_row(label, *(_rate(test[f"{key}_{name[:5].replace('-', '')}"]) for name in columns))
-    table.add_row("video, mean over classes", percent(test["class_mean"]), *("" for _ in columns[1:]))
+    for label, key in ((f"video, mean of {test.view_number} views", "video"), ("each view alone", "clip")):
+        table.add_row(label, *(_rate(getattr(test, f"{key}_{name[:5].replace('-', '')}")) for name in columns))
+    table.add_row("video, mean over classes", percent(test.class_mean), *("" for _ in columns[1:]))
     return table
 
 
-def _several(tests: Sequence[Test]) -> Table:
+def _several(tests: Sequence[TestResult]) -> Table:
     table = Table()
     columns = ["trial", "candidate", "MACs a view", "MACs a video", "validation %", "video top-1 %", "view top-1 %"]
     for name in columns:
         table.add_column(name, justify="left" if name == "candidate" else "right")
     for test in tests:
-        cost = test["cost"]
+        cost = test.cost
         table.add_row(
-            str(test["trial"]), Text(test["label"]), format_macs(cost["macs_per_view"]), format_macs(cost["macs_per_video"]),
-            percent(test['validation_top1']), _rate(test["video_top1"]), _rate(test["clip_top1"]),
+            str(test.trial), Text(test.label), format_macs(cost.macs_per_view), format_macs(cost.macs_per_video),
+            percent(test.validation_top1), _rate(test.video_top1), _rate(test.clip_top1),
         )  # fmt: skip
     return table
 
 
-def _protocol(test: Test) -> str:
+def _protocol(test: TestResult) -> str:
     return (
-        f"on the {test['split']} split of {test['data']}, {test['videos']:,} videos: {test['views']} views of "
-        f"{test['crop']} x {test['crop']} pixels, short side {test['short_side']}"
+        f"on the {test.split} split of {test.data}, {test.videos:,} videos: {test.views} views of "
+        f"{test.crop} x {test.crop} pixels, short side {test.short_side}"
     )
 
 
-def _classes(rows: Sequence[dict[str, Any]]) -> list[str]:
+def _classes(rows: Sequence[ClassRow]) -> list[str]:
     """The classes at either end, with Wilson's interval: all of them where they are few."""
     ranked = sorted(
-        (row for row in rows if row["videos"]), key=lambda row: (row["accuracy"], -row["videos"], row["name"])
+        (row for row in rows if row.videos), key=lambda row: (row.right / row.videos, -row.videos, row.name)
     )
     if len(ranked) <= 2 * EXTREMES:
         return ["by class, the worst first: " + ", ".join(map(_class, ranked))]
@@ -91,18 +90,18 @@ def _classes(rows: Sequence[dict[str, Any]]) -> list[str]:
     return [f"{name} classes: " + ", ".join(map(_class, some)) for name, some in ends]
 
 
-def _class(row: dict[str, Any]) -> str:
-    return f"{row['name']} {row['right']} of {row['videos']} ({100 * row['low']:.0f} to {100 * row['high']:.0f} %)"
+def _class(row: ClassRow) -> str:
+    return f"{row.name} {row.right} of {row.videos} ({100 * row.low:.0f} to {100 * row.high:.0f} %)"
 
 
-def _cost(test: Test) -> str:
-    cost = test["cost"]
-    each, video = format_macs(cost["macs_per_view"]), format_macs(cost["macs_per_video"])
-    return f"cost: {each}MACs a view x {test['view_number']} views = {video}MACs a video ({cost['convention']})"
+def _cost(test: TestResult) -> str:
+    cost = test.cost
+    each, video = format_macs(cost.macs_per_view), format_macs(cost.macs_per_video)
+    return f"cost: {each}MACs a view x {test.view_number} views = {video}MACs a video ({cost.convention})"
 
 
-def _rate(rate: dict[str, float]) -> str:
-    return with_error(rate["value"], rate["standard_error"])
+def _rate(rate: Rate) -> str:
+    return with_error(rate.value, rate.standard_error)
 
 
 def _count(number: int, what: str) -> str:

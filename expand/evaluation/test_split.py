@@ -11,10 +11,9 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -31,7 +30,7 @@ from expand.data.sampling import Scale
 from expand.evaluation.result_files import write_test
 from expand.storage.folder import read_listing
 from expand.storage.run_directory import Record
-from expand.storage.test_results import FORMAT, SAME, Test, read_test, tests_folder
+from expand.storage.test_results import Asked, TestCost, TestResult, read_test, tests_folder
 from expand.storage.trained_weights import read_weights
 from expand.training.device import amp_dtype
 from expand.training.metrics import Scores
@@ -76,14 +75,15 @@ class Videos:
 
 def test_trial(
     record: Record, study: Study, trial: Trial, videos: Videos, question: Question, *, bars: Bars, device: torch.device
-) -> Test:
+) -> TestResult:
     """One network's test: scored and kept, or answered from its file (`from_file`)."""
-    facts = _facts(record, study, trial, videos, question)
+    asked = _asked(record, study, trial, videos, question)
     path = _path(record, study, trial, videos, question)
     kept = read_test(path)
-    same = kept is not None and all(kept[name] == facts[name] for name in SAME)
-    if kept is not None and same and not question.again:
-        return kept | {"from_file": True}
+    if kept is not None and kept.asked != asked:
+        kept = None
+    if kept is not None and not question.again:
+        return replace(kept, from_file=True)
     _make_folder(path.parent)
     network = study.space.build(trial.architecture, len(videos.cache.classes))
     try:
@@ -97,11 +97,10 @@ def test_trial(
     )  # fmt: skip
     if not bool(torch.isfinite(scores.probabilities).all()):
         raise ExpandError(f"trial {trial.number} answers what is no number: its weights are of no use")
-    test = facts | _results(scores, videos.cache.classes) | {
-        "device": device.type, "precision": _precision(study, device), "seconds": round(time.perf_counter() - began, 1),
-        "tested": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "looks": kept["looks"] + 1 if kept is not None and same else 1,
-    }  # fmt: skip
+    test = _result(
+        record, study, trial, videos, question, asked=asked, scores=scores, device=device,
+        seconds=round(time.perf_counter() - began, 1), looks=kept.looks + 1 if kept else 1,
+    )  # fmt: skip
     write_test(path, test, scores, videos.cache.names)
     return test
 
@@ -211,55 +210,61 @@ def _clips(study: Study, trial: Trial, crop: int | None) -> tuple[Clip, ...]:
     return study.space.inputs(moved)
 
 
-def _facts(record: Record, study: Study, trial: Trial, videos: Videos, question: Question) -> Test:
-    """All that is known of a test before it is made."""
-    clips, cache = _clips(study, trial, question.crop), videos.cache
-    scale = _scale(study, trial, question)
-    height, width = scale if isinstance(scale, tuple) else (scale, scale)
-    short_side, sizes = round(clips[0].height * min(height, width)), [round(height, 6), round(width, 6)]
+def _asked(record: Record, study: Study, trial: Trial, videos: Videos, question: Question) -> Asked:
+    clips, scale = _clips(study, trial, question.crop), _scale(study, trial, question)
+    return Asked(
+        weights_sha256=hashlib.sha256(record.weights(trial.number).read_bytes()).hexdigest(),
+        videos_sha256=videos.sha256, split=question.split, views=str(question.views), crop=clips[0].height,
+        scale=(round(scale[0], 6), round(scale[1], 6)) if isinstance(scale, tuple) else round(scale, 6),
+        cache_side=videos.cache_side,
+    )  # fmt: skip
+
+
+def _result(
+    record: Record, study: Study, trial: Trial, videos: Videos, question: Question, *, asked: Asked, scores: Scores,
+    device: torch.device, seconds: float, looks: int,
+) -> TestResult:  # fmt: skip
+    clips, cache, views, scale = _clips(study, trial, question.crop), videos.cache, question.views, asked.scale
+    short_side = round(clips[0].height * (min(scale) if isinstance(scale, tuple) else scale))
     moved = trial.architecture if question.crop is None else at_crop(study.space, trial.architecture, question.crop)
-    cost, views = cost_of(study.space, moved, len(cache.classes)), question.views
-    held = held_videos(cache, clips)
+    cost, held = cost_of(study.space, moved, len(cache.classes)), held_videos(cache, clips)
+    rows = scores.per_class(cache.classes)
+    present = [row.accuracy for row in rows if row.accuracy is not None]
+    assert trial.metrics is not None
+    return TestResult(
+        **vars(asked),
+        trial=trial.number, label=trial.label, seed=trial.suggestion.seed, epochs=trial.suggestion.epochs,
+        validation_top1=trial.metrics.top1, study=record.facts["study"]["name"], data=videos.name, own_videos=videos.own,
+        data_fingerprint=videos.fingerprint, videos=len(cache), left_out=tuple(each.path for each in cache.skipped),
+        held=held, fps=cache.fps, view_number=views.number, short_side=short_side, clip=clips,
+        architecture={"family": trial.architecture.family, **trial.architecture.as_dict()},
+        cost=TestCost(
+            cost.macs, cost.macs * views.number, cost.params,
+            CONVENTION if question.crop is None else CONVENTION.replace("the training crop", "the test crop"),
+        ),
+        scoring=f"mean softmax of {views.clips} clips evenly spaced in time by {views.crops} "
+        + ("centre crop" if views.crops == 1 else "crops along the longer side"),
+        notes=_notes(videos, question, held, short_side), **scores.rates(), loss=scores.loss,
+        class_mean=round(math.fsum(present) / len(present), 6), classes=tuple(rows), device=device.type,
+        precision=_precision(study, device), seconds=seconds, looks=looks,
+        tested=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )  # fmt: skip
+
+
+def _notes(videos: Videos, question: Question, held: int, short_side: int) -> tuple[str, ...]:
     notes = list(videos.notes)
     if held:
-        notes.append(f"{held} of {len(cache)} videos are shorter than a clip: their last frame was held")
+        notes.append(f"{held} of {len(videos.cache)} videos are shorter than a clip: their last frame was held")
     if question.crop is not None and short_side > videos.cache_side:
         notes.append(
             f"frames are kept with a short side of {videos.cache_side} pixels at most: {short_side} were enlarged from them"
         )
-    assert trial.metrics is not None
-    return {
-        "format": FORMAT, "trial": trial.number, "label": trial.label, "seed": trial.suggestion.seed,
-        "epochs": trial.suggestion.epochs, "validation_top1": trial.metrics.top1, "study": record.facts["study"]["name"],
-        "split": question.split, "data": videos.name, "own_videos": videos.own, "data_fingerprint": videos.fingerprint,
-        "videos_sha256": videos.sha256, "videos": len(cache), "left_out": [problem.path for problem in cache.skipped],
-        "held": held, "fps": cache.fps, "cache_side": videos.cache_side, "views": str(views), "view_number": views.number,
-        "crop": clips[0].height, "scale": sizes if isinstance(scale, tuple) else sizes[0], "short_side": short_side,
-        "clip": [asdict(clip) for clip in clips],
-        "architecture": {"family": trial.architecture.family, **trial.architecture.as_dict()},
-        "weights_sha256": hashlib.sha256(record.weights(trial.number).read_bytes()).hexdigest(),
-        "cost": {
-            "macs_per_view": cost.macs, "macs_per_video": cost.macs * views.number, "params": cost.params,
-            "convention": CONVENTION if question.crop is None else CONVENTION.replace("the training crop", "the test crop"),
-        },
-        "scoring": f"mean softmax of {views.clips} clips evenly spaced in time by {views.crops} "
-        + ("centre crop" if views.crops == 1 else "crops along the longer side"),
-        "notes": notes,
-    }  # fmt: skip
+    return tuple(notes)
 
 
 def _scale(study: Study, trial: Trial, question: Question) -> Scale:
     clips = study.space.inputs(trial.architecture)
     return default_scale(clips, study.recipe, question.crop) if question.scale is None else question.scale
-
-
-def _results(scores: Scores, classes: Sequence[str]) -> Test:
-    rows = scores.per_class(classes)
-    present = [row.accuracy for row in rows if row.accuracy is not None]
-    rates: dict[str, Any] = {name: asdict(rate) for name, rate in scores.rates().items()}
-    return rates | {
-        "loss": scores.loss, "class_mean": round(math.fsum(present) / len(present), 6), "classes": [asdict(row) for row in rows],
-    }  # fmt: skip
 
 
 def _precision(study: Study, device: torch.device) -> str:

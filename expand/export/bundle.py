@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from expand.report.choosing import choose, choose_front
 from expand.storage import run_directory as records
 from expand.storage.run_directory import Record
 from expand.storage.stored_study import study_of
-from expand.storage.test_results import Test, all_tests, official
+from expand.storage.test_results import TestResult, all_tests, official
 from expand.storage.trained_weights import read_weights
 
 
@@ -59,12 +59,27 @@ def take_away(
     require(formats)
     refuse_occupied(Path(os.path.realpath(to)), force=force)
     study, names = study_of(record, chosen, trust=trust), folder_names(chosen) if all_front else [""]
-    packages = {name: _package(record, study, one) for name, one in zip(names, chosen, strict=True)}
     texts = _index(record, names, chosen) if all_front else {}
-    differences = export_networks(to, packages, texts=texts, formats=formats, force=force)
-    for name, one in zip(names, chosen, strict=True):
+    named = dict(zip(names, chosen, strict=True))
+    differences = export_trials(record, study, to, named, texts=texts, formats=formats, force=force)
+    for name, one in named.items():
         _say(console, to / name, run, one, kept_test(record, one), differences[name])
     return [to / name for name in names]
+
+
+def export_trials(
+    record: Record,
+    study: Study,
+    to: Path,
+    chosen: Mapping[str, Trial],
+    *,
+    texts: Mapping[str, str] | None = None,
+    formats: Sequence[str] = (),
+    force: bool = False,
+) -> dict[str, dict[str, float]]:
+    """Exports trials of a run, each to the sub-folder of its name ("" is the folder itself). See `export_networks`."""
+    packages = {name: _package(record, study, one) for name, one in chosen.items()}
+    return export_networks(to, packages, texts=texts, formats=formats, force=force)
 
 
 def _package(record: Record, study: Study, trial: Trial) -> Package:
@@ -107,7 +122,7 @@ def _index(record: Record, names: Sequence[str], trials: Sequence[Trial]) -> dic
 
 
 def _say(
-    console: Console, folder: Path, run: Path, trial: Trial, tested: Test | None, differences: dict[str, float]
+    console: Console, folder: Path, run: Path, trial: Trial, tested: TestResult | None, differences: dict[str, float]
 ) -> None:
     assert trial.metrics is not None
     console.print(
@@ -122,25 +137,25 @@ def _say(
     )  # fmt: skip
 
 
-def _told(tested: Test | None, run: Path | str, trial: Trial) -> str:
+def _told(tested: TestResult | None, run: Path | str, trial: Trial) -> str:
     """What is known of the test split, in a few words."""
     if tested is None:
         return f"not tested; `expand test {run} --trial {trial.number}` does it"
-    rate = tested["video_top1"]
+    rate = tested.video_top1
     return (
-        f"test top-1 {in_percent(rate['value'], rate['standard_error'])} on {tested['videos']} videos, "
-        f"{tested['views']} views of {tested['crop']} pixels"
+        f"test top-1 {in_percent(rate.value, rate.standard_error)} on {tested.videos} videos, "
+        f"{tested.views} views of {tested.crop} pixels"
     )
 
 
-def kept_test(record: Record, trial: Trial) -> Test | None:
+def kept_test(record: Record, trial: Trial) -> TestResult | None:
     """The newest test of exactly these weights on the test split of the run's own videos."""
     test = official(all_tests(record.folder), record.facts["data"]["fingerprint"]).get(trial.number)
     sha256 = hashlib.sha256(record.weights(trial.number).read_bytes()).hexdigest()
-    return test if test is not None and test["weights_sha256"] == sha256 else None
+    return test if test is not None and test.weights_sha256 == sha256 else None
 
 
-def describe(record: Record, study: Study, trial: Trial, tested: Test | None) -> dict[str, Any]:
+def describe(record: Record, study: Study, trial: Trial, tested: TestResult | None) -> dict[str, Any]:
     """What architecture.json says besides how to build and feed the network."""
     assert trial.metrics is not None
     accuracy: dict[str, Any] = {
@@ -156,9 +171,9 @@ def describe(record: Record, study: Study, trial: Trial, tested: Test | None) ->
         accuracy["test"] = _told(None, "RUN", trial)
     else:
         accuracy |= {
-            "test_top1": tested["video_top1"]["value"], "test_standard_error": tested["video_top1"]["standard_error"],
-            "test_top5": tested["video_top5"]["value"], "test_videos": tested["videos"], "test_views": tested["views"],
-            "test_crop": tested["crop"], "test_short_side": tested["short_side"], "tested": tested["tested"],
+            "test_top1": tested.video_top1.value, "test_standard_error": tested.video_top1.standard_error,
+            "test_top5": tested.video_top5.value, "test_videos": tested.videos, "test_views": tested.views,
+            "test_crop": tested.crop, "test_short_side": tested.short_side, "tested": tested.tested,
         }  # fmt: skip
     return {
         "study": record.facts["study"]["name"], "scale": record.facts["scale"], "data": record.facts["data"]["name"],

@@ -12,6 +12,7 @@ from expand.core.study import Study
 from expand.core.trial import Trial
 from expand.report.candidates import Candidate, candidates, front
 from expand.storage.run_directory import Record
+from expand.storage.serialize import to_plain
 from expand.strategies.ledger import UNSTEPPED
 
 RECIPE = (
@@ -31,7 +32,7 @@ def facts_of(record: Record, study: Study, trial: Trial) -> dict[str, Any]:
         "videos": _videos(record),
         "fps": record.facts["data"].get("fps"),  # runs of earlier versions did not write it down
         "memory": {"weight_bytes": trial.cost.weight_bytes, "training_bytes": trial.cost.training_bytes},
-        **({"speed": trial.extra["speed"]} if trial.extra.get("speed") else {}),
+        **({"speed": to_plain(trial.attempt.speed)} if trial.attempt.speed else {}),
         "environment": _environment(record),
     }
 
@@ -87,8 +88,8 @@ def _training(study: Study, trial: Trial) -> dict[str, Any]:
         "epochs": trial.suggestion.epochs,
         "seed": trial.suggestion.seed,
         "seconds": round(trial.train_seconds, 1),
-        "device": trial.extra.get("device", ""),
-        "threads": trial.extra.get("threads"),
+        "device": trial.attempt.device,
+        "threads": trial.attempt.threads,
         "ended": trial.ended,
         **{name: recipe[name] for name in RECIPE},
     }

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Protocol
+from typing import Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from expand.core import signals
 from expand.core.accuracy import in_percent, percent
+from expand.core.attempt import Epoch
 from expand.core.files import LINES, escaped
 from expand.core.trial import Metrics, Trial, TrialState
 from expand.core.units import format_macs, format_seconds
@@ -18,7 +20,7 @@ from expand.core.units import format_macs, format_seconds
 
 class Watcher(Protocol):
     def started(self, trial: Trial, *, resumed: bool = False) -> None: ...
-    def epoch(self, trial: Trial, entry: dict[str, Any]) -> None: ...
+    def epoch(self, trial: Trial, entry: Epoch) -> None: ...
     def step(
         self, number: int, epoch: int, done: int, steps: int, loss: float
     ) -> None: ...  # a batch of trial `number`
@@ -56,11 +58,11 @@ class PlainLines:
         word = "taken up again" if resumed else "queued"
         self._line(f"trial {trial.number} {word}: {trial.label}, {format_macs(trial.cost.macs)}MACs, {change}")
 
-    def epoch(self, trial: Trial, entry: dict[str, Any]) -> None:
-        left = (trial.suggestion.epochs - entry["epoch"]) * entry["seconds"]
+    def epoch(self, trial: Trial, entry: Epoch) -> None:
+        left = (trial.suggestion.epochs - entry.epoch) * entry.seconds
         self._line(
-            f"trial {trial.number} epoch {entry['epoch']}/{trial.suggestion.epochs} loss {entry['loss']:.3f} "
-            f"top-1 {in_percent(entry['top1'])} eta {format_seconds(left)}"
+            f"trial {trial.number} epoch {entry.epoch}/{trial.suggestion.epochs} loss {entry.loss:.3f} "
+            f"top-1 {in_percent(entry.top1)} eta {format_seconds(left)}"
         )
 
     def step(self, number: int, epoch: int, done: int, steps: int, loss: float) -> None:
@@ -85,12 +87,13 @@ class LiveTable:
         self.console, self.title = console, title
         self.began = time.perf_counter()
         self.trials: dict[int, Trial] = {}
-        self.epochs: dict[int, dict[str, Any]] = {}
+        self.epochs: dict[int, Epoch] = {}
         self.message = ""
         self.live = Live(console=console, get_renderable=self._draw, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> LiveTable:
-        self.live.start()
+        with signals.blocked():  # its thread must not get what is meant for the main one
+            self.live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -110,7 +113,7 @@ class LiveTable:
         if resumed:
             self.message = "taken up where an earlier run was stopped"
 
-    def epoch(self, trial: Trial, entry: dict[str, Any]) -> None:
+    def epoch(self, trial: Trial, entry: Epoch) -> None:
         self.trials[trial.number] = trial
         self.epochs[trial.number] = entry
 
@@ -134,11 +137,11 @@ class LiveTable:
         open_trials = [trial for trial in list(self.trials.values()) if not trial.state.ended]
         for trial in open_trials:
             entry = self.epochs.get(trial.number)
-            left = (trial.suggestion.epochs - entry["epoch"]) * entry["seconds"] if entry else 0.0
+            left = (trial.suggestion.epochs - entry.epoch) * entry.seconds if entry else 0.0
             table.add_row(
                 str(trial.number), trial.label, format_macs(trial.cost.macs),
-                f"{entry['epoch'] if entry else 0}/{trial.suggestion.epochs}",
-                percent(entry["top1"]) if entry else "", f"{entry['loss']:.3f}" if entry else "",
+                f"{entry.epoch if entry else 0}/{trial.suggestion.epochs}",
+                percent(entry.top1) if entry else "", f"{entry.loss:.3f}" if entry else "",
                 format_seconds(left) if entry else "", "training" if entry else "waiting or starting",
             )  # fmt: skip
         complete = [trial for trial in self.trials.values() if trial.state is TrialState.COMPLETE and trial.metrics]

@@ -18,9 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from expand.core.attempt import Curve, Epoch
 from expand.core.errors import UsageError, unknown
 from expand.core.trial import Trial, TrialState
 from expand.monitoring.progress import Watcher
+from expand.storage.serialize import from_plain
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -62,6 +64,10 @@ def facts(trial: Trial) -> dict[str, Any]:
 def title(trial: Trial) -> str:
     """Such as "000003 step 1 depth": the same when a trial is taken up again."""
     return f"{trial.number:06d} {trial.label}"
+
+
+def _scalars(entry: Epoch) -> dict[str, float]:
+    return {name: value for name in SCALARS if (value := getattr(entry, name)) is not None}
 
 
 @contextlib.contextmanager
@@ -108,7 +114,7 @@ class WithTensorBoard:
     watch: Watcher
     folder: Path
     writers: dict[int, SummaryWriter] = field(default_factory=dict)
-    logged: dict[int, tuple[dict[str, Any], ...]] = field(default_factory=dict)
+    logged: dict[int, Curve] = field(default_factory=dict)
     harmless: Harmless = field(init=False)
 
     def __post_init__(self) -> None:
@@ -132,7 +138,7 @@ class WithTensorBoard:
     def started(self, trial: Trial, *, resumed: bool = False) -> None:
         self.watch.started(trial, resumed=resumed)
 
-    def epoch(self, trial: Trial, entry: dict[str, Any]) -> None:
+    def epoch(self, trial: Trial, entry: Epoch) -> None:
         self.watch.epoch(trial, entry)
         self.harmless(self._catch_up, trial)
 
@@ -154,8 +160,8 @@ class WithTensorBoard:
             self._begin(trial)
         writer = self.writers[trial.number]
         for entry in trial.curve[len(before) :]:
-            for name in SCALARS:
-                writer.add_scalar(name, entry[name], entry["epoch"])
+            for name, value in _scalars(entry).items():
+                writer.add_scalar(name, value, entry.epoch)
         self.logged[trial.number] = trial.curve
         writer.flush()
 
@@ -224,8 +230,8 @@ def readable(logger: type, name: str, record: Record, note: Callable[[str], None
         def log_trial_result(self, iteration: int, trial: Any, result: dict[str, Any]) -> None:
             log = super().log_trial_result
             if "entry" in result:
-                entry = json.loads(result["entry"])
-                plain = {key: entry[key] for key in SCALARS} | {"training_iteration": entry["epoch"]}
+                entry = from_plain(json.loads(result["entry"]), Epoch)
+                plain = _scalars(entry) | {"training_iteration": entry.epoch}
                 harmless(lambda: log(iteration, show(trial), plain))
 
         def log_trial_end(self, trial: Any, failed: bool = False) -> None:

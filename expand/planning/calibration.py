@@ -20,9 +20,10 @@ import numpy as np
 from expand.core.space import Architecture
 from expand.core.study import Study
 from expand.core.trial import Cost
-from expand.planning.trajectories import Network, Videos, clips_seen
+from expand.planning.trajectories import Network, clips_seen
 from expand.profiling.benchmark import Task, Timing, device_name, fresh_processes, time_networks
 from expand.search.worker_plan import Workers
+from expand.storage.plans import Videos
 from expand.training.device import pick_device
 
 SECONDS = 45.0  # for everything, processes started: a plan is to take a minute at most, on a busy machine, too

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from expand.config.check import check
 from expand.config.request import Request
 from expand.config.serialize import describe
 from expand.core.accuracy import resolution_text
@@ -24,10 +23,11 @@ from expand.data.manifest import Manifest
 from expand.data.open_data import open_data
 from expand.planning.calibration import SECONDS, calibrate
 from expand.planning.plan import distinct, make_plan
-from expand.planning.trajectories import Videos, courses
+from expand.planning.trajectories import courses
 from expand.search.engine import MacsCounter
 from expand.search.worker_plan import Workers
-from expand.storage.folder import check_folder, made_folder, read_plan, write_json
+from expand.storage.folder import check_folder, made_folder
+from expand.storage.plans import Plan, Videos, read_plan, write_plan
 
 Note = Callable[[str], None]
 QUICKLY_DECODED = 2000  # videos; more are not decoded for the sake of a plan
@@ -42,14 +42,13 @@ def plan_study(
     wins: Sequence[str] = (),
     calibrated: bool = True,
     note: Note = lambda text: None,
-) -> dict[str, Any]:
+) -> Plan:
     """The plan of a study on its videos or, where `videos` says how many, without any.
 
     Raises:
         UsageError: as for a run; nothing tells how many videos there are.
     """
     study = request.study()
-    check(study)
     counted, manifest = count_videos(study, videos, classes, note)
     macs = MacsCounter(study.space, counted.classes)
     found = courses(study, macs, macs.cost, wins=wins)
@@ -110,12 +109,10 @@ def _caches(
     return (str(folders[0]), str(folders[1])), float(size)
 
 
-def keep(plan: dict[str, Any], folder: Path) -> Path:
+def keep(plan: Plan, folder: Path) -> Path:
     """Puts a plan into a run directory, made if need be, where the report will find it."""
     check_folder(folder)
-    path = folder / "plan.json"
-    write_json(path, plan)
-    return path
+    return write_plan(folder, plan)
 
 
 def within_budget(request: Request, folder: Path, workers: Workers, hours: float, note: Note) -> None:
@@ -128,17 +125,15 @@ def within_budget(request: Request, folder: Path, workers: Workers, hours: float
         raise UsageError(f"--budget-hours {hours:g}: must be a number above 0")
     with made_folder(folder):
         plan = read_plan(folder)
-        known = (
-            plan is not None and plan["study"] == describe(request.study()) and plan["workers"] == workers.described()
-        )
-        if plan is None or not known or not plan["hours"]:
+        known = plan is not None and plan.study == describe(request.study()) and plan.workers == workers.described()
+        if plan is None or not known or not plan.hours:
             plan = plan_study(request, workers, note=note)
-            if not plan["hours"]:
+            if not plan.hours:
                 raise UsageError(
                     f"--budget-hours {hours:g}: no network could be timed, so nobody can say how long it takes"
                 )
             keep(plan, folder)
-    low, middle, high = plan["hours"]
+    low, middle, high = plan.hours
     if middle > hours:
         raise UsageError(
             f"the plan takes {middle:.3g} h ({low:.3g} to {high:.3g}), --budget-hours {hours:g} allows less; "
@@ -150,24 +145,24 @@ def within_budget(request: Request, folder: Path, workers: Workers, hours: float
 # --- printing --------------------------------------------------------------------------------------------------------
 
 
-def print_plan(console: Console, plan: dict[str, Any]) -> None:
+def print_plan(console: Console, plan: Plan) -> None:
     """The steps with what their networks cost, then what it all comes to."""
-    study, videos = plan["study"], plan["videos"]
-    where = f"{videos['training']:,} videos of {videos['classes']} classes ({videos['source']})"
+    study, videos = plan.study, plan.videos
+    where = f"{videos.training:,} videos of {videos.classes} classes ({videos.source})"
     title = f"{study['name']} ({study['scale']}): {where}"
     table = Table(title=Text(title), title_justify="left")
-    by_key = {network["architecture"]: network for network in plan["networks"]}
-    timed = plan["hours"] is not None
+    by_key = {network.architecture: network for network in plan.networks}
+    timed = plan.hours is not None
     for name in ("step", "networks", "multiply-adds of a clip", *(("a training takes",) if timed else ())):
         table.add_column(name, justify="right")
-    for step in sorted({row["step"] for course in plan["courses"] for row in course["steps"]}):
-        rows = [row for course in plan["courses"] for row in course["steps"] if row["step"] == step]
-        own = [by_key[key] for row in rows for key in row["networks"]]
-        takes = [network["seconds"] for network in own if network["seconds"] is not None]
+    for step in sorted({row.step for course in plan.courses for row in course.steps}):
+        rows = [row for course in plan.courses for row in course.steps if row.step == step]
+        own = [by_key[key] for row in rows for key in row.networks]
+        takes = [network.seconds for network in own if network.seconds is not None]
         cells = [
             str(step),
-            _span([len(row["networks"]) for row in rows], str),
-            _span([network["macs"] for network in own], format_macs),
+            _span([len(row.networks) for row in rows], str),
+            _span([network.macs for network in own], format_macs),
         ]
         table.add_row(*cells, *((_span(takes, format_seconds),) if timed else ()))
     console.print(table)
@@ -175,45 +170,45 @@ def print_plan(console: Console, plan: dict[str, Any]) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def summary_lines(plan: dict[str, Any]) -> list[str]:
+def summary_lines(plan: Plan) -> list[str]:
     """What it all comes to, a line each."""
-    courses_, recipe, videos = plan["courses"], plan["study"]["recipe"], plan["videos"]
+    courses_, recipe, videos = plan.courses, plan.study["recipe"], plan.videos
     several = len(courses_) > 1
     played = f"; {len(courses_)} courses of the search played through, ranges are over them" if several else ""
     lines = [
-        f"candidates   {_ends([course['networks'] for course in courses_])}, {_ends(plan['trainings'])} trainings "
+        f"candidates   {_ends([course.networks for course in courses_])}, {_ends(plan.trainings)} trainings "
         f"of {recipe['epochs']} epochs{played}",
-        f"arithmetic   {_ends(plan['training_macs'], format_macs)} multiply-adds "
+        f"arithmetic   {_ends(plan.training_macs, format_macs)} multiply-adds "
         "(3 x forward x clips x epochs, and validation)",
     ]
-    if any(plan["over_limits"]):
-        lines.append(f"limits       {_ends(plan['over_limits'])} candidates are over a limit and never trained")
-    if plan["hours"]:
-        calibration = plan["calibration"]
-        low, middle, high = plan["hours"]
+    if any(plan.over_limits):
+        lines.append(f"limits       {_ends(plan.over_limits)} candidates are over a limit and never trained")
+    if plan.hours and plan.device_hours and plan.calibration:
+        low, middle, high = plan.hours
+        fit = plan.fit_together
         lines += [
-            f"time         {_hours(middle)} ({_hours(low)} to {_hours(high)}) with {plan['workers']}",
-            f"device time  {_hours(plan['device_hours'][1])} ({_hours(plan['device_hours'][0])} to "
-            f"{_hours(plan['device_hours'][2])}), all trainings added up",
-            f"memory       {format_bytes(plan['peak_bytes'])} at the peak of the dearest candidate; "
-            f"{plan['fit_together']['count']} such fit {plan['fit_together']['where']} at once",
-            f"timed        {calibration['described']}; ± {100 * calibration['error']:.0f} % on top of the range",
+            f"time         {_hours(middle)} ({_hours(low)} to {_hours(high)}) with {plan.workers}",
+            f"device time  {_hours(plan.device_hours[1])} ({_hours(plan.device_hours[0])} to "
+            f"{_hours(plan.device_hours[2])}), all trainings added up",
+            f"memory       {format_bytes(plan.peak_bytes or 0)} at the peak of the dearest candidate"
+            + (f"; {fit.count} such fit {fit.where} at once" if fit else ""),
+            f"timed        {plan.calibration.described}; ± {100 * plan.calibration.error:.0f} % on top of the range",
         ]
     else:
         lines.append("time         not timed (leave --no-calibrate away)")
-    memory = plan["memory"]
-    fits = memory["needed"][0] <= memory["there"]
+    memory, disk = plan.memory, plan.disk
+    assert memory is not None and disk is not None, "only a plan of long ago, read from its file, has none"
+    fits = memory.needed[0] <= memory.there
     lines.append(
-        f"a batch      of {memory['batch']:,} clips needs at least {_ends(memory['needed'], format_bytes)} of memory; "
-        f"{memory['where']} has {format_bytes(memory['there'])}"
+        f"a batch      of {memory.batch:,} clips needs at least {_ends(memory.needed, format_bytes)} of memory; "
+        f"{memory.where} has {format_bytes(memory.there)}"
         + ("" if fits else ": NOT ENOUGH for any candidate, lower recipe.batch_size; `expand run` refuses this")
     )
-    lines.append(f"noise        {resolution_text(videos['validation'])}")
-    disk = plan["disk"]
-    cache = "unknown without the videos" if disk["cache"] is None else format_bytes(disk["cache"])
+    lines.append(f"noise        {resolution_text(videos.validation)}")
+    cache = "unknown without the videos" if disk.cache is None else format_bytes(disk.cache)
     lines.append(
-        f"disk         clips {cache}, weights {_ends(disk['weights'], format_bytes)}, checkpoints while training "
-        f"{format_bytes(disk['checkpoints'])}"
+        f"disk         clips {cache}, weights {_ends(disk.weights, format_bytes)}, checkpoints while training "
+        f"{format_bytes(disk.checkpoints)}"
     )
     return lines
 

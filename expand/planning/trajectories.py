@@ -10,22 +10,13 @@ from expand.core.space import Architecture
 from expand.core.study import CountMacs, Study
 from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
 from expand.search.memory_check import CountCost
+from expand.storage.plans import Videos
 from expand.strategies.budget import affordable
 
 MOST_TRIALS = 5000  # of one course, before it is taken for endless
 
 
 FIRST_TRIALS = 60  # of a search that hours end, as long as nobody knows how long a training takes
-
-
-@dataclass(frozen=True)
-class Videos:
-    """How many there are to train on and to validate with, in how many classes; `source` says where the numbers are from."""
-
-    training: int
-    validation: int
-    classes: int
-    source: str
 
 
 @dataclass(frozen=True)

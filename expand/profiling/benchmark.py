@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
+from expand.core.attempt import Speed
 from expand.core.clip import Clip
 from expand.core.space import Architecture, SearchSpace
 from expand.core.study import Recipe
@@ -38,33 +39,6 @@ from expand.training.memory import PeakMemory
 
 WARM_UP = 2
 FEWEST = 3  # timed runs, however slow they are
-
-
-@dataclass(frozen=True)
-class Speed:
-    """`ms` is the median time of one batch of `batch` clips, `ms_iqr` the interquartile range over `repeats`; `training` says
-    whether that is a whole training step or inference. `peak_bytes` is 0 where nobody can tell."""
-
-    ms: float
-    ms_iqr: float
-    training: bool
-    batch: int
-    threads: int
-    repeats: int
-    precision: str
-    device: str
-    peak_bytes: int
-
-    @property
-    def ms_a_clip(self) -> float:
-        return self.ms / self.batch
-
-    @property
-    def clips_a_second(self) -> float:
-        return 1000 * self.batch / self.ms
-
-    def plain(self) -> dict[str, Any]:
-        return asdict(self) | {"ms_a_clip": round(self.ms_a_clip, 4), "clips_a_second": round(self.clips_a_second, 3)}
 
 
 def measure(

@@ -14,7 +14,7 @@ from typing import Any
 
 from expand.core.accuracy import in_percent
 from expand.core.files import escaped, misfit, read_object
-from expand.storage.test_results import Test, all_tests, official
+from expand.storage.test_results import TestResult, all_tests, official
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,11 @@ def about_run(folder: Path, facts: dict[str, Any]) -> About:
     )  # fmt: skip
 
 
-def _tested(test: Test) -> str:
-    rate = test["video_top1"]
+def _tested(test: TestResult) -> str:
+    rate = test.video_top1
     return (
-        f"trial {test['trial']} ({test['label']}): {in_percent(rate['value'], rate['standard_error'])} of "
-        f"{test['videos']} videos, {test['views']} views of {test['crop']} pixels"
+        f"trial {test.trial} ({test.label}): {in_percent(rate.value, rate.standard_error)} of "
+        f"{test.videos} videos, {test.views} views of {test.crop} pixels"
     )
 
 

@@ -144,7 +144,7 @@ def _candidate(group: list[Trial], seeds: Sequence[int]) -> Candidate:
     metrics = [scored[seed].metrics for seed in seeds] if state is TrialState.COMPLETE else []
     top1 = [entry.top1 for entry in metrics if entry]
     errors = [entry.standard_error for entry in metrics if entry]
-    latencies = [trial.extra["speed"]["ms"] for trial in group if trial.extra.get("speed")]
+    latencies = [trial.attempt.speed.ms for trial in group if trial.attempt.speed]
     return Candidate(
         architecture=first.architecture,
         numbers=tuple(trial.number for trial in group),

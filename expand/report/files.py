@@ -21,10 +21,13 @@ from expand.report.plan_vs_actual import compare_plan, planned_markdown, planned
 from expand.report.significance import Comparison, compare
 from expand.report.significance_tables import comparison_markdown
 from expand.report.tables import ledger_markdown
-from expand.storage.test_results import Test, Tested, summary
+from expand.storage.plans import Plan
+from expand.storage.test_results import Tested, TestResult, summary
 from expand.strategies.ledger import UNSTEPPED
 
 if TYPE_CHECKING:
+    import pandas
+
     from expand.strategies.ledger import LedgerStep
 
 
@@ -34,9 +37,9 @@ def write_report(
     trials: Sequence[Trial],
     objectives: Sequence[Objective],
     steps: Sequence[LedgerStep],
-    plan: dict[str, Any] | None = None,
+    plan: Plan | None = None,
     about: About | None = None,
-    tests: Mapping[int, Test] | None = None,
+    tests: Mapping[int, TestResult] | None = None,
 ) -> list[Path]:
     """Writes index.html (the page) and front.json (all it shows); front.csv, trials.csv, front.png and front.svg; ledger.md
     and .json of a search in steps; comparison.md, .csv and .json where networks can be compared over seeds; planned.md
@@ -51,20 +54,11 @@ def write_report(
 
     from expand.report.front_figure import draw
 
-    found = candidates(trials, facts.seeds)
-    names = list(dict.fromkeys(name for trial in trials for name, _ in trial.architecture.values))
-    front_table = pandas.DataFrame(
-        [_front_row(candidate, facts, tests or {}) for candidate in front(found, objectives)],
-        columns=[*_FRONT, *map(_value_column, names), *_COST, *_FRONT_ACCURACY],
-    )
-    trial_table = pandas.DataFrame(
-        [_trial_row(trial, tests or {}) for trial in sorted(trials, key=lambda trial: trial.number)],
-        columns=[*_TRIAL, *map(_value_column, names), *_COST, *_TRIAL_ACCURACY],
-    )
+    found, tests = candidates(trials, facts.seeds), tests or {}
     figure = draw(facts, found, objectives, steps)
     files: dict[str, Writer] = {
-        "front.csv": lambda path: front_table.to_csv(path, index=False),
-        "trials.csv": lambda path: trial_table.to_csv(path, index=False),
+        "front.csv": lambda path: front_table(facts, trials, objectives, tests).to_csv(path, index=False),
+        "trials.csv": lambda path: trial_table(trials, tests).to_csv(path, index=False),
     }
     if steps or not any(trial.suggestion.kind in UNSTEPPED for trial in trials):
         ledger = json.dumps([_plain_step(step) for step in steps], indent=1) + "\n"
@@ -83,6 +77,24 @@ def write_report(
     files["front.svg"] = lambda path: figure.savefig(path, format="svg")
     about = about or About(folder.resolve().name)
     return _write_all(folder, files | _page_files([RunOnPage(facts, trials, objectives, steps, plan, about)]))
+
+
+def front_table(
+    facts: RunFacts, trials: Sequence[Trial], objectives: Sequence[Objective], tests: Mapping[int, TestResult]
+) -> pandas.DataFrame:
+    """The front, cheapest first: one row a network. Accuracies are fractions, costs whole numbers (gmacs aside)."""
+    import pandas
+
+    rows = [_front_row(one, facts, tests) for one in front(candidates(trials, facts.seeds), objectives)]
+    return pandas.DataFrame(rows, columns=[*_FRONT, *_value_columns(trials), *_COST, *_FRONT_ACCURACY])
+
+
+def trial_table(trials: Sequence[Trial], tests: Mapping[int, TestResult]) -> pandas.DataFrame:
+    """Every trial, by number: one row each, in the units of `front_table`; times are seconds."""
+    import pandas
+
+    rows = [_trial_row(trial, tests) for trial in sorted(trials, key=lambda trial: trial.number)]
+    return pandas.DataFrame(rows, columns=[*_TRIAL, *_value_columns(trials), *_COST, *_TRIAL_ACCURACY])
 
 
 def write_page(folder: Path, runs: Sequence[RunOnPage]) -> list[Path]:
@@ -139,12 +151,16 @@ _TRIAL_ACCURACY = [
 ]
 
 
+def _value_columns(trials: Sequence[Trial]) -> list[str]:
+    return list(dict.fromkeys(_value_column(name) for trial in trials for name, _ in trial.architecture.values))
+
+
 def _value_column(name: str) -> str:
     """The column of an architecture value: its own name, unless that is one of ours."""
     return f"architecture_{name}" if name in {*_FRONT, *_TRIAL, *_COST, *_FRONT_ACCURACY, *_TRIAL_ACCURACY} else name
 
 
-def _front_row(candidate: Candidate, facts: RunFacts, tests: Mapping[int, Test]) -> dict[str, Any]:
+def _front_row(candidate: Candidate, facts: RunFacts, tests: Mapping[int, TestResult]) -> dict[str, Any]:
     return {
         "name": candidate.name,
         "step": candidate.step,
@@ -164,7 +180,7 @@ def _front_row(candidate: Candidate, facts: RunFacts, tests: Mapping[int, Test])
     }
 
 
-def _trial_row(trial: Trial, tests: Mapping[int, Test]) -> dict[str, Any]:
+def _trial_row(trial: Trial, tests: Mapping[int, TestResult]) -> dict[str, Any]:
     wish, metrics = trial.suggestion, trial.metrics
     row = {
         "number": trial.number,

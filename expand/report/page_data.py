@@ -22,6 +22,7 @@ from expand.report.hypervolume import COST_AND_ACCURACY, Box, Payoff, box_of, pa
 from expand.report.plan_vs_actual import PlannedActual, compare_plan, planned_lines, planned_rows
 from expand.report.significance import Comparison, compare
 from expand.report.significance_tables import beaten_text, comparison_note
+from expand.storage.plans import Plan
 
 if TYPE_CHECKING:
     from expand.strategies.ledger import LedgerStep
@@ -52,7 +53,7 @@ class RunOnPage:
     trials: Sequence[Trial]
     objectives: Sequence[Objective]
     steps: Sequence[LedgerStep] = ()
-    plan: dict[str, Any] | None = None
+    plan: Plan | None = None
     about: About = field(default_factory=lambda: About("run"))
 
     def spent(self) -> dict[int, int]:
@@ -193,9 +194,9 @@ def _trial(trial: Trial, place: int) -> dict[str, Any]:
         "seed": trial.suggestion.seed, "epochs": trial.suggestion.epochs, "seconds": round(trial.train_seconds, 1),
         "top1": metrics.top1 if metrics else None, "top5": metrics.top5 if metrics else None,
         "loss": _number(metrics.loss) if metrics else None, "attempts": trial.attempts, "started": trial.started,
-        "ended": trial.ended, "error": trial.error, "interrupted": bool(trial.extra.get("interrupted")),
+        "ended": trial.ended, "error": trial.error, "interrupted": trial.interrupted,
         "curve": {
-            key: [_number(entry.get(key)) for entry in trial.curve] for key in ("epoch", "loss", "val_loss", "top1")
+            key: [_number(getattr(entry, key)) for entry in trial.curve] for key in ("epoch", "loss", "val_loss", "top1")
         },
     }  # fmt: skip
 
@@ -205,9 +206,13 @@ def _number(value: Any) -> float | None:
     return round(value, 6) if isinstance(value, (int, float)) and math.isfinite(value) else None
 
 
-def _planned(plan: dict[str, Any], planned: PlannedActual) -> dict[str, Any]:
+def _planned(plan: Plan, planned: PlannedActual) -> dict[str, Any]:
     rows = [row | {"label": kept.label} for row, kept in zip(planned_rows(planned), planned.rows, strict=True)]
-    return {"lines": planned_lines(planned), "rows": rows, "timed": plan["calibration"]["described"]}
+    return {
+        "lines": planned_lines(planned),
+        "rows": rows,
+        "timed": plan.calibration.described if plan.calibration else "",
+    }
 
 
 def _texts(facts: RunFacts) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from expand.core.trial import Trial, TrialState
 from expand.core.units import format_bytes, format_macs, format_seconds
 from expand.report.tables import markdown_row
+from expand.storage.plans import Plan
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,24 +55,24 @@ class PlannedActual:
     largest_memory_error: float | None
 
 
-def compare_plan(plan: dict[str, Any] | None, trials: Sequence[Trial]) -> PlannedActual | None:
+def compare_plan(plan: Plan | None, trials: Sequence[Trial]) -> PlannedActual | None:
     """None without a plan that has hours, or before anything is trained."""
-    if plan is None or not plan["hours"]:
+    if plan is None or not plan.hours:
         return None
-    known = {network["architecture"]: network for network in plan["networks"]}
+    known = {network.architecture: network for network in plan.networks}
     rows, unplanned = [], 0
     for trial in trials:
         if trial.state is not TrialState.COMPLETE or trial.train_seconds <= 0:
             continue
         network = known.get(trial.architecture.to_json())
-        if network is None or network["seconds"] is None:
+        if network is None or network.seconds is None:
             unplanned += 1
             continue
         rows.append(
             Kept(
-                trial.number, trial.label, trial.cost.macs, network["seconds"], trial.train_seconds, not network["timed"],
-                network["peak_bytes"] or 0.0, trial.extra.get("peak_bytes", 0),
-                network.get("cpu_seconds") or 0.0, trial.extra.get("cpu_seconds", 0.0),
+                trial.number, trial.label, trial.cost.macs, network.seconds, trial.train_seconds, not network.timed,
+                network.peak_bytes or 0.0, trial.attempt.peak_bytes,
+                network.cpu_seconds or 0.0, trial.attempt.cpu_seconds,
             )
         )  # fmt: skip
     if not rows:
@@ -114,11 +115,12 @@ def print_planned(console: Console, found: PlannedActual) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def planned_markdown(plan: dict[str, Any], found: PlannedActual) -> str:
+def planned_markdown(plan: Plan, found: PlannedActual) -> str:
     """The page: the summary and a row a training."""
     headings = ["trial", "candidate", "multiply-adds", "planned", "actual", "error", "memory planned", "actual"]
     lines = ["# Planned against actual", "", *(f"{line}." for line in planned_lines(found)), ""]
-    lines += [f"Timed beforehand: {plan['calibration']['described']}. An asterisk marks what a fit said.", ""]
+    timed = plan.calibration.described if plan.calibration else "not said"
+    lines += [f"Timed beforehand: {timed}. An asterisk marks what a fit said.", ""]
     lines += [markdown_row(headings), markdown_row(["---" if name == "candidate" else "---:" for name in headings])]
     for row in found.rows:
         cells = [

@@ -19,9 +19,9 @@ from expand.report.significance import compare
 from expand.report.significance_tables import print_comparison
 from expand.report.tables import print_front, print_ledger
 from expand.storage import run_directory as records
-from expand.storage.folder import read_plan
+from expand.storage.plans import read_plan
 from expand.storage.run_directory import Record
-from expand.storage.test_results import Test, all_tests, official
+from expand.storage.test_results import TestResult, all_tests, official
 from expand.strategies.ledger import ledger
 
 
@@ -43,11 +43,11 @@ def report(record: Record, folder: Path | None = None, trials: Sequence[Trial] |
     trials = record.trials() if trials is None else trials
     return write_report(
         folder or record.folder / "report", run_facts(record, trials), trials, record.objectives, ledger(trials),
-        plan=read_plan(record.folder), about=about_run(record.folder, record.facts), tests=_tests(record),
+        plan=read_plan(record.folder), about=about_run(record.folder, record.facts), tests=official_tests(record),
     )  # fmt: skip
 
 
-def _tests(record: Record) -> dict[int, Test]:
+def official_tests(record: Record) -> dict[int, TestResult]:
     """What `expand test` found on the run's own test split, by trial."""
     return official(all_tests(record.folder), record.facts["data"]["fingerprint"])
 
@@ -78,7 +78,7 @@ def summary(record: Record, console: Console) -> bool:
     elif comparison := compare(found, trials, facts.seeds):
         print_comparison(console, facts, comparison)
         console.print()
-    print_front(console, facts, found, record.objectives, _tests(record))
+    print_front(console, facts, found, record.objectives, official_tests(record))
     if planned := compare_plan(read_plan(record.folder), trials):
         console.print()
         print_planned(console, planned)

@@ -10,7 +10,7 @@ from expand.core.accuracy import resolution_text, with_error
 from expand.core.study import Objective
 from expand.core.trial import TrialState
 from expand.report.candidates import CONVENTION, Candidate, CostName, RunFacts, cost_name, front
-from expand.storage.test_results import Test, Tested, summary
+from expand.storage.test_results import Tested, TestResult, summary
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,7 +72,7 @@ def print_front(
     facts: RunFacts,
     candidates: Sequence[Candidate],
     objectives: Sequence[Objective],
-    tests: Mapping[int, Test] | None = None,
+    tests: Mapping[int, TestResult] | None = None,
 ) -> None:
     """The front as a table, cheapest first, with its convention beneath. Accuracies are in percent; where networks have been
     tested (`tests` by trial) a column says so, with the views."""

@@ -9,16 +9,18 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from expand.core.attempt import Attempt, EndedTry, Epoch, Fault, Speed
 from expand.core.errors import ExpandError
+from expand.core.outcome import Completed, Failed, Halted, Infeasible, Outcome, Retry
 from expand.core.space import Architecture, SearchSpace
 from expand.core.study import Objective, Study
-from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
+from expand.core.trial import Cost, Suggestion, Trial, TrialState
 from expand.counting.cost import cost_of
 from expand.monitoring.dashboard.presenter import Presenter
 from expand.monitoring.progress import Watcher
-from expand.search.faults import Fault, Tries, Verdict, verdict, wait_before
+from expand.search.faults import Tries, Verdict, verdict, wait_before
 from expand.search.job import Job, count_starts, fruitless_starts, log_return, stamp_of
 from expand.source.fingerprint import code_of
 from expand.storage.run_directory import Record, known_cost
@@ -102,9 +104,7 @@ class Search:
         for trial in failed:
             if trial.cost.params:
                 self.record.reopen(trial.number)
-                self._keep_retry(
-                    trial, {"fault": "failed", "error": trial.error, "traceback": trial.extra.get("traceback")}
-                )
+                self._keep_retry(trial, EndedTry(_now(), len(trial.curve), "failed", trial.error, trial.traceback))
 
     def next(self) -> Job | None:
         """The next job; None when there is nothing to start now (a running trial has to end, or a failed one to wait), or
@@ -206,7 +206,7 @@ class Search:
         except Exception as error:  # the candidate's own fault: it fails, the search goes on
             cost = Cost(0, 0, 0, 0, ())
             number = self.record.open_trial(suggestion, cost, space)
-            self._fail(number, f"{type(error).__name__}: {error}", {"traceback": traceback.format_exc()[-6000:]})
+            self._fail(number, f"{type(error).__name__}: {error}", traceback.format_exc()[-6000:])
             return None
         number = self.record.open_trial(suggestion, cost, space, code_of(space, suggestion.architecture))
         self.watch.started(self.record.trial(number))
@@ -229,9 +229,9 @@ class Search:
         for objective in self.study.objectives:
             value = known_cost(objective, trial.cost)
             if objective.name == "latency_ms" and speed is not None:
-                value = speed["ms"]
+                value = speed.ms
             if value is not None and objective.over(value):
-                self.record.infeasible(number, objective, value, {"speed": speed})
+                self.record.infeasible(number, objective, value, Attempt(speed=speed))
                 self._ended(number)
                 return True
         return False
@@ -241,15 +241,15 @@ class Search:
         """What the study wants of latency, if anything."""
         return next((objective for objective in self.study.objectives if objective.name == "latency_ms"), None)
 
-    def _speed(self, architecture: Architecture) -> dict[str, Any] | None:
+    def _speed(self, architecture: Architecture) -> Speed | None:
         """What was measured of a network, by whichever trial came first."""
         if self._latency is None:
             return None
-        measured = (trial.extra.get("speed") for trial in self.record.trials() if trial.architecture == architecture)
+        measured = (trial.attempt.speed for trial in self.record.trials() if trial.architecture == architecture)
         return next((speed for speed in measured if speed), None)
 
-    def _fail(self, number: int, error: str, result: dict[str, Any] | None = None) -> None:
-        self.record.fail(number, error, result)
+    def _fail(self, number: int, error: str, traceback: str = "") -> None:
+        self.record.fail(number, Failed(error, traceback=traceback))
         self._ended(number)
 
     def _ended(self, number: int) -> None:
@@ -268,7 +268,7 @@ class Search:
             avoid=self.tries[number].nodes if number in self.tries else (),
         )  # fmt: skip
 
-    def on_epoch(self, number: int, entry: dict[str, Any]) -> None:
+    def on_epoch(self, number: int, entry: Epoch) -> None:
         """A worker finished an epoch."""
         if self.tries.pop(number, None) is not None:
             self.record.note(number, error="")
@@ -276,82 +276,93 @@ class Search:
         self._blamed = 0
         if self._alone == number:
             self._alone = None  # most memory is taken in the first epoch: it can have neighbours again
-        curve = [old for old in self.record.trial(number).curve if old["epoch"] < entry["epoch"]]
-        self.record.epoch(number, [*curve, {key: value for key, value in entry.items() if key != "attempts"}])
+        curve = [old for old in self.record.trial(number).curve if old.epoch < entry.epoch]
+        self.record.epoch(number, [*curve, entry])
         self.watch.epoch(self.record.trial(number), entry)
 
-    def on_end(self, number: int, result: dict[str, Any]) -> None:
+    def on_end(self, number: int, outcome: Outcome) -> None:
         """A worker is through with a trial, one way or the other.
 
         Raises:
             ExpandError: no candidate could be trained where this one was; it stays to be taken up.
         """
         self._settled = False
-        if result["status"] == "halt":
-            raise ExpandError(f"{result['error']}: free some room and run the same command again")
+        if isinstance(outcome, Halted):
+            raise ExpandError(f"{outcome.error}: free some room and run the same command again")
         self.running.discard(number)
-        if result["status"] == "retry":
-            result = self._judged(number, result)
-            if result["status"] == "retry":
+        if isinstance(outcome, Retry):
+            failed = self._judged(number, outcome)
+            if failed is None:
                 return
+            outcome = failed
         if self._alone == number:
             self._alone = None
         self.tries.pop(number, None)
-        for note in result.get("notes", ()):
+        for note in outcome.attempt.notes:
             if note not in self._said:
                 self._said.add(note)
                 self.watch.note(f"trial {number}: {note}")
-        self.show.ending(number, result.get("curve") or self.record.trial(number).curve)
-        if result["status"] == "complete":
-            self.record.complete(number, Metrics(**result["metrics"]), result)
-        elif result["status"] == "infeasible" and self._latency is not None:
-            self.record.infeasible(number, self._latency, result["speed"]["ms"], result)
-        else:
-            self.record.fail(number, result["error"], result)
+        self._end(number, outcome)
         shutil.rmtree(self.record.checkpoint(number).parent, ignore_errors=True)  # told: no longer needed
         self._ended(number)
         self.show.refresh()
 
-    def _judged(self, number: int, result: dict[str, Any]) -> dict[str, Any]:
-        """Puts a trial that may not be at fault back into the queue; the same result as a failure where it is.
+    def _end(self, number: int, outcome: Completed | Failed | Infeasible) -> None:
+        curve = () if isinstance(outcome, Infeasible) else outcome.curve
+        self.show.ending(number, curve or self.record.trial(number).curve)
+        match outcome:
+            case Completed():
+                self.record.complete(number, outcome)
+            case Failed():
+                self.record.fail(number, outcome)
+            case Infeasible(attempt):
+                assert self._latency is not None and attempt.speed is not None, "measured for this objective"
+                self.record.infeasible(number, self._latency, attempt.speed.ms, attempt)
+
+    def _judged(self, number: int, outcome: Retry) -> Failed | None:
+        """Puts a trial that may not be at fault back into the queue; a failure where it is.
 
         Raises:
             ExpandError: nothing can be trained as things are; the trial stays to be resumed.
         """
-        fault = Fault(result["fault"])
         alone = self.at_once == 1 or self._alone == number
-        tries = self._count_try(number, result)
+        tries = self._count_try(number, outcome)
         what = verdict(
-            fault, tries.count, self.study.budget.attempts, alone=alone, others_went_on=self.epochs > tries.epochs
+            outcome.fault,
+            tries.count,
+            self.study.budget.attempts,
+            alone=alone,
+            others_went_on=self.epochs > tries.epochs,
         )
         if what is Verdict.HALT:
-            self._halt(
-                number, f"trial {number} could not be trained, nor could any other meanwhile ({result['error']})"
-            )
+            self._halt(number, f"trial {number} could not be trained, nor could any other meanwhile ({outcome.error})")
         if what is Verdict.FAIL and self._blamed + 1 >= MOST_BLAMED:
             self._halt(
                 number, f"{MOST_BLAMED} trials in a row, and no other in between, could not be trained; the last is trial "
-                f"{number} ({result['error']}). If that is not their fault, --retry-failed opens those again that have failed",
+                f"{number} ({outcome.error}). If that is not their fault, --retry-failed opens those again that have failed",
             )  # fmt: skip
         if self._alone == number:
             self._alone = None
-        if what is Verdict.FAIL:
-            self._blamed += 1
-            self.at_once += tries.lowered  # it was not its neighbours
-            repeated = f" ({tries.count} times in a row" + (", the last time with nothing beside it)" if alone else ")")
-            attempts = count_starts(self.record.checkpoint(number))
-            return result | {"status": "failed", "error": result["error"] + repeated, "attempts": attempts}
-        self._put_back(number, tries, fault, what, result["error"])
-        return result
+        if what is not Verdict.FAIL:
+            self._put_back(number, tries, outcome.fault, what, outcome.error)
+            return None
+        self._blamed += 1
+        self.at_once += tries.lowered  # it was not its neighbours
+        repeated = f" ({tries.count} times in a row" + (", the last time with nothing beside it)" if alone else ")")
+        attempt = replace(outcome.attempt, attempts=count_starts(self.record.checkpoint(number)))
+        return Failed(outcome.error + repeated, attempt, outcome.traceback, outcome.train_seconds)
 
-    def _count_try(self, number: int, result: dict[str, Any]) -> Tries:
+    def _count_try(self, number: int, outcome: Retry) -> Tries:
         stamp = stamp_of(self.record.checkpoint(number))
         tries = self.tries.get(number)
         if tries is None or (stamp is not None and stamp != tries.stamp):
             tries = self.tries[number] = Tries(stamp, self.epochs)
         tries.count += 1
-        tries.nodes = tuple(dict.fromkeys([*tries.nodes, *filter(None, [result.get("node")])]))
-        self._keep_retry(self.record.trial(number), result)
+        node = outcome.attempt.node
+        tries.nodes = tuple(dict.fromkeys([*tries.nodes, *([node] if node else [])]))
+        trial = self.record.trial(number)
+        ended = EndedTry(_now(), len(trial.curve), outcome.fault, outcome.error, outcome.traceback, node)
+        self._keep_retry(trial, ended)
         return tries
 
     def _put_back(self, number: int, tries: Tries, fault: Fault, what: Verdict, error: str) -> None:
@@ -366,12 +377,9 @@ class Search:
             self.at_once = len(self.running)
             self.watch.note(f"memory was short: from now on at most {self.at_once} trials at once")
 
-    def _keep_retry(self, trial: Trial, result: dict[str, Any]) -> None:
+    def _keep_retry(self, trial: Trial, ended: EndedTry) -> None:
         """What a try ended by, beside the trial."""
-        kept = {name: result[name] for name in ("fault", "error", "traceback", "node") if result.get(name)}
-        entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "epochs": len(trial.curve)} | kept
-        retries = [*trial.extra.get("retries", ()), entry][-RETRIES_KEPT:]
-        self.record.note(trial.number, retries=retries, error=result["error"])
+        self.record.retried(trial.number, [*trial.retries, ended][-RETRIES_KEPT:])
 
     def _halt(self, number: int, why: str) -> NoReturn:
         self.running.add(number)
@@ -384,3 +392,7 @@ class Search:
             log_return(self.record.checkpoint(number))
             self.record.note(number, interrupted=True)
         self.show.refresh(now=True)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""Whose fault it is that a candidate could not be trained, and what is done about it. Pure functions, standard library only.
+"""Whose fault it is that a candidate could not be trained, and what is done about it. Pure functions.
 
 A candidate fails for good only by its own fault, or by one that repeats where nothing else can be blamed.
 """
@@ -9,16 +9,11 @@ import errno
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+
+from expand.core.attempt import Attempt, Fault
+from expand.core.outcome import Retry
 
 WAITS = (1.0, 10.0, 30.0, 60.0)  # seconds before the second try of a trial, the third, and so on
-
-
-class Fault(StrEnum):
-    OWN = "own"  # the candidate's: another try would end the same way
-    MEMORY = "memory"  # out of memory: the candidate's need, or that of what runs beside it
-    CRASH = "crash"  # a process died, a GPU stopped: the candidate's doing, or somebody else's
-    SURROUNDINGS = "surroundings"  # disk, cache, GPU, node: whatever was trained there would have failed
 
 
 class Verdict(StrEnum):
@@ -33,6 +28,7 @@ _BY_TYPE = {
     "OutOfMemoryError": Fault.MEMORY,  # of a GPU
     "Unavailable": Fault.SURROUNDINGS,
     "DamagedVideo": Fault.SURROUNDINGS,  # all were whole when the cache was built
+    "ConnectionError": Fault.CRASH,  # the other end of a pipe is gone: a loader process
     "OSError": Fault.SURROUNDINGS,
 }
 # The words of errors that are a mere RuntimeError (torch, CUDA, cuDNN), or that Ray says of a worker; the first match counts.
@@ -76,15 +72,15 @@ def fault_of(error: BaseException) -> Fault:
     return fault_of(error.__cause__) if error.__cause__ is not None else Fault.OWN
 
 
-def worker_died(text: str) -> dict[str, Any]:
-    """What to say of a job whose worker process is gone, with Ray's own words about it."""
+def worker_died(text: str, node: str) -> Retry:
+    """What came of a job whose worker process is gone, with Ray's own words about it."""
     lines = text.strip().splitlines() or ["no reason is known"]
     first = next((line for line in lines if re.search(" (because|due to) |unavailable", line)), lines[0])
     fault = fault_of(RuntimeError(text))
-    return {
-        "status": "retry", "fault": (Fault.CRASH if fault is Fault.OWN else fault).value,
-        "error": f"its worker process died ({first.strip()[:400]})", "traceback": text[:6000],
-    }  # fmt: skip
+    return Retry(
+        Fault.CRASH if fault is Fault.OWN else fault, f"its worker process died ({first.strip()[:400]})",
+        Attempt(node=node), traceback=text[:6000],
+    )  # fmt: skip
 
 
 @dataclass

@@ -10,19 +10,21 @@ import socket
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from expand.core.attempt import Attempt, Epoch, Fault, InitialWeights, Speed
 from expand.core.errors import ExpandError
+from expand.core.outcome import Completed, Failed, Halted, Infeasible, Outcome, Retry
 from expand.core.space import Architecture, SearchSpace
 from expand.core.study import Objective, Recipe
 from expand.data.cache.clip_cache import ClipCache
 from expand.data.loader import loaders_that_fit
-from expand.search.faults import Fault, fault_of
+from expand.search.faults import fault_of
 from expand.source.fingerprint import Code, code_of
 from expand.storage.atomic import write_atomically
 from expand.training.device import pick_device, seed_everything
@@ -32,7 +34,7 @@ from expand.training.memory import PeakMemory
 from expand.weights.matching import load_weights
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-EpochReport = Callable[[dict[str, Any]], None]
+EpochReport = Callable[[Epoch], None]
 StepReport = Callable[[int, int, int, int, float], None]  # trial, epoch, batches done, batches in all, mean loss
 
 
@@ -54,7 +56,7 @@ class Job:
     threads: int
     mirrored: tuple[tuple[str, str], ...] = ()  # `Data.mirrored`
     latency: Objective | None = None
-    speed: dict[str, Any] | None = None
+    speed: Speed | None = None
     seconds: float | None = None  # the most that one attempt may take
     avoid: tuple[str, ...] = ()  # nodes of Ray where it could not be trained
 
@@ -64,28 +66,26 @@ class Job:
         return Path(self.checkpoint).parent / "timeout.txt"
 
 
-def evaluate(job: Job, on_epoch: EpochReport, on_step: StepReport | None = None) -> dict[str, Any]:
-    """Trains and validates. The answer is JSON: status "complete" with metrics and curve, "failed" with an error and
-    traceback, "infeasible" where the network is slower than its study allows and was not trained, "retry" with a `fault`
-    where it may not be the candidate's (`faults.Fault`), or "halt" where no candidate could be trained (a full disk).
+def evaluate(job: Job, on_epoch: EpochReport, on_step: StepReport | None = None) -> Outcome:
+    """Trains and validates.
 
     Only an interrupt leaves this function as an exception: what is wrong with one candidate ends that candidate.
     """
-    about: dict[str, Any] = {"pid": os.getpid()}
-    notes: list[str] = []
+    attempt, notes = Attempt(), list[str]()
     began = time.perf_counter()
     try:
-        about["attempts"] = _log_start(Path(job.checkpoint))
+        attempt = replace(attempt, attempts=_log_start(Path(job.checkpoint)))
         device = pick_device()
-        about["device"] = device.type
         torch.set_num_threads(job.threads)
-        about["threads"] = torch.get_num_threads()
+        attempt = replace(attempt, device=device.type, threads=torch.get_num_threads())
         training, validation = ClipCache(job.train_cache), ClipCache(job.val_cache)
-        about["code"] = code_of(job.space, job.architecture)  # as this process has it, before it is edited further
+        code = code_of(job.space, job.architecture)  # as this process has it, before it is edited further
+        attempt = replace(attempt, code=code)
         if job.latency is not None:
-            about["speed"] = job.speed or _latency(job, len(training.classes))
-            if job.latency.over(about["speed"]["ms"]):
-                return about | {"status": "infeasible", "notes": notes}
+            speed = job.speed or _latency(job, len(training.classes))
+            attempt = replace(attempt, speed=speed)
+            if job.latency.over(speed.ms):
+                return Infeasible(attempt)
         seed_everything(job.seed)
         cpu = time.process_time()
         with PeakMemory(device) as peak:
@@ -94,55 +94,52 @@ def evaluate(job: Job, on_epoch: EpochReport, on_step: StepReport | None = None)
             recipe, short = loaders_that_fit(job.recipe, clips)
             notes += short
             if job.recipe.weights is not None:
-                about["initial_weights"] = _start_from(job.recipe.weights, network, job)
+                attempt = replace(attempt, initial_weights=_start_from(job.recipe.weights, network, job))
             metrics, curve = train(
                 network, clips, training, validation, recipe,
                 epochs=job.epochs, seed=job.seed, device=device, checkpoint_path=Path(job.checkpoint),
-                identity=_identity(job, (training, validation), about["code"]),
-                on_epoch=lambda entry: on_epoch(entry | {"attempts": about["attempts"]}), note=notes.append,
+                identity=_identity(job, (training, validation), code), on_epoch=on_epoch, note=notes.append,
                 mirrored=job.mirrored, on_step=partial(on_step, job.number) if on_step else lambda *_: None,
             )  # fmt: skip
-        about["peak_bytes"] = peak.bytes
-        if about["attempts"] == 1:  # else an earlier process has its share
-            about["cpu_seconds"] = round(time.process_time() - cpu, 3)
+        attempt = replace(attempt, peak_bytes=peak.bytes)
+        if attempt.attempts == 1:  # else an earlier process has its share
+            attempt = replace(attempt, cpu_seconds=round(time.process_time() - cpu, 3))
         _save_weights(Path(job.weights), network)
     except Exception as error:
-        fault = fault_of(error)
-        status = "failed" if fault is Fault.OWN else "retry"
-        if isinstance(error, OSError) and error.errno in NO_ROOM:
-            status = "halt"  # waiting would not help
-        if status != "failed":
-            log_return(Path(job.checkpoint))
-        return about | {
-            "status": status, "fault": fault.value, "error": _reason(error), "traceback": traceback.format_exc()[-6000:],
-            "notes": notes, "train_seconds": round(time.perf_counter() - began, 3),
-        }  # fmt: skip
+        return _ended_by(error, job, replace(attempt, notes=tuple(notes)), time.perf_counter() - began)
     finally:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-    seconds = round(sum(entry["seconds"] for entry in curve), 3)
-    return about | {
-        "status": "complete", "metrics": asdict(metrics), "curve": curve, "train_seconds": seconds, "notes": notes,
-    }  # fmt: skip
+    seconds = round(sum(entry.seconds for entry in curve), 3)
+    return Completed(metrics, replace(attempt, notes=tuple(notes)), curve, seconds)
 
 
-def _start_from(weights: str, network: torch.nn.Module, job: Job) -> dict[str, Any]:
+def _ended_by(error: Exception, job: Job, attempt: Attempt, seconds: float) -> Outcome:
+    fault, reason, lines = fault_of(error), _reason(error), traceback.format_exc()[-6000:]
+    full = isinstance(error, OSError) and error.errno in NO_ROOM  # waiting would not help
+    if fault is Fault.OWN and not full:
+        return Failed(reason, attempt, lines, round(seconds, 3))
+    log_return(Path(job.checkpoint))
+    return Halted(reason, attempt) if full else Retry(fault, reason, attempt, lines, round(seconds, 3))
+
+
+def _start_from(weights: str, network: torch.nn.Module, job: Job) -> InitialWeights:
     """Puts weights of a file into the network; what fitted and what did not, for the record."""
     found = load_weights(network, Path(weights), space=job.space, architecture=job.architecture)
-    counted = {name: list(getattr(found, name)) for name in ("missing", "unexpected", "replaced")}
-    return {"file": weights, "layout": found.layout, "matched": len(found.matched), **counted}
+    missing, unexpected, replaced = (tuple(names) for names in (found.missing, found.unexpected, found.replaced))
+    return InitialWeights(weights, found.layout, len(found.matched), missing, unexpected, replaced)
 
 
 LATENCY_THREADS = 1  # whatever the number of workers, so that studies can be compared
 
 
-def _latency(job: Job, num_classes: int) -> dict[str, Any]:
+def _latency(job: Job, num_classes: int) -> Speed:
     """Inference of a single clip, measured where the network will be trained; a second or two."""
     from expand.profiling.benchmark import measure  # here, because it is slow to import and most studies do without
 
     network = job.space.build(job.architecture, num_classes)
     clips = job.space.inputs(job.architecture)
-    return measure(network, clips, job.recipe, threads=LATENCY_THREADS, repeats=30, seconds=5.0).plain()
+    return measure(network, clips, job.recipe, threads=LATENCY_THREADS, repeats=30, seconds=5.0)
 
 
 def _identity(job: Job, caches: Sequence[ClipCache], code: Code | None) -> Identity:

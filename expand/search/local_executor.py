@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from expand.core import signals, time_limit
+from expand.core.attempt import Epoch
+from expand.core.outcome import Completed, Failed
 from expand.core.time_limit import TimedOut
 from expand.search.job import evaluate
 
@@ -25,7 +27,7 @@ def drive_here(search: Search) -> None:
             continue
         alarm = time_limit.Alarm(job.seconds)
 
-        def on_epoch(entry: dict[str, Any], number: int = job.number, alarm: time_limit.Alarm = alarm) -> None:
+        def on_epoch(entry: Epoch, number: int = job.number, alarm: time_limit.Alarm = alarm) -> None:
             with alarm.held_back(), signals.deferred():
                 try:
                     search.on_epoch(number, entry)
@@ -38,12 +40,12 @@ def drive_here(search: Search) -> None:
 
         try:
             with alarm, signals.immediate():  # in this order: a signal never leaves an alarm armed
-                result = evaluate(job, on_epoch, on_step)
+                outcome = evaluate(job, on_epoch, on_step)
         except TimedOut as late:  # in a moment when `evaluate` could not take it in
-            result = {"status": "failed", "error": str(late)}
+            outcome = Failed(str(late))
         except _RecordFailed as failure:
             assert failure.__cause__ is not None
             raise failure.__cause__ from None
-        if result["status"] != "complete":
+        if not isinstance(outcome, Completed):
             signals.check()  # a signal to the whole process group also ends the loader's processes
-        search.on_end(job.number, result)
+        search.on_end(job.number, outcome)

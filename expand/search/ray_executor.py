@@ -7,7 +7,6 @@ remembers: our searcher hands out the engine's jobs, and the record is the engin
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import json
 import logging
 import os
@@ -17,12 +16,15 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expand.core import signals, time_limit
+from expand.core.attempt import Epoch
 from expand.core.errors import ExpandError, UsageError
+from expand.core.outcome import Failed, Outcome, Retry
 from expand.core.time_limit import TimedOut
 from expand.monitoring import trackers as tracking
 from expand.search import ray_processes
@@ -31,6 +33,7 @@ from expand.search.job import Job, evaluate
 from expand.search.local_executor import drive_here
 from expand.search.watchdog import Abandoned, LostRay, Watched
 from expand.search.worker_plan import Workers
+from expand.storage.serialize import from_plain, outcome_from_text, outcome_to_text, to_plain
 
 if TYPE_CHECKING:  # Ray's workers import this module, and need none of what the driver counts and records with
     from expand.search.engine import Search
@@ -70,7 +73,6 @@ def drive_on_ray(search: Search, workers: Workers, folder: Path, trackers: Seque
         LostRay: the cluster is gone. Ray's own code ends this process after some time (a minute without its GCS).
     """
     counting = threading.Thread(target=search.look_ahead, daemon=True)
-    counting.start()  # while Ray starts, most of which is waiting
     with _scratch(workers, folder) as scratch:
         watched, errors = Watched(search), list[BaseException]()
 
@@ -85,19 +87,15 @@ def drive_on_ray(search: Search, workers: Workers, folder: Path, trackers: Seque
                 errors.append(error)
 
         thread = threading.Thread(target=tune, daemon=True, name="expand-ray")
-        thread.start()
-        try:
-            while thread.is_alive():
-                watched.expect_a_turn()
-                thread.join(0.2)
-                signals.renew()
-                if thread.is_alive() and (reason := signals.noted() or watched.lost()):
-                    watched.abandon()
-                    thread.join(0.0 if isinstance(reason, LostRay) else 3.0)
-                    ray_processes.end_all()
-                    raise reason
-        finally:
-            faulthandler.cancel_dump_traceback_later()
+        with signals.blocked():
+            counting.start()  # while Ray starts, most of which is waiting
+            thread.start()
+            reason = watched.wait(thread)
+        if reason is not None:
+            watched.abandon()
+            thread.join(0.0 if isinstance(reason, LostRay) else 3.0)
+            ray_processes.end_all()
+            raise reason
         if errors:
             raise errors[0]
 
@@ -222,24 +220,24 @@ def _train_on_worker(config: dict[str, Any]) -> None:
     try:
         job = pickle.loads(config["job"])
     except Exception as error:  # such as a space that this worker cannot import: no second attempt would do better
-        failed = {"status": "failed", "error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-        tune.report({"outcome": json.dumps(failed)})
+        failed = Failed(f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+        tune.report({"outcome": outcome_to_text(failed)})
         return
-    if (outcome := _timed_out(job)) is None:
+    outcome: Outcome | None = _timed_out(job)
+    if outcome is None:
         with time_limit.ends_process(job.seconds, job.timeout_log):
-            outcome = evaluate(job, lambda entry: tune.report({"entry": json.dumps(entry)}))
-    tune.report({"outcome": json.dumps(outcome | {"node": node})})
-    if outcome["status"] == "retry":  # another process for the next try: this one's memory or GPU may be out of order
-        raise RuntimeError(outcome["error"])
+            outcome = evaluate(job, lambda entry: tune.report({"entry": json.dumps(to_plain(entry))}))
+    outcome = replace(outcome, attempt=replace(outcome.attempt, node=node))
+    tune.report({"outcome": outcome_to_text(outcome)})
+    if isinstance(outcome, Retry):  # another process for the next try: this one's memory or GPU may be out of order
+        raise RuntimeError(outcome.error)
 
 
-def _timed_out(job: Job) -> dict[str, Any] | None:
-    """What to say of a job whose last attempt was ended for taking too long; it would do so again."""
+def _timed_out(job: Job) -> Failed | None:
+    """What came of a job whose last attempt was ended for taking too long; it would do so again."""
     if job.seconds is None or not (where := time_limit.stack(job.timeout_log)):
         return None
-    return {
-        "status": "failed", "error": str(TimedOut(job.seconds)), "traceback": where[-6000:], "train_seconds": job.seconds,
-    }  # fmt: skip
+    return Failed(str(TimedOut(job.seconds)), traceback=where[-6000:], train_seconds=job.seconds)
 
 
 def _elsewhere(job: Job, workers: Workers, busy: Mapping[str, int]) -> list[str] | None:
@@ -315,7 +313,7 @@ def _searcher(watched: Watched, workers: Workers) -> Any:
         def __init__(self) -> None:
             super().__init__()
             self.jobs: dict[str, Job] = {}
-            self.outcomes: dict[str, dict[str, Any]] = {}
+            self.outcomes: dict[str, Outcome] = {}
             self.nodes: dict[str, str] = {}
             self.reasons: dict[str, str] = {}
             self.stopper, self.scheduler = Stop(), Scheduler()
@@ -342,20 +340,20 @@ def _searcher(watched: Watched, workers: Workers) -> Any:
         def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
             with self._kept():
                 if "outcome" in result:
-                    self.outcomes[trial_id] = json.loads(result["outcome"])
+                    self.outcomes[trial_id] = outcome_from_text(result["outcome"])
                 elif "entry" in result:
-                    search.on_epoch(self.jobs[trial_id].number, json.loads(result["entry"]))
+                    search.on_epoch(self.jobs[trial_id].number, from_plain(json.loads(result["entry"]), Epoch))
                 elif "node" in result:
                     self.nodes[trial_id] = result["node"]
 
         def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
             if result and "outcome" in result:
-                self.outcomes.setdefault(trial_id, json.loads(result["outcome"]))
+                self.outcomes.setdefault(trial_id, outcome_from_text(result["outcome"]))
             with self._kept():
-                job, node = self.jobs.pop(trial_id), self.nodes.pop(trial_id, None)
+                job, node = self.jobs.pop(trial_id), self.nodes.pop(trial_id, "")
                 outcome = self.outcomes.pop(trial_id, None) or _timed_out(job)
                 if outcome is None:
-                    outcome = worker_died(self.reasons.pop(trial_id, "")) | {"node": node}
+                    outcome = worker_died(self.reasons.pop(trial_id, ""), node)
                 search.on_end(job.number, outcome)
 
         @contextlib.contextmanager

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from expand.core.signals import SIGNALS
 
 PREFIX = "expand-tune-"
 LONGEST_TEMP = 24  # characters; Ray's sockets lie some 70 deeper, and a socket's path may have 107
@@ -28,7 +31,11 @@ class OwnSession(subprocess.Popen):
     guard: subprocess.Popen[str] | None = None  # is told about each
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords, start_new_session=True)
+        mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # a child inherits what its thread blocks
+        try:
+            super().__init__(*arguments, **keywords, start_new_session=True)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self.started.append(self)
         if self.guard is not None and self.guard.stdin is not None:
             with contextlib.suppress(OSError):

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from expand.config.check import check
+from expand.config.rebuild import classes_of
 from expand.config.request import Request, lasting
 from expand.config.serialize import describe, differences
 from expand.core import signals
@@ -56,7 +56,6 @@ def run(
             `force` accepts another budget and other videos.
     """
     study = request.study()
-    check(study)
     folder = Path(os.path.realpath(folder))  # workers have a working directory of their own
     with made_folder(folder), signals.handled():
         return _run(
@@ -123,7 +122,8 @@ def _facts(request: Request, study: Study, manifest: Manifest) -> dict[str, Any]
     plain = describe(study)
     plain["data"]["source"] = "rendered" if study.data.source is None else study.data.source
     facts = {
-        "reference": lasting(request.reference), "scale": request.scale, "settings": list(request.settings),
+        "reference": lasting(request.reference) or None, "classes": classes_of(study), "scale": request.scale,
+        "settings": list(request.settings),
         "limits": list(request.limits), "data_option": request.data, "seed_option": request.seed,
         "alone": asdict(request.alone) if request.alone else None, "weights_sha256": _weights_sha256(study),
         "study": plain, "code": code_of(study.space, study.space.start),
@@ -188,7 +188,7 @@ def _look_at_trials(record: Record, study: Study, workers: Workers, watch: Watch
     before, now = record.facts["study"]["recipe"].get("loader_workers", 0), study.recipe.loader_workers
     if before != now:
         watch.note(f"recipe.loader_workers: {before} in the run, {now} now; the numbers stay the same")
-    threads = {t.extra["threads"] for t in trials if t.extra.get("device") == "cpu" and "threads" in t.extra}
+    threads = {t.attempt.threads for t in trials if t.attempt.device == "cpu" and t.attempt.threads}
     if others := sorted(threads - {workers.threads}):
         watch.note(
             f"threads a worker: {' or '.join(map(str, others))} in the run, {workers.threads} now (cores / --workers); sums are "

@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from expand.core import signals
 from expand.core.errors import ExpandError
+from expand.core.signals import Interrupted
 from expand.search import ray_processes
 
 if TYPE_CHECKING:
@@ -25,6 +27,12 @@ class LostRay(ExpandError):
 
 class Abandoned(BaseException):
     """Ends Ray's thread: the driver has decided that nothing more is recorded."""
+
+
+def _without_rays(arguments: threading.ExceptHookArgs) -> None:
+    """Ray's own threads have nothing to say to a person once their cluster is ended."""
+    if arguments.thread is None or not arguments.thread.name.startswith("ray"):
+        threading.__excepthook__(arguments)
 
 
 class Watched:
@@ -44,7 +52,22 @@ class Watched:
     def __exit__(self, *_: object) -> None:
         self.over = True
 
-    def expect_a_turn(self) -> None:
+    def wait(self, thread: threading.Thread) -> Interrupted | LostRay | None:
+        """Until Ray's thread ends, or there is a reason not to wait for it. Within `signals.blocked`."""
+        threading.excepthook = _without_rays
+        try:
+            while thread.is_alive():
+                self._expect_a_turn()
+                thread.join(0.2)
+                signals.receive()
+                if thread.is_alive() and (reason := signals.noted() or self.lost()):
+                    return reason
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            signals.take_back()
+        return None
+
+    def _expect_a_turn(self) -> None:
         """Ends the process with code 1 unless this is called again soon. While it starts, Ray waits for a dead GCS in native
         code that holds the interpreter's lock, so that no other thread of ours can say or do anything; no trial runs yet."""
         if self._started:

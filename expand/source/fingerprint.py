@@ -50,7 +50,7 @@ def changes(before: Mapping[str, str] | None, now: Mapping[str, str] | None) -> 
 def edited(space: SearchSpace, trials: Iterable[Trial]) -> str:
     """The first of these trials whose network is made of other code now, in words; nothing where all are as they were."""
     for trial in trials:
-        before = trial.extra.get("code")
+        before = trial.attempt.code
         if before and (lines := changes(before, code_of(space, trial.architecture))):
             return f"code of the network of trial {trial.number}: {'; '.join(lines)}"
     return ""

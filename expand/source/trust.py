@@ -51,7 +51,15 @@ def _asking(file: str, why: str) -> UsageError:
 
 def _references(facts: Mapping[str, Any]) -> dict[str, str]:
     found = {"study": facts.get("reference"), "space": (facts.get("alone") or {}).get("space")}
+    if not facts.get("reference"):  # a study that was an object: its classes are imported
+        found |= {role: _importable(place) for role, place in facts.get("classes", {}).items()}
     return {role: reference for role, reference in found.items() if reference}
+
+
+def _importable(place: str) -> str:
+    """FILE.py of FILE.py:NAME, or MODULE.NAME of MODULE:NAME."""
+    module, _, name = place.rpartition(":")
+    return module if module.endswith(".py") else f"{module}.{name}"
 
 
 def _place(reference: str) -> Path | None:

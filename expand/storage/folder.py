@@ -15,9 +15,10 @@ from typing import Any
 from expand.core.errors import ExpandError, UsageError
 from expand.core.files import json_bytes, misfit, read_json
 
-# What study.json and plan.json hold; "?" is what only some commands need.
+# What study.json holds; "?" is what only some commands need.
 FACTS = {
-    "optuna_study": str, "reference?": str, "scale?": str, "settings?": [str], "data_option?": str | None,
+    "optuna_study": str, "reference?": str | None, "classes?": dict, "scale?": str, "settings?": [str],
+    "data_option?": str | None,
     "seed_option?": int | None, "limits?": [str], "storage?": str | None,
     "study": {
         "name": str, "space?": dict, "recipe?": {"epochs": int, "views": int}, "data?": {"cache_side": int},
@@ -29,12 +30,6 @@ FACTS = {
 
 
 ALONE = {"name": str, "network": str, "label": str, "seeds": [int], "settings": [str]}
-
-
-PLAN = {
-    "study": dict, "workers": str, "videos": dict, "hours": list | None, "training_macs": [float | int],
-    "networks": [{"architecture": str, "seconds": float | int | None, "timed": bool, "peak_bytes": float | int | None}],
-}  # fmt: skip
 
 
 LISTING = 3  # of data.json: class, split, SHA-256 of a video
@@ -164,19 +159,6 @@ def _read_facts(folder: Path) -> dict[str, Any] | None:
     except (ValueError, OSError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"{folder}/study.json cannot be read ({reason}); give another folder with --out") from None
-
-
-def read_plan(folder: Path) -> dict[str, Any] | None:
-    """plan.json of a run that was planned."""
-    try:
-        return read_json(folder / "plan.json", PLAN)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{folder}/plan.json cannot be read ({getattr(error, 'strerror', None) or error}): delete it, or make it again "
-            "with --keep"
-        ) from None
 
 
 def read_listing(folder: Path) -> dict[str, list[str]] | None:

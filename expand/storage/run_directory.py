@@ -15,8 +15,8 @@ import math
 import os
 import secrets
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
+from expand.core.attempt import Attempt, EndedTry, Epoch
 from expand.core.errors import UsageError
+from expand.core.outcome import Completed, Failed
 from expand.core.space import Architecture, SearchSpace
 from expand.core.study import Objective, Study
 from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
@@ -39,6 +41,7 @@ from expand.storage.database import (
     without_password,
 )
 from expand.storage.folder import _now, _only_driver, _read_facts, check_folder, environment, write_json
+from expand.storage.serialize import from_plain, to_plain
 
 _OPTUNA_STATE = {
     TrialState.COMPLETE: OptunaState.COMPLETE,
@@ -56,12 +59,11 @@ class Record:
     facts: dict[str, Any]  # study.json
     _study: optuna.Study
     _ids: dict[int, int] = field(default_factory=dict)
+    _ended: dict[int, Trial] = field(default_factory=dict)  # trials as read: nothing changes in them any more
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        fields = ("name", "direction", "known_before_training", "limit", "on_front")
-        stored = self.facts["study"]["objectives"]
-        return tuple(Objective(**{k: plain[k] for k in fields if k in plain}) for plain in stored)
+        return tuple(from_plain(plain, Objective) for plain in self.facts["study"]["objectives"])
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -79,7 +81,7 @@ class Record:
     def trials(self) -> tuple[Trial, ...]:
         """All trials so far, by number. A number is missing where somebody else put a trial into the database."""
         with self._errors():
-            return tuple(_to_trial(frozen) for frozen in self._study.get_trials(deepcopy=False) if _is_ours(frozen))
+            return tuple(self._read(frozen) for frozen in self._study.get_trials(deepcopy=False) if _is_ours(frozen))
 
     def foreign(self) -> tuple[int, ...]:
         """Numbers of trials that other programs put into our study, such as those enqueued by hand. They are left alone."""
@@ -93,10 +95,18 @@ class Record:
                 if number not in known:
                     some = f"trials {known[0]} to {known[-1]}" if known else "no trials yet"
                     raise UsageError(f"trial {number}: this run has {some}")
-            return _to_trial(self._study._storage.get_trial(self._id(number)))
+            return self._read(self._study._storage.get_trial(self._id(number)))
+
+    def _read(self, frozen: FrozenTrial) -> Trial:
+        if frozen.number in self._ended:
+            return self._ended[frozen.number]
+        trial = _to_trial(frozen)
+        if trial.state.ended:
+            self._ended[frozen.number] = trial
+        return trial
 
     def open_trial(
-        self, suggestion: Suggestion, cost: Cost, space: SearchSpace, code: dict[str, str] | None = None
+        self, suggestion: Suggestion, cost: Cost, space: SearchSpace, code: Mapping[str, str] | None = None
     ) -> int:
         """A new running trial; its number. `code` is what its network is made of (`expand/source/fingerprint.py`)."""
         values = suggestion.architecture.as_dict()
@@ -104,7 +114,7 @@ class Record:
             "state": TrialState.RUNNING.value, "architecture": suggestion.architecture.to_json(),
             "step": suggestion.step, "kind": suggestion.kind, "name": suggestion.name, "axis": " = ".join(suggestion.axes),
             "axes": list(suggestion.axes), "parent": suggestion.parent, "reason": suggestion.reason,
-            "seed": suggestion.seed, "epochs": suggestion.epochs, "cost": asdict(cost),
+            "seed": suggestion.seed, "epochs": suggestion.epochs, "cost": to_plain(cost),
             "mmacs": round(cost.macs / 1e6, 4), "params_m": round(cost.params / 1e6, 4), "feasible": True,
             **({"code": code} if code else {}),
         }  # fmt: skip
@@ -119,32 +129,38 @@ class Record:
             self._ids[number] = trial_id
             return number
 
-    def epoch(self, number: int, curve: list[dict[str, Any]]) -> None:
-        self._set(number, curve=curve)
+    def epoch(self, number: int, curve: Sequence[Epoch]) -> None:
+        self._set(number, curve=to_plain(curve))
 
-    def complete(self, number: int, metrics: Metrics, result: dict[str, Any]) -> None:
+    def retried(self, number: int, retries: Sequence[EndedTry]) -> None:
+        """What the tries of a trial ended by that is tried again, the last one last."""
+        told = [{name: value for name, value in to_plain(each).items() if value != ""} for each in retries]
+        self._set(number, retries=told, error=retries[-1].error)
+
+    def complete(self, number: int, outcome: Completed) -> None:
         """Told to Optuna with one value an objective. A value that is no number fails the trial instead: Optuna would
         take infinity for a result."""
         trial = self.trial(number)
         aims = [objective for objective in self.objectives if objective.on_front]
-        values = [_objective(objective, metrics, trial.cost, result.get("speed")) for objective in aims]
+        values = [_objective(objective, outcome, trial.cost) for objective in aims]
         if not all(math.isfinite(value) for value in values):
-            return self.fail(number, f"an objective is not a finite number: {values}", result)
-        self._set(number, metrics=asdict(metrics), error="", interrupted=False, **_of_result(result))
+            error = f"an objective is not a finite number: {values}"
+            return self.fail(number, Failed(error, outcome.attempt, "", outcome.train_seconds, outcome.curve))
+        self._set(number, metrics=to_plain(outcome.metrics), error="", interrupted=False, **_kept(outcome))
         self._end(number, TrialState.COMPLETE, values)
 
-    def infeasible(self, number: int, objective: Objective, value: float, result: dict[str, Any] | None = None) -> None:
+    def infeasible(self, number: int, objective: Objective, value: float, attempt: Attempt | None = None) -> None:
         assert objective.limit is not None
         over = value - objective.limit if objective.direction == "minimize" else objective.limit - value
         reason = f"{objective.name} is {value:.6g}, the limit {objective.limit:.6g}: never trained"
         with self._errors():
             self._handle(number).set_constraint(objective.name, over)
         # optuna-dashboard shows constraints as empty, so feasibility stands in the attributes too.
-        self._set(number, error=reason, feasible=False, **_of_result(result or {}))
+        self._set(number, error=reason, feasible=False, **(_attributes(attempt) if attempt else {}))
         self._end(number, TrialState.INFEASIBLE)
 
-    def fail(self, number: int, error: str, result: dict[str, Any] | None = None) -> None:
-        self._set(number, error=error, **_of_result(result or {}))
+    def fail(self, number: int, outcome: Failed) -> None:
+        self._set(number, error=outcome.error, **_kept(outcome))
         self._end(number, TrialState.FAILED)
 
     def reopen(self, number: int) -> None:
@@ -158,6 +174,7 @@ class Record:
             row = TrialModel.find_or_raise_by_id(self._id(number), session, for_update=True)
             row.state, row.datetime_complete = OptunaState.RUNNING, None
         cached._studies.pop(self._study._study_id, None)
+        self._ended.pop(number, None)
         self._set(number, state=TrialState.RUNNING.value, ended="", interrupted=False)
 
     @property
@@ -209,11 +226,11 @@ class Record:
             self._study.tell(number, values=values, state=_OPTUNA_STATE[state])
 
 
-def _objective(objective: Objective, metrics: Metrics, cost: Cost, speed: dict[str, Any] | None) -> float:
+def _objective(objective: Objective, outcome: Completed, cost: Cost) -> float:
     if objective.name == "top1":
-        return metrics.top1
+        return outcome.metrics.top1
     if objective.name == "latency_ms":
-        return speed["ms"] if speed else math.nan
+        return outcome.attempt.speed.ms if outcome.attempt.speed else math.nan
     known = known_cost(objective, cost)
     assert known is not None
     return known
@@ -224,21 +241,16 @@ def known_cost(objective: Objective, cost: Cost) -> float | None:
     return {"gmacs": cost.gmacs, "params_m": cost.params / 1e6}.get(objective.name)
 
 
-EXTRA = (
-    "device",
-    "threads",
-    "code",
-    "notes",
-    "traceback",
-    "peak_bytes",
-    "cpu_seconds",
-    "speed",
-    "initial_weights",
-)  # of a result, kept beside a trial
+def _kept(outcome: Completed | Failed) -> dict[str, Any]:
+    """What is kept of an outcome beside a trial's result, as attributes of it; what is not known is left out."""
+    told = {"curve": to_plain(outcome.curve), "train_seconds": outcome.train_seconds}
+    if isinstance(outcome, Failed):
+        told["traceback"] = outcome.traceback
+    return {name: value for name, value in told.items() if value} | _attributes(outcome.attempt)
 
 
-def _of_result(result: dict[str, Any]) -> dict[str, Any]:
-    return {name: result[name] for name in ("curve", "train_seconds", "attempts", *EXTRA) if result.get(name)}
+def _attributes(attempt: Attempt) -> dict[str, Any]:
+    return {name: value for name, value in to_plain(attempt).items() if value and name != "node"}
 
 
 def _distribution(axis: Any) -> BaseDistribution:
@@ -258,8 +270,6 @@ def _is_ours(frozen: FrozenTrial) -> bool:
 
 def _to_trial(frozen: FrozenTrial) -> Trial:
     a = frozen.user_attrs
-    cost = dict(a["cost"])
-    cost["input"] = tuple(tuple(shape) for shape in cost["input"])
     suggestion = Suggestion(
         Architecture.from_json(a["architecture"]), a["epochs"], a["seed"], a["step"], tuple(a["axes"]), a["parent"],
         a["kind"], a["reason"], a.get("name", ""),
@@ -270,15 +280,17 @@ def _to_trial(frozen: FrozenTrial) -> Trial:
     if frozen.state.is_finished() and not state.ended:
         state, error = TrialState.FAILED, f"another program ended it as {frozen.state.name}"
     return Trial(
-        frozen.number, state, suggestion, Cost(**cost),
-        metrics=Metrics(**a["metrics"]) if state is TrialState.COMPLETE else None,
-        curve=tuple(a.get("curve", ())),
+        frozen.number, state, suggestion, from_plain(a["cost"], Cost),
+        metrics=from_plain(a["metrics"], Metrics) if state is TrialState.COMPLETE else None,
+        curve=tuple(from_plain(entry, Epoch) for entry in a.get("curve", ())),
         train_seconds=a.get("train_seconds", 0.0),
         started=frozen.datetime_start.isoformat(timespec="seconds") if frozen.datetime_start else "",
         ended=a.get("ended", ""),
-        attempts=a.get("attempts", 1),
         error=error,
-        extra={key: a[key] for key in ("interrupted", "retries", *EXTRA) if key in a},
+        traceback=a.get("traceback", ""),
+        attempt=from_plain(a, Attempt),
+        retries=tuple(from_plain(entry, EndedTry) for entry in a.get("retries", ())),
+        interrupted=bool(a.get("interrupted")),
     )  # fmt: skip
 
 

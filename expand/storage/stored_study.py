@@ -42,7 +42,7 @@ def study_of(record: Record, trials: Sequence[Trial] = (), *, trust: bool = Fals
     lines = [line for part in ("space", "recipe") for line in differences(old[part], now[part], part)]
     if lines:
         raise ExpandError(
-            f"{facts['reference']} has changed since this run ({'; '.join(lines)}): put it back as it was"
+            f"{facts['reference'] or 'the study'} has changed since this run ({'; '.join(lines)}): put it back as it was"
         )
     if other := edited(study.space, trials):
         raise ExpandError(f"{other} since it was trained: put it back as it was")

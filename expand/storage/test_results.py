@@ -1,4 +1,4 @@
-"""The tests that a run keeps beside its weights, `artifacts/N/tests/*.json`: reading, matching, counting. Standard library only.
+"""The tests that a run keeps beside its weights, `artifacts/N/tests/*.json`: reading, matching, counting.
 
 `expand test` writes them (`expand/evaluation/test_split.py`); report and export take what they say.
 """
@@ -7,29 +7,117 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from expand.core.accuracy import ClassRow, Rate
+from expand.core.clip import Clip
 from expand.core.errors import ExpandError
 from expand.core.files import read_json
+from expand.storage.serialize import from_plain, to_plain
 
 FORMAT = "expand-test-1"
-SAME = (
-    "weights_sha256",
-    "videos_sha256",
-    "split",
-    "views",
-    "crop",
-    "scale",
-    "cache_side",
-)  # what decides a test's numbers
-SHAPE = {
-    "format": str, "trial": int, "label": str, "tested": str, "videos": int, "looks": int, "data_fingerprint": str,
-    "classes": [dict],
-    "video_top1": {"value": float | int, "standard_error": float | int}, **dict.fromkeys(SAME, object),
-}  # fmt: skip
-Test = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What decides a test's numbers.
+
+    Attributes:
+        weights_sha256: of the weights' file.
+        videos_sha256: of the scored videos' contents and labels.
+        views: temporal clips x crops of a video, such as "10x3".
+        crop: height of a crop in pixels.
+        scale: short side over the crop, or height and width over it.
+        cache_side: largest short side of the kept frames, in pixels.
+    """
+
+    weights_sha256: str
+    videos_sha256: str
+    split: str
+    views: str
+    crop: int
+    scale: float | tuple[float, float]
+    cache_side: int
+
+
+@dataclass(frozen=True)
+class TestCost:
+    """Multiply-adds and parameters, by `convention`."""
+
+    __test__: ClassVar = False  # nothing for pytest to collect
+
+    macs_per_view: int
+    macs_per_video: int
+    params: int
+    convention: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestResult(Asked):
+    """One network scored on the videos of one split.
+
+    Attributes:
+        own_videos: whether they are of the run's own data.
+        left_out: videos that could not be read.
+        held: videos that are shorter than a clip.
+        view_number: views of a video.
+        short_side: of the resized frames, in pixels.
+        class_mean: mean accuracy of the classes that have a video.
+        seconds: that the scoring took.
+        tested: when, in ISO 8601.
+        looks: how often these weights were scored on these videos.
+        from_file: answered without scoring again; in no file.
+    """
+
+    __test__: ClassVar = False
+
+    format: str = FORMAT
+    trial: int
+    label: str
+    seed: int = 0
+    epochs: int = 0
+    validation_top1: float
+    study: str
+    data: str
+    own_videos: bool
+    data_fingerprint: str
+    videos: int
+    left_out: tuple[str, ...] = ()
+    held: int = 0
+    fps: float
+    view_number: int
+    short_side: int
+    clip: tuple[Clip, ...] = ()
+    architecture: Mapping[str, Any] = field(default_factory=dict)
+    cost: TestCost
+    scoring: str = ""
+    notes: tuple[str, ...] = ()
+    video_top1: Rate
+    video_top5: Rate
+    clip_top1: Rate
+    clip_top5: Rate
+    loss: float
+    class_mean: float
+    classes: tuple[ClassRow, ...]
+    device: str = ""
+    precision: str = ""
+    seconds: float = 0.0
+    tested: str
+    looks: int
+    from_file: bool = False
+
+    @property
+    def asked(self) -> Asked:
+        return Asked(
+            self.weights_sha256, self.videos_sha256, self.split, self.views, self.crop, self.scale, self.cache_side
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """As its file holds it."""
+        plain: dict[str, Any] = to_plain(self)
+        return plain if self.from_file else {name: value for name, value in plain.items() if name != "from_file"}
 
 
 @dataclass(frozen=True)
@@ -47,16 +135,16 @@ def tests_folder(run: Path, trial: int) -> Path:
     return run / "artifacts" / f"{trial:06d}" / "tests"
 
 
-def read_test(path: Path) -> Test | None:
+def read_test(path: Path) -> TestResult | None:
     """One kept test; None where there is none.
 
     Raises:
         ExpandError: it is damaged.
     """
     try:
-        test = read_json(path, SHAPE)
-        if test["format"] != FORMAT:
-            raise ValueError(f"its format is {test['format']}")
+        test = from_plain(read_json(path), TestResult)
+        if test.format != FORMAT:
+            raise ValueError(f"its format is {test.format}")
         return test
     except FileNotFoundError:
         return None
@@ -65,38 +153,39 @@ def read_test(path: Path) -> Test | None:
         raise ExpandError(f"{path} is no test of ours ({reason}): delete it and run `expand test` again") from None
 
 
-def all_tests(run: Path) -> list[Test]:
+def all_tests(run: Path) -> list[TestResult]:
     """Every kept test of a run, the newest first."""
     found = [read_test(path) for path in sorted((run / "artifacts").glob("*/tests/*.json"))]
-    return sorted((test for test in found if test), key=lambda test: test["tested"], reverse=True)
+    return sorted((test for test in found if test), key=lambda test: test.tested, reverse=True)
 
 
-def official(tests: Sequence[Test], fingerprint: str) -> dict[int, Test]:
+def official(tests: Sequence[TestResult], fingerprint: str) -> dict[int, TestResult]:
     """Of each trial its newest test on the test split of the run's own videos, which this fingerprint tells."""
-    newest: dict[int, Test] = {}
+    newest: dict[int, TestResult] = {}
     for test in tests:
-        if test["split"] == "test" and test["data_fingerprint"] == fingerprint:
-            newest.setdefault(test["trial"], test)
+        if test.split == "test" and test.data_fingerprint == fingerprint:
+            newest.setdefault(test.trial, test)
     return newest
 
 
-def looks(tests: Sequence[Test], test: Test) -> tuple[int, int]:
+def looks(tests: Sequence[TestResult], test: TestResult) -> tuple[int, int]:
     """How many networks of a run have been scored on the videos of this test, and how often in all."""
-    same = [other for other in tests if other["videos_sha256"] == test["videos_sha256"]]
-    return len({other["trial"] for other in same}), sum(other["looks"] for other in same)
+    same = [other for other in tests if other.videos_sha256 == test.videos_sha256]
+    return len({other.trial for other in same}), sum(other.looks for other in same)
 
 
-def summary(tests: Mapping[int, Test], numbers: Sequence[int]) -> Tested | None:
+def summary(tests: Mapping[int, TestResult], numbers: Sequence[int]) -> Tested | None:
     """What is known of a candidate with these trials: the mean over those that were scored by the same views as the newest."""
-    own = sorted((tests[n] for n in numbers if n in tests), key=lambda test: test["tested"], reverse=True)
+    own = sorted((tests[n] for n in numbers if n in tests), key=lambda test: test.tested, reverse=True)
     if not own:
         return None
-    same = [test for test in own if all(test[k] == own[0][k] for k in ("views", "crop", "scale", "videos_sha256"))]
-    rates = [test["video_top1"] for test in same]
+    newest = own[0]
+    protocol = (newest.views, newest.crop, newest.scale, newest.videos_sha256)
+    rates = [test.video_top1 for test in own if (test.views, test.crop, test.scale, test.videos_sha256) == protocol]
     return Tested(
-        statistics.fmean(rate["value"] for rate in rates),
-        statistics.fmean(rate["standard_error"] for rate in rates),
-        own[0]["videos"],
-        own[0]["views"],
-        own[0]["crop"],
+        statistics.fmean(rate.value for rate in rates),
+        statistics.fmean(rate.standard_error for rate in rates),
+        newest.videos,
+        newest.views,
+        newest.crop,
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from expand.core.attempt import Curve, Epoch
 from expand.core.clip import Clip
 from expand.core.study import Recipe
 from expand.core.trial import Metrics
@@ -24,7 +25,7 @@ from expand.training.identity import Identity
 from expand.training.kernels.depthwise import speed_up
 from expand.training.multi_view import validate
 from expand.training.optim import learning_rate, sgd
-from expand.training.state import Curve, NonFiniteLoss, State
+from expand.training.state import NonFiniteLoss, State
 
 if TYPE_CHECKING:
     from expand.data.cache.clip_cache import ClipCache
@@ -44,7 +45,7 @@ def train(
     device: torch.device,
     checkpoint_path: Path,
     identity: Identity,
-    on_epoch: Callable[[dict[str, Any]], None],
+    on_epoch: Callable[[Epoch], None],
     note: Callable[[str], None],
     mirrored: Pairs = (),
     on_step: OnStep = lambda epoch, done, steps, loss: None,
@@ -53,9 +54,9 @@ def train(
     `note` hears about checkpoints that were not used. Where the recipe wants an average of the weights, that is what is
     validated, and what `network` holds in the end. `mirrored` is `Data.mirrored`.
 
-    `on_epoch` gets one plain dict an epoch: epoch (from 1), loss, top1, val_loss, views, learning_rate, seconds. Epochs
-    before the last are validated with a single centre clip; what is returned has all of the recipe's views. `on_step` hears
-    of every batch: the epoch, batches done, batches in all, the mean loss when losses were last looked at.
+    `on_epoch` hears of each epoch. Epochs before the last are validated with a single centre clip; what is returned has all
+    of the recipe's views. `on_step` hears of every batch: the epoch, batches done, batches in all, the mean loss when losses
+    were last looked at.
 
     Raises:
         NonFiniteLoss: the loss is not a number any more. Every step's is looked at, though not at once (`State.took_step`).
@@ -76,10 +77,10 @@ def train(
         # The last step's update can ruin a network whose training losses were finite.
         if not math.isfinite(metrics.loss):
             raise NonFiniteLoss(f"non-finite validation loss after epoch {epoch + 1}")
-        entry = {
-            "epoch": epoch + 1, "loss": round(state.loss, 6), "top1": metrics.top1, "val_loss": metrics.loss, "views": views,
-            "learning_rate": optimiser.param_groups[0]["lr"], "seconds": round(state.elapsed(), 3),
-        }  # fmt: skip
+        entry = Epoch(
+            epoch + 1, round(state.loss, 6), metrics.top1, metrics.loss, views,
+            learning_rate=optimiser.param_groups[0]["lr"], seconds=round(state.elapsed(), 3),
+        )  # fmt: skip
         state.end_epoch(entry, metrics)
         on_epoch(entry)
     if state.average is not None:

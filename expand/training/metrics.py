@@ -11,28 +11,10 @@ from dataclasses import dataclass
 
 import torch
 
+from expand.core.accuracy import ClassRow, Rate
 from expand.core.trial import Metrics
 
 Z95 = 1.959964  # a normal distribution holds 95 % within so many standard deviations
-
-
-@dataclass(frozen=True)
-class Rate:
-    value: float
-    standard_error: float
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """One class: of `videos` videos `right` are answered with it; `low` and `high` are Wilson's 95 % interval. Without a
-    video there is no accuracy."""
-
-    name: str
-    videos: int
-    right: int
-    accuracy: float | None
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)

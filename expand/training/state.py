@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
+from expand.core.attempt import Curve, Epoch
 from expand.core.errors import ExpandError
 from expand.core.trial import Metrics
+from expand.storage.serialize import from_plain, to_plain
 from expand.training import checkpoint
 from expand.training.ema import AveragedWeights
 from expand.training.identity import Identity
 
-Curve = list[dict[str, Any]]
 SECONDS_BETWEEN_CHECKPOINTS = 600.0  # within an epoch: what a kill can cost, at most
 SECONDS_BETWEEN_LOOKS = 1.0  # at the losses of an epoch: a GPU is waited for no more often
 
@@ -38,7 +38,7 @@ class State:
     average: AveragedWeights | None
     path: Path
     identity: Identity
-    curve: Curve = field(default_factory=list)
+    curve: Curve = ()
     metrics: Metrics | None = None
     steps: int = 0
     total: float = 0.0
@@ -97,8 +97,8 @@ class State:
                 raise NonFiniteLoss(f"non-finite loss ({value}) at step {step} of epoch {len(self.curve) + 1}")
             self.total, self.seen = self.total + value * clips, self.seen + clips
 
-    def end_epoch(self, entry: dict[str, Any], metrics: Metrics) -> None:
-        self.curve.append(entry)
+    def end_epoch(self, entry: Epoch, metrics: Metrics) -> None:
+        self.curve = (*self.curve, entry)
         self.metrics = metrics
         self.steps, self.total, self.seen, self.seconds = 0, 0.0, 0, 0.0
         self.start_clock()
@@ -114,7 +114,7 @@ class State:
         checkpoint.save(self.path, {
             "network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(), "average": None if self.average is None else self.average.state_dict(),
-            "curve": self.curve, "metrics": None if self.metrics is None else asdict(self.metrics),
+            "curve": [to_plain(entry) for entry in self.curve], "metrics": to_plain(self.metrics),
             "steps": self.steps, "total": self.total, "seen": self.seen, "seconds": self.elapsed(),
             "identity": self.identity.text(),
         })  # fmt: skip
@@ -134,5 +134,6 @@ class State:
         self.scaler.load_state_dict(saved["scaler"])
         if self.average is not None:
             self.average.load_state_dict(saved["average"])
-        self.curve, self.metrics = saved["curve"], Metrics(**saved["metrics"]) if saved["metrics"] else None
+        self.curve = tuple(from_plain(entry, Epoch) for entry in saved["curve"])
+        self.metrics = from_plain(saved["metrics"], Metrics) if saved["metrics"] else None
         self.steps, self.total, self.seen, self.seconds = (saved[k] for k in ("steps", "total", "seen", "seconds"))

@@ -22,7 +22,6 @@ from conftest import ROOT, STUDIES, moving_square, write_video
 from PIL import Image
 
 from expand.config import loading as settings
-from expand.config.check import check
 from expand.config.loading import load_factory, load_space, load_study
 from expand.config.overrides import override
 from expand.config.request import Request
@@ -38,7 +37,8 @@ from expand.data.read_source import read_source
 from expand.data.video.decode import MOST_REPEATS, SPARE_REPEATS, DamagedVideo, decode, probe, survey
 from expand.data.video.seek import locate
 from expand.search.memory_check import Memory, least_bytes, require_memory
-from expand.storage.folder import read_listing, read_plan
+from expand.storage.folder import read_listing
+from expand.storage.plans import read_plan
 from expand.storage.run_directory import open_for_reading
 from expand.weights.files import read as read_weights
 
@@ -535,7 +535,7 @@ def test_an_interrupt_ends_a_study_file_that_hangs(tmp_path):
 )  # fmt: skip
 def test_what_is_no_finite_number_is_refused_in_any_field(field, number):
     with pytest.raises(UsageError) as caught:
-        check(override(load_study(str(TINY)), [f"{field}={number}"]))
+        override(load_study(str(TINY)), [f"{field}={number}"])
     assert field.partition(".")[2] in str(caught.value) and any(sign in str(caught.value) for sign in ("nan", "inf"))
 
 
@@ -550,7 +550,7 @@ def test_what_is_no_finite_number_is_refused_in_any_field(field, number):
 def test_what_cannot_be_is_refused(setting):
     field = setting.partition("=")[0]
     with pytest.raises(UsageError, match=field):
-        check(override(load_study(str(TINY)), [setting]))
+        override(load_study(str(TINY)), [setting])
 
 
 @pytest.mark.parametrize("text", ["inf", "nan", "1e999", "-1", "0", ""])
@@ -566,7 +566,7 @@ def test_limits_and_hours_are_finite(text, tmp_path, expand):
 def test_our_own_studies_pass_every_check():
     for name in settings.names_in("studies"):
         for scale in settings.SCALES:
-            check(load_study(name, scale))
+            load_study(name, scale)
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------

@@ -170,7 +170,7 @@ def test_killed_with_9_and_run_again_it_ends_as_an_unbroken_training(expand, sea
     done = expand(*options, "--out", "broken", timeout=300)
     assert done.returncode == 0 and "taken up again" in done.stdout, done.stderr
     (trial,) = open_for_reading(tmp_path / "broken").trials()
-    assert [entry["epoch"] for entry in trial.curve] == [1, 2, 3, 4] and trial.attempts == 2
+    assert [entry.epoch for entry in trial.curve] == [1, 2, 3, 4] and trial.attempts == 2
     assert same(weights_of(tmp_path / "broken"), weights_of(tmp_path / "whole"))
 
 
@@ -262,10 +262,10 @@ def test_fine_tuning_on_other_classes_replaces_the_head_and_records_it(squares, 
             (data / split / name).symlink_to(squares / split / name)
     asked = {"data": str(data), "weights": "same", "freeze": True, "epochs": 1}
     record = trained(searched, tmp_path / "tuned", **asked)
-    told = record.trials()[0].extra["initial_weights"]
-    assert told["replaced"] == ["fc2.weight", "fc2.bias"] and not told["missing"] and not told["unexpected"]
+    told = record.trials()[0].attempt.initial_weights
+    assert told.replaced == ("fc2.weight", "fc2.bias") and not told.missing and not told.unexpected
     before, after = weights_of(searched), weights_of(tmp_path / "tuned")
-    assert told["matched"] == len(before) - 2
+    assert told.matched == len(before) - 2
     trunk = [name for name in before if not name.startswith("fc2.")]
     assert all(torch.equal(before[name], after[name]) for name in trunk)  # running statistics among them
     assert after["fc2.weight"].shape[0] == 2

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from conftest import STUDIES
 
-from expand.config.check import check
 from expand.config.loading import load_space, load_study, names_in
 from expand.config.overrides import override
 from expand.config.serialize import describe, differences
 from expand.core.errors import UsageError
+from expand.core.study import Budget, Data, Objective, Recipe
 from expand.search.worker_plan import plan_workers
 from expand.storage.stored_study import _without_place
 
@@ -22,7 +22,6 @@ def test_every_study_of_ours_loads_at_every_scale_and_writes_out_as_json():
     for name in names_in("studies"):
         for scale in ("demo", "paper"):
             study = load_study(name, scale)
-            check(study)
             assert study.scale == scale and study.name == name
             assert json.loads(json.dumps(describe(study))) == describe(study)
     for name in names_in("search_spaces"):
@@ -89,7 +88,32 @@ def test_what_cannot_be_set_is_named(setting, words):
 )  # fmt: skip
 def test_a_study_that_cannot_run_is_refused_before_anything_is_read(settings, words):
     with pytest.raises(UsageError, match=words):
-        check(override(load_study("x3d_stepwise"), settings))
+        override(load_study("x3d_stepwise"), settings)
+
+
+def test_settings_that_are_allowed_only_together_may_come_in_any_order():
+    for settings in (["recipe.schedule=step", "recipe.decay_every=4"], ["recipe.momentum=0", "recipe.nesterov=false"]):
+        assert override(load_study("x3d_stepwise"), settings) == override(load_study("x3d_stepwise"), settings[::-1])
+    with pytest.raises(UsageError, match=r"recipe\.decay_every=0: above 0 with recipe\.schedule=step"):
+        override(load_study("x3d_stepwise"), ["recipe.schedule=step"])
+    assert override(load_study("x3d_stepwise"), ["recipe.epochs=3", "recipe.epochs=4"]).recipe.epochs == 4
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Recipe(epochs=0), r"^recipe\.epochs=0: at least 1$"),
+        (lambda: Recipe(epochs="3"), r"^recipe\.epochs='3': wanted a whole number$"),
+        (lambda: Budget(hours=float("nan")), r"^budget\.hours=nan: a finite number"),
+        (lambda: Data(cache_side=8), r"^data\.cache_side=8: at least 16$"),
+        (lambda: Objective("gmacs", "minimize"), r"^objectives\.gmacs\.known_before_training=False: costs are known"),
+        (lambda: replace(load_study("x3d_stepwise"), seeds=()), r"^seeds=\(\): at least one"),
+        (lambda: replace(load_study("x3d_stepwise"), strategy=None), r"^strategy=None: wanted"),
+    ],
+)
+def test_what_cannot_be_is_refused_where_it_is_made(make, words):
+    with pytest.raises(UsageError, match=words):
+        make()
 
 
 @pytest.mark.parametrize(

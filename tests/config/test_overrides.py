@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
+from expand.config.check import check
 from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
-from expand.config.check import check
 from expand.config.fields import study_fields
 from expand.config.loading import load_study
 from expand.config.overrides import limited, override

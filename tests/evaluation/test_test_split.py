@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from rich.console import Console
 from expand.cli.scoring import show_tests
 from expand.config.loading import load_study
 from expand.config.request import Request
+from expand.core.accuracy import Rate
 from expand.core.errors import ExpandError, UsageError
 from expand.counting.cost import at_crop
 from expand.data.cache.clip_cache import ClipCache, prepare
@@ -27,7 +29,7 @@ from expand.search.run import report, run
 from expand.search.worker_plan import Workers
 from expand.storage.run_directory import open_for_reading
 from expand.storage.stored_study import study_of
-from expand.storage.test_results import read_test, summary
+from expand.storage.test_results import TestCost, TestResult, read_test, summary
 from expand.training import multi_view as views
 from expand.training.multi_view import Views
 
@@ -67,12 +69,13 @@ def ask(home, *, views="3x3", trial=0, best=None, under=None, all_front=False, a
 
 def test_a_test_keeps_what_was_scored_and_how(home, trained, capsys):
     (test,) = ask(home)
-    assert json.loads(capsys.readouterr().out) == test == read_test(home / "run" / f"{STEM}.json")
-    assert (test["videos"], test["views"], test["view_number"], test["crop"], test["looks"]) == (6, "3x3", 9, 16, 1)
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(test.plain()))
+    assert test == read_test(home / "run" / f"{STEM}.json")
+    assert (test.videos, test.views, test.view_number, test.crop, test.looks) == (6, "3x3", 9, 16, 1)
     record = open_for_reading(home / "run")
     trial, study = record.trial(0), study_of(record)
-    assert test["cost"]["macs_per_view"] == trial.cost.macs and test["cost"]["macs_per_video"] == 9 * trial.cost.macs
-    assert test["own_videos"] and test["data_fingerprint"] == record.facts["data"]["fingerprint"]
+    assert test.cost.macs_per_view == trial.cost.macs and test.cost.macs_per_video == 9 * trial.cost.macs
+    assert test.own_videos and test.data_fingerprint == record.facts["data"]["fingerprint"]
 
     from safetensors.torch import load_file
 
@@ -83,14 +86,14 @@ def test_a_test_keeps_what_was_scored_and_how(home, trained, capsys):
     scores = views.test_network(
         network, clips, ClipCache(folder), study.recipe, views=(3, 3), device=torch.device("cpu")
     )
-    assert test["video_top1"]["value"] == scores.metrics().top1 and test["loss"] == scores.loss
+    assert test.video_top1.value == scores.metrics().top1 and test.loss == scores.loss
     folder = home / "run" / STEM
     kept = np.load(folder / "scores.npz")
     assert np.allclose(kept["probabilities"], scores.probabilities, atol=1e-6) and kept["names"].tolist()[0].endswith(
         "200.avi"
     )
     rows = list(csv.DictReader((folder / "videos.csv").open()))
-    assert len(rows) == 6 and sum(int(row["right"]) for row in rows) == round(6 * test["video_top1"]["value"])
+    assert len(rows) == 6 and sum(int(row["right"]) for row in rows) == round(6 * test.video_top1.value)
     table = list(csv.reader((folder / "confusion.csv").open()))
     assert table[0] == ["truth", "at rest", "to the left", "to the right"]
     assert sum(int(cell) for row in table[1:] for cell in row[1:]) == 6
@@ -104,18 +107,18 @@ def test_the_same_question_is_answered_from_the_file_and_looks_are_counted(home,
     with monkeypatch.context() as patch:
         patch.setattr("expand.evaluation.test_split.test_network", lambda *a, **k: pytest.fail("scored again"))
         (second,) = ask(home, as_json=False)
-    assert second == first | {"from_file": True}
+    assert second == replace(first, from_file=True)
     told = capsys.readouterr().out
     assert "scored before, with the same weights and videos" in told and "1 scoring in all" in told
     (third,) = ask(home, again=True)
-    assert third["looks"] == 2 and third["video_top1"] == first["video_top1"]
+    assert third.looks == 2 and third.video_top1 == first.video_top1
     ask(home, views="1x1", as_json=False)  # another protocol has its own file, but the videos are the same
     told = capsys.readouterr().out
     assert "1 network of this run scored on these test videos, 3 scorings in all" in told
     weights = home / "run" / "artifacts" / "000000" / "model.safetensors"
     weights.write_bytes(_moved(weights))
     (fourth,) = ask(home)
-    assert "from_file" not in fourth and fourth["looks"] == 1  # other weights are another network
+    assert not fourth.from_file and fourth.looks == 1  # other weights are another network
 
 
 def _moved(path) -> bytes:
@@ -138,11 +141,11 @@ def test_export_and_report_take_the_newest_matching_test(home):
     ask(home, views="1x1")
     (test,) = ask(home)
     about = exported(home)
-    assert (about["test_top1"], about["test_views"], about["test_videos"]) == (test["video_top1"]["value"], "3x3", 6)
+    assert (about["test_top1"], about["test_views"], about["test_videos"]) == (test.video_top1.value, "3x3", 6)
     report(open_for_reading(home / "run"))
     for name in ("trials.csv", "front.csv"):
         (row,) = csv.DictReader((home / "run" / "report" / name).open())
-        assert float(row["test_top1"]) == test["video_top1"]["value"] and row["test_views"] == "3x3"
+        assert float(row["test_top1"]) == test.video_top1.value and row["test_views"] == "3x3"
     weights = home / "run" / "artifacts" / "000000" / "model.safetensors"
     weights.write_bytes(_moved(weights))
     assert "test_top1" not in exported(home)
@@ -150,9 +153,13 @@ def test_export_and_report_take_the_newest_matching_test(home):
 
 def test_a_mean_is_over_tests_of_one_protocol_only():
     def test(trial, views, top1, when):
-        rate = {"value": top1, "standard_error": 0.1}
-        return {"trial": trial, "views": views, "crop": 16, "scale": 1.0, "videos": 6, "videos_sha256": "v",
-                "video_top1": rate, "tested": when}  # fmt: skip
+        rate = Rate(top1, 0.1)
+        return TestResult(
+            weights_sha256="w", videos_sha256="v", split="test", views=views, crop=16, scale=1.0, cache_side=24, trial=trial,
+            label="", validation_top1=0.5, study="s", data="d", own_videos=True, data_fingerprint="f", videos=6, fps=12.0,
+            view_number=30, short_side=16, cost=TestCost(1, 30, 1, ""), video_top1=rate, video_top5=rate, clip_top1=rate,
+            clip_top5=rate, loss=1.0, class_mean=top1, classes=(), tested=when, looks=1,
+        )  # fmt: skip
 
     tests = {0: test(0, "10x3", 0.4, "2"), 1: test(1, "10x3", 0.6, "3"), 2: test(2, "1x1", 0.9, "1")}
     assert summary(tests, [0, 1, 2]).top1 == pytest.approx(0.5) and summary(tests, [0, 1, 2]).views == "10x3"
@@ -161,14 +168,14 @@ def test_a_mean_is_over_tests_of_one_protocol_only():
 
 def test_the_whole_front_and_a_larger_crop(home, capsys):
     shown = ask(home, trial=None, all_front=True, crop=24, views="1x3")
-    assert [test["trial"] for test in shown] == [0] and json.loads(capsys.readouterr().out) == shown
+    assert [test.trial for test in shown] == [0] and json.loads(capsys.readouterr().out)[0]["trial"] == 0
     test = shown[0]
-    assert (test["crop"], test["short_side"]) == (24, 24)
+    assert (test.crop, test.short_side) == (24, 24)
     record = open_for_reading(home / "run")
     study, trial = study_of(record), record.trial(0)
     larger = study.space.architecture(**trial.architecture.as_dict() | {"resolution": 24})
-    assert test["clip"][0]["height"] == 24 and test["cost"]["macs_per_view"] > trial.cost.macs
-    assert at_crop(study.space, trial.architecture, 24) == larger and "test crop" in test["cost"]["convention"]
+    assert test.clip[0].height == 24 and test.cost.macs_per_view > trial.cost.macs
+    assert at_crop(study.space, trial.architecture, 24) == larger and "test crop" in test.cost.convention
     assert (home / "run" / "artifacts" / "000000" / "tests" / "test-1x3-24.json").exists()
 
 
@@ -183,15 +190,15 @@ def test_other_videos_are_labelled_by_name_and_their_faults_said(home, squares, 
     with pytest.raises(ExpandError, match=r"1 of 6 test videos are damaged.*--skip-damaged"):
         ask(home, data=str(other))
     (test,) = ask(home, data=str(other), skip_damaged=True)
-    assert not test["own_videos"] and test["fps"] == 12 and (test["videos"], len(test["left_out"])) == (5, 1)
-    assert [(row["name"], row["videos"]) for row in test["classes"]] == [
+    assert not test.own_videos and test.fps == 12 and (test.videos, len(test.left_out)) == (5, 1)
+    assert [(row.name, row.videos) for row in test.classes] == [
         ("at rest", 0),
         ("to the left", 3),
         ("to the right", 2),
     ]
-    told = " ".join(test["notes"])
+    told = " ".join(test.notes)
     assert "1 of these videos are training videos" in told and "left out" in told
-    assert "4 of 5 videos are shorter than a clip" in told and test["held"] == 4
+    assert "4 of 5 videos are shorter than a clip" in told and test.held == 4
     assert "test_top1" not in exported(home)
     (other / "test" / "to the right").rename(other / "test" / "upwards")
     (other / "train" / "to the right").rename(other / "train" / "upwards")

@@ -21,7 +21,9 @@ from conftest import ROOT
 
 from expand.config.loading import load_study
 from expand.config.serialize import describe
+from expand.core.attempt import Epoch
 from expand.core.errors import UsageError
+from expand.core.outcome import Completed, Failed
 from expand.core.study import Objective, Study
 from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
 from expand.monitoring.dashboard import server
@@ -34,7 +36,7 @@ from search_spaces.x3d import X3DSpace
 
 SPACE = X3DSpace()
 STUDY = Study("walk", SPACE, strategy=load_study("x3d_stepwise", "demo").strategy)
-CURVE = [{"epoch": e, "loss": 2.0 / e, "top1": 0.1 * e, "seconds": 1.0} for e in (1, 2)]
+CURVE = tuple(Epoch(e, 2.0 / e, 0.1 * e, seconds=1.0) for e in (1, 2))
 FACTS = {
     "reference": "x3d_stepwise", "scale": "demo", "settings": ["budget.steps=1"], "data_option": None, "seed_option": 3,
     "study": describe(STUDY),
@@ -53,9 +55,9 @@ def told(record: Record, show: Presenter, wish: Suggestion, macs: int, top1: flo
     show.opened(record.trial(number))
     if top1 is not None:
         show.ending(number, CURVE)
-        record.complete(number, Metrics(top1, 0.9, 1.0, 40, 2), {"curve": CURVE, "train_seconds": 3.0})
+        record.complete(number, Completed(Metrics(top1, 0.9, 1.0, 40, 2), curve=CURVE, train_seconds=3.0))
     elif error:
-        record.fail(number, error)
+        record.fail(number, Failed(error))
     else:
         record.infeasible(number, Objective("gmacs", "minimize", True, limit=0.001), macs / 1e9)
     show.ended(record.trial(number))
@@ -231,7 +233,7 @@ def test_notes_take_names_literally_and_keep_what_is_below():
 
 
 def test_a_curve_with_what_is_no_number_is_still_drawn():
-    curve = [*CURVE, {"epoch": 3, "loss": float("nan"), "top1": 0.2}]
+    curve = [*CURVE, Epoch(3, float("nan"), 0.2)]
     drawn = curve_svg(curve, "a <b>")
     assert drawn.count("<circle") == 5 and "nan" not in drawn and "a &lt;b&gt;" in drawn
 

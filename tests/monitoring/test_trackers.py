@@ -17,6 +17,7 @@ from conftest import ROOT, STUDIES
 from rich.console import Console
 
 from expand.config.request import Request
+from expand.core.attempt import Epoch
 from expand.core.errors import UsageError
 from expand.core.space import Architecture
 from expand.core.trial import Cost, Suggestion, Trial, TrialState
@@ -26,6 +27,7 @@ from expand.search.ray_executor import _ENVIRONMENT
 from expand.search.run import run
 from expand.search.worker_plan import Workers
 from expand.storage.run_directory import open_for_reading
+from expand.storage.serialize import to_plain
 
 TINY = STUDIES / "tiny.py"
 
@@ -38,16 +40,7 @@ def needs(package: str) -> pytest.MarkDecorator:
 def trial(number: int, epochs: int, state: TrialState = TrialState.RUNNING, loss: float = 1.0) -> Trial:
     """With a curve of so many epochs; the n-th loss is `loss` / n."""
     curve = tuple(
-        {
-            "epoch": n,
-            "loss": loss / n,
-            "top1": n / 10,
-            "val_loss": 2 / n,
-            "learning_rate": 0.1,
-            "views": 1,
-            "seconds": 1.0,
-        }
-        for n in range(1, epochs + 1)
+        Epoch(n, loss / n, n / 10, val_loss=2 / n, learning_rate=0.1, seconds=1.0) for n in range(1, epochs + 1)
     )
     wish = Suggestion(
         Architecture("x3d", (("frames", 4), ("width", 0.5))), 4, 0, 2, ("frames", "rate"), 1, reason="frames 2→4"
@@ -77,7 +70,7 @@ def only(folder: Path) -> Path:
 def test_a_curve_is_read_back_and_goes_on_after_a_driver_was_killed(tmp_path):
     first = tracking.WithTensorBoard(lines(), tmp_path)
     for epoch in (1, 2):
-        first.epoch(trial(3, epoch), {"epoch": epoch, "loss": 1.0, "top1": 0.1, "seconds": 1.0})
+        first.epoch(trial(3, epoch), Epoch(epoch, 1.0, 0.1, seconds=1.0))
     # The second driver starts from a checkpoint that is an epoch ahead of what the first one wrote down.
     second = tracking.WithTensorBoard(lines(), tmp_path)
     second.ended(trial(3, 4, TrialState.COMPLETE))
@@ -124,7 +117,7 @@ def test_a_search_of_its_own_leaves_event_files_that_agree_with_its_record(squar
     run(request, tmp_path / "run", Workers(0, 1), lines(), track=("tensorboard",))
     (only_trial,) = open_for_reading(tmp_path / "run").trials()
     found = scalars(only(tmp_path / "run" / "tensorboard"))
-    assert found["val_loss"] == [(entry["epoch"], round(entry["val_loss"], 4)) for entry in only_trial.curve]
+    assert found["val_loss"] == [(entry.epoch, round(entry.val_loss, 4)) for entry in only_trial.curve]
     run(request, tmp_path / "run", Workers(0, 1), lines(), track=("tensorboard",))  # nothing is left to do or to write
     assert scalars(only(tmp_path / "run" / "tensorboard")) == found
 
@@ -135,7 +128,7 @@ def test_a_tracker_that_fails_is_noted_once_and_ends_nothing(tmp_path):
     inner = lines()
     with tracking.following(inner, ("tensorboard",), tmp_path) as watch:
         for epoch in (1, 2):
-            watch.epoch(trial(0, epoch), {"epoch": epoch, "loss": 1.0, "top1": 0.1, "seconds": 1.0})
+            watch.epoch(trial(0, epoch), Epoch(epoch, 1.0, 0.1, seconds=1.0))
         watch.ended(trial(0, 2, TrialState.COMPLETE))
     said = inner.console.file.getvalue()  # type: ignore[attr-defined]
     assert (
@@ -169,7 +162,7 @@ def test_a_callback_of_tune_that_fails_is_noted_once_and_not_called_again(tmp_pa
     callback = tracking.readable(Refusing, "mlflow", Record(), notes.append)()  # type: ignore[arg-type]
     callback.setup()
     callback.log_trial_start(TuneTrial())
-    callback.log_trial_result(1, TuneTrial(), {"entry": json.dumps(trial(7, 1).curve[0])})
+    callback.log_trial_result(1, TuneTrial(), {"entry": json.dumps(to_plain(trial(7, 1).curve[0]))})
     callback.log_trial_end(TuneTrial())
     callback.on_experiment_end([])
     assert len(notes) == 1 and "--track mlflow stopped (ConnectionError: no such host)" in notes[0]
@@ -236,6 +229,6 @@ def test_mlflow_and_wandb_keep_what_the_record_keeps(expand, squares, tmp_path):
     assert base.execute("select name, status from runs").fetchall() == [("000000 step 0 start", "FINISHED")]
     assert ("gmacs", str(only_trial.cost.gmacs)) in base.execute("select key, value from params").fetchall()
     losses = base.execute("select step, value from metrics where key = 'val_loss' order by step").fetchall()
-    assert losses == [(entry["epoch"], entry["val_loss"]) for entry in only_trial.curve]
+    assert losses == [(entry.epoch, entry.val_loss) for entry in only_trial.curve]
     (offline,) = (tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb")
     assert b"val_loss" in offline.read_bytes()

@@ -15,6 +15,7 @@ from rich.console import Console
 from expand.config.loading import load_study
 from expand.config.overrides import limited, override
 from expand.config.request import Request
+from expand.core.attempt import Attempt
 from expand.core.errors import UsageError
 from expand.core.space import Architecture
 from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
@@ -22,13 +23,14 @@ from expand.monitoring.progress import PlainLines
 from expand.planning import planned_run as planning
 from expand.planning.calibration import Calibration, _fit, _left_out_error, _spread
 from expand.planning.plan import distinct, make_plan, training_macs, wall_seconds
-from expand.planning.trajectories import Course, Network, Videos, clips_seen, courses
+from expand.planning.trajectories import Course, Network, clips_seen, courses
 from expand.profiling.benchmark import Timing
 from expand.report.plan_vs_actual import compare_plan, planned_markdown
 from expand.search.engine import MacsCounter
 from expand.search.run import run
 from expand.search.worker_plan import Workers
-from expand.storage.folder import read_plan
+from expand.storage.plans import Plan, Videos, read_plan
+from expand.storage.serialize import from_plain, to_plain
 
 TINY = load_study(str(STUDIES / "tiny.py"))
 GRID = load_study(str(STUDIES / "tiny_grid.py"))
@@ -135,12 +137,12 @@ def calibration(timings: dict | None = None) -> Calibration:
 def test_a_plan_says_hours_memory_and_disk():
     plan = make_plan(TINY, played(TINY), VIDEOS, Workers(2, 1), calibration(), cache_bytes=1e6)
     training = 200 * 0.001 + 40 * 0.0005
-    assert all(one["seconds"] == pytest.approx(training) and not one["timed"] for one in plan["networks"])
-    low, middle, high = plan["device_hours"]
-    counts = [course["trainings"] for course in plan["courses"]]
+    assert all(one.seconds == pytest.approx(training) and not one.timed for one in plan.networks)
+    low, middle, high = plan.device_hours
+    counts = [course.trainings for course in plan.courses]
     assert low == pytest.approx(0.8 * min(counts) * training / 3600) and low < middle < high
-    assert plan["peak_bytes"] > 5e6 and plan["fit_together"]["count"] >= 1 and plan["disk"]["cache"] == 1e6
-    assert json.loads(json.dumps(plan)) == plan
+    assert plan.peak_bytes > 5e6 and plan.fit_together.count >= 1 and plan.disk.cache == 1e6
+    assert from_plain(json.loads(json.dumps(to_plain(plan))), Plan) == plan
     console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     planning.print_plan(console, plan)
     text = console.export_text()
@@ -149,7 +151,7 @@ def test_a_plan_says_hours_memory_and_disk():
 
 def test_without_calibration_there_are_no_hours():
     plan = make_plan(GRID, played(GRID), VIDEOS, Workers(0, 1), None)
-    assert plan["hours"] is None and plan["trainings"] == [12, 12, 12]
+    assert plan.hours is None and plan.trainings == (12, 12, 12)
     assert compare_plan(plan, []) is None
     assert any("not timed" in line for line in planning.summary_lines(plan))
 
@@ -181,15 +183,15 @@ def test_the_fit_finds_what_made_the_numbers_and_says_how_well():
 
 def test_planned_against_actual():
     plan = make_plan(TINY, played(TINY), VIDEOS, Workers(2, 1), calibration())
-    planned = plan["networks"][0]["seconds"]
-    known = [Architecture.from_json(one["architecture"]) for one in plan["networks"][:2]]
+    planned = plan.networks[0].seconds
+    known = [Architecture.from_json(one.architecture) for one in plan.networks[:2]]
     strange = TINY.space.architecture(width=3.0)
     macs = MacsCounter(TINY.space, 3)
     trials = [
         Trial(
             number, TrialState.COMPLETE, Suggestion(architecture, 2, 0), macs.cost(architecture),
             Metrics(0.5, 1, 1, 20, 1), train_seconds=planned * factor,
-            extra={"peak_bytes": 10_000_000},
+            attempt=Attempt(peak_bytes=10_000_000),
         )
         for number, (architecture, factor) in enumerate(zip([*known, strange], (1.0, 2.0, 1.0), strict=True))
     ]  # fmt: skip
@@ -221,7 +223,7 @@ def test_a_kept_plan_is_set_against_the_run(squares, tmp_path, monkeypatch):
 def test_videos_that_are_not_there_yet():
     request = Request("c3d_temporal_depth", "paper")
     plan = planning.plan_study(request, Workers(0, 1), calibrated=False)
-    assert plan["videos"] == {"training": 9537, "validation": 3783, "classes": 101, "source": plan["videos"]["source"]}
+    assert plan.videos == Videos(9537, 3783, 101, plan.videos.source)
     typed = planning.plan_study(request, Workers(0, 1), videos=1000, classes=7, calibrated=False)
     assert (typed["videos"]["training"], typed["videos"]["classes"]) == (1000, 7)
     for options, words in (({"videos": 5}, "needs --classes"), ({"classes": 5}, "goes with --videos")):
@@ -234,4 +236,4 @@ def test_the_command_line(expand, tmp_path):
     assert done.returncode == 0, done.stderr
     plan = json.loads(done.stdout)
     assert plan == json.loads((tmp_path / "run" / "plan.json").read_text())
-    assert plan["hours"] is None and plan["trainings"] == [36, 36, 36] and plan["videos"]["training"] == 240_000
+    assert plan.hours is None and plan.trainings == (36, 36, 36) and plan.videos.training == 240_000

@@ -15,15 +15,17 @@ from expand.cli.measure_tables import Row, _ranks, rank_correlation, show_measur
 from expand.config.loading import load_space, load_study
 from expand.config.overrides import limited
 from expand.config.request import Request
+from expand.core.attempt import Attempt, Speed
 from expand.core.errors import UsageError
 from expand.core.study import Objective
 from expand.core.trial import Metrics, Suggestion, Trial, TrialState
 from expand.counting.cost import cost_of
 from expand.monitoring.progress import PlainLines
-from expand.profiling.benchmark import Speed, Task, measure, measure_fresh, time_networks
+from expand.profiling.benchmark import Task, measure, measure_fresh, time_networks
 from expand.report.candidates import candidates, cost_name, front
 from expand.search.run import run
 from expand.search.worker_plan import Workers
+from expand.storage.serialize import to_plain
 from expand.training.memory import PeakMemory
 
 STUDY = load_study(str(STUDIES / "tiny.py"))
@@ -39,7 +41,7 @@ def test_a_speed_says_what_was_measured(training):
     assert speed.ms_a_clip == speed.ms / 2 and speed.clips_a_second == pytest.approx(2000 / speed.ms)
     assert speed.training is training and speed.precision and speed.device
     assert network.training is training and torch.get_num_threads() == threads
-    assert {"ms", "ms_iqr", "ms_a_clip", "clips_a_second", "peak_bytes"} <= set(speed.plain())
+    assert {"ms", "ms_iqr", "ms_a_clip", "clips_a_second", "peak_bytes"} <= set(to_plain(speed))
 
 
 def test_training_is_measured_as_it_trains():
@@ -129,15 +131,15 @@ def test_what_is_slower_than_its_limit_is_never_trained(squares, tmp_path):
     assert record.finished
     for trial in record.trials():
         assert trial.state == "infeasible" and not trial.curve and "latency_ms is" in trial.error
-    first, second = (trial.extra["speed"] for trial in record.trials())
+    first, second = (trial.attempt.speed for trial in record.trials())
     assert first == second, "measured twice"
 
 
 def test_latency_is_measured_once_and_recorded(squares, tmp_path):
     limits = ("latency_ms<=60000", "params_m<=4")
     record = searched(squares, tmp_path / "run", *limits, settings=("seeds=0,1", "recipe.epochs=1"))
-    first, second = (trial.extra["speed"] for trial in record.trials())
-    assert first == second and first["batch"] == first["threads"] == 1 and first["device"]
+    first, second = (trial.attempt.speed for trial in record.trials())
+    assert first == second and first.batch == first.threads == 1 and first.device
     assert {trial.state for trial in record.trials()} == {"complete"}
     assert [o.name for o in record.objectives if o.on_front] == ["top1", "gmacs"]
     assert [(o.name, o.limit) for o in record.objectives if not o.on_front] == [("latency_ms", 60000), ("params_m", 4)]
@@ -149,8 +151,8 @@ def test_latency_can_be_an_objective_of_the_front():
     for number, (frames, top1, ms) in enumerate([(2, 0.5, 3.0), (4, 0.6, 5.0), (6, 0.55, 9.0)]):
         wish = Suggestion(SPACE.architecture(frames=frames), 1, 0)
         cost = cost_of(SPACE, wish.architecture, 3)
-        extra = {"speed": {"ms": ms}}
-        trials.append(Trial(number, TrialState.COMPLETE, wish, cost, Metrics(top1, 1, 1, 10, 1), extra=extra))
+        attempt = Attempt(speed=Speed(ms, 0.0, False, 1, 1, 3, "float32", "cpu", 0))
+        trials.append(Trial(number, TrialState.COMPLETE, wish, cost, Metrics(top1, 1, 1, 10, 1), attempt=attempt))
     chosen = front(candidates(trials, (0,)), objectives)
     assert [candidate.latency_ms for candidate in chosen] == [3.0, 5.0] and cost_name(objectives) == "latency_ms"
 

@@ -16,7 +16,9 @@ from rich.console import Console
 
 from expand.cli.report import report as report_command
 from expand.config.serialize import describe
+from expand.core.attempt import Epoch
 from expand.core.errors import ExpandError, UsageError
+from expand.core.outcome import Failed
 from expand.core.space import Architecture
 from expand.core.study import Objective, Study
 from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
@@ -43,7 +45,7 @@ def made(
 ):
     wish = Suggestion(Architecture("x3d", (("variant", number),)), 2, seed, step, axes, parent, kind, name=name)
     metrics = None if top1 is None else Metrics(top1, 1.0, 1.0, 100, 3)
-    curve = tuple({"epoch": e, "loss": 2.0, "val_loss": 1.5, "top1": (top1 or 0.2) / 2 * e} for e in (1, 2))
+    curve = tuple(Epoch(e, 2.0, (top1 or 0.2) / 2 * e, 1.5) for e in (1, 2))
     cost = Cost(macs, params or macs // 10, 9, macs // 5, ((3, 1, 64, 64),))
     ended = "" if state is TrialState.RUNNING else f"2026-01-01T00:00:{number:02d}+00:00"
     error = "over the limit" if state is TrialState.INFEASIBLE else ""
@@ -186,7 +188,7 @@ def unfinished(tmp_path: Path) -> Path:
         for frames in (1, 2):
             wish = Suggestion(space.architecture(frames=frames), 2, 0, kind="sample")
             record.open_trial(wish, Cost(10, 5, 5, 5, ((3, 1, 8, 8),)), space)
-        record.fail(0, "no memory left")
+        record.fail(0, Failed("no memory left"))
     return tmp_path / "begun"
 
 

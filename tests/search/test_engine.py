@@ -13,15 +13,17 @@ from rich.console import Console
 from expand.config.loading import load_study
 from expand.config.overrides import override
 from expand.config.serialize import describe
+from expand.core.attempt import Epoch
+from expand.core.outcome import Completed
 from expand.core.study import Study
-from expand.core.trial import TrialState
+from expand.core.trial import Metrics, TrialState
 from expand.monitoring.dashboard.presenter import Presenter
 from expand.monitoring.progress import PlainLines
 from expand.report.run_report import run_facts
 from expand.search.engine import MacsCounter, Search
 from expand.storage.run_directory import open_for_writing
 
-METRICS = {"top1": 0.5, "top5": 1.0, "loss": 1.0, "clips": 12, "views": 1}
+METRICS = Metrics(0.5, 1.0, 1.0, 12, 1)
 
 
 def tiny(*settings: str) -> Study:
@@ -37,8 +39,7 @@ def searching(folder: Path, study: Study) -> Iterator[Search]:
 
 
 def ended(search: Search, number: int, seconds: float) -> None:
-    result = {"status": "complete", "metrics": METRICS, "curve": [], "train_seconds": seconds, "notes": []}
-    search.on_end(number, result)
+    search.on_end(number, Completed(METRICS, train_seconds=seconds))
 
 
 def test_a_job_is_the_suggestion_with_its_seed_and_places(tmp_path):
@@ -87,10 +88,8 @@ def test_an_epoch_that_is_trained_again_replaces_what_was_recorded_of_it(tmp_pat
             (2, 2.0),
             (2, 1.0),
         ):  # a worker died after epoch 2, and its checkpoint was of epoch 1
-            entry = {"epoch": epoch, "loss": loss, "top1": 0.5, "seconds": 1.0, "attempts": 1}
-            search.on_epoch(number, entry)
-        assert [(e["epoch"], e["loss"]) for e in search.record.trial(number).curve] == [(1, 3.0), (2, 1.0)]
-        assert "attempts" not in search.record.trial(number).curve[0]
+            search.on_epoch(number, Epoch(epoch, loss, 0.5, seconds=1.0))
+        assert [(e.epoch, e.loss) for e in search.record.trial(number).curve] == [(1, 3.0), (2, 1.0)]
 
 
 def test_a_candidate_that_cannot_be_counted_fails_and_the_others_are_trained(tmp_path):

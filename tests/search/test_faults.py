@@ -22,6 +22,7 @@ from expand.config.loading import load_study
 from expand.config.request import Request
 from expand.config.serialize import describe
 from expand.core.errors import ExpandError, Unavailable
+from expand.core.outcome import Retry
 from expand.core.study import Recipe
 from expand.core.trial import Trial
 from expand.data.cache.clip_cache import prepare
@@ -74,6 +75,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (RuntimeError("DataLoader worker (pid 12) is killed by signal: Killed. "), Fault.CRASH),
         (RuntimeError("DataLoader worker (pid(s) 12, 13) exited unexpectedly"), Fault.CRASH),
         (RuntimeError("unable to write to file </torch_12_3_4>: No space left on device (28)"), Fault.CRASH),
+        (ConnectionResetError(104, "Connection reset by peer"), Fault.CRASH),  # torch's words where a loader process dies early
         (RuntimeError("CUDA error: unspecified launch failure"), Fault.CRASH),
         (RuntimeError("1 worker(s) were killed due to the node running low on memory."), Fault.MEMORY),  # Ray's words
         (RuntimeError("The actor is dead because its node has died. Node Id: 5367"), Fault.SURROUNDINGS),
@@ -153,10 +155,10 @@ def test_a_cache_that_is_away_for_a_moment_fails_no_trial(squares, tmp_path, own
     watch = Meddling(meddle)
     trials = run(request_of(squares), tmp_path / "run", Workers(0, 1), watch).trials()
     assert [trial.state for trial in trials] == ["complete"] * 3
-    struck = [trial for trial in trials if "retries" in trial.extra]
+    struck = [trial for trial in trials if trial.retries]
     assert len(struck) == 1 and struck[0].error == ""
-    (entry,) = struck[0].extra["retries"]
-    assert entry["fault"] == "surroundings" and "no clip cache at" in entry["error"] and entry["epochs"] == 0
+    (entry,) = struck[0].retries
+    assert entry.fault == "surroundings" and "no clip cache at" in entry.error and entry.epochs == 0
     assert sum("tried again in 0.05 s or later" in line for line in watch.lines) == 1
 
 
@@ -170,7 +172,7 @@ def test_a_cache_that_stays_away_halts_the_search_which_can_be_resumed(squares, 
         run(request_of(squares), tmp_path / "run", Workers(0, 1), Meddling(meddle))
     left = trials_of(tmp_path / "run")
     assert sorted(trial.state for trial in left) == ["complete", "running", "running"]
-    assert max(len(trial.extra.get("retries", ())) for trial in left) == 5
+    assert max(len(trial.retries) for trial in left) == 5
     assert not open_for_reading(tmp_path / "run").finished
     (tmp_path / "away").rename(own_cache)
     record = run(request_of(squares), tmp_path / "run", Workers(0, 1), Meddling())
@@ -199,7 +201,7 @@ def test_memory_that_never_suffices_fails_its_candidate_only(squares, tmp_path, 
     assert sorted(trial.state for trial in trials) == ["complete", "complete", "failed"]
     failed = next(trial for trial in trials if trial.state == "failed")
     assert "out of memory" in failed.error and "3 times in a row, the last time with nothing beside it" in failed.error
-    assert failed.attempts == 3 and [entry["fault"] for entry in failed.extra["retries"]] == ["memory"] * 3
+    assert failed.attempts == 3 and [entry.fault for entry in failed.retries] == ["memory"] * 3
 
 
 def test_what_a_candidate_held_is_free_once_it_is_out_of_memory(squares, tmp_path, monkeypatch):
@@ -223,7 +225,7 @@ def test_what_a_candidate_held_is_free_once_it_is_out_of_memory(squares, tmp_pat
         str(tmp_path / "w.safetensors"),
         1,
     )
-    assert evaluate(job, lambda entry: None)["status"] == "retry"
+    assert isinstance(evaluate(job, lambda entry: None), Retry)
     gc.collect()
     assert held[0]() is None
 
@@ -236,7 +238,8 @@ def test_loader_processes_that_are_killed_cost_a_try_and_leave_no_zombie(squares
     trials = run(request, tmp_path / "run", Workers(0, 1), Meddling()).trials()
     assert (tmp_path / "flag").exists() and {trial.state for trial in trials} == {"complete"}
     (struck,) = [trial for trial in trials if trial.attempts == 2]
-    assert "DataLoader worker" in struck.extra["retries"][0]["error"] and struck.extra["retries"][0]["fault"] == "crash"
+    (entry,) = struck.retries
+    assert entry.fault == "crash" and ("DataLoader worker" in entry.error or "Connection" in entry.error)
     assert set(psutil.Process().children(recursive=True)) <= before
 
 
@@ -254,7 +257,7 @@ def test_three_trials_in_a_row_that_nobody_is_known_to_be_at_fault_for_halt_the_
     monkeypatch.undo()
     trials = run(request_of(squares), tmp_path / "run", Workers(0, 1), Meddling(), retry_failed=True).trials()
     assert {trial.state for trial in trials} == {"complete"}
-    kept = [[entry["fault"] for entry in trial.extra["retries"]] for trial in trials if "retries" in trial.extra]
+    kept = [[entry.fault for entry in trial.retries] for trial in trials if trial.retries]
     assert sorted(kept) == [["memory"] * 3, ["memory"] * 3 + ["failed"], ["memory"] * 3 + ["failed"]]
 
 
@@ -271,8 +274,8 @@ def test_retry_failed_opens_failed_trials_again_and_no_infeasible_ones(expand, s
     assert expand(*words, "recipe.epochs=1", "--retry-failed").returncode == 0
     after = trials_of(tmp_path / "run")
     assert sorted(trial.state for trial in after) == ["complete", "complete", "infeasible"]
-    (again,) = [trial for trial in after if "retries" in trial.extra]
-    assert again.error == "" and "ArithmeticError" in again.extra["retries"][0]["error"] and again.metrics is not None
+    (again,) = [trial for trial in after if trial.retries]
+    assert again.error == "" and "ArithmeticError" in again.retries[0].error and again.metrics is not None
     assert [trial.ended for trial in after if trial is not again] == [
         t.ended for t in trials if t.number != again.number
     ]
@@ -372,4 +375,4 @@ def test_with_64_mb_of_shared_memory_clips_are_loaded_in_the_training_process(sq
     assert done.returncode == 0, done.stderr + done.stdout
     assert "of 2 loader processes are used" in done.stdout and "--shm-size" in done.stdout
     (trial,) = trials_of(tmp_path / "run")
-    assert trial.state == "complete" and "retries" not in trial.extra
+    assert trial.state == "complete" and not trial.retries

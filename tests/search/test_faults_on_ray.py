@@ -44,8 +44,8 @@ def test_a_candidate_that_takes_all_memory_of_a_node_fails_alone(expand, squares
     (failed,) = [trial for trial in trials if trial.state == "failed"]
     assert failed.architecture["frames"] > 2
     assert "low on memory" in failed.error and "the last time with nothing beside it" in failed.error
-    assert "OOM kill reason" in failed.extra["traceback"]  # Ray's own words
-    assert [entry["fault"] for entry in failed.extra["retries"]] == ["memory"] * 3
+    assert "OOM kill reason" in failed.traceback  # Ray's own words
+    assert [entry.fault for entry in failed.retries] == ["memory"] * 3
     assert "memory was short: from now on at most 1 trials at once" in done.stdout
     assert time.monotonic() - began > 11  # the waits between the three
 
@@ -92,9 +92,9 @@ def test_the_trials_of_a_lost_node_are_trained_on_another(squares, tmp_path, two
     assert process.returncode == 0, error + out
     trials = trials_of(tmp_path / "run")
     assert [trial.state for trial in trials] == ["complete"] * 3
-    (struck,) = [trial for trial in trials if "retries" in trial.extra]
+    (struck,) = [trial for trial in trials if trial.retries]
     assert struck.attempts == 2 and len(struck.curve) == 40
-    assert struck.extra["retries"][0]["epochs"] >= 2 and struck.extra["retries"][0]["node"] == second.node_id
+    assert struck.retries[0].epochs >= 2 and struck.retries[0].node == second.node_id
 
 
 def test_what_cannot_be_trained_on_one_node_is_trained_on_the_other(squares, tmp_path, two_nodes):
@@ -107,6 +107,6 @@ def test_what_cannot_be_trained_on_one_node_is_trained_on_the_other(squares, tmp
     assert done.returncode == 0, done.stderr + done.stdout
     trials = trials_of(tmp_path / "run")
     assert [trial.state for trial in trials] == ["complete"] * 3
-    (struck,) = [trial for trial in trials if "retries" in trial.extra]
-    (entry,) = struck.extra["retries"]
+    (struck,) = [trial for trial in trials if trial.retries]
+    (entry,) = struck.retries
     assert entry["node"] == (tmp_path / "broken-node").read_text() and entry["fault"] == "surroundings"

@@ -138,7 +138,7 @@ def kept(home: Path, code: str) -> None:
 
 
 def test_edited_network_code_is_refused_by_name_and_formatting_is_not(home, squares, tmp_path):
-    code = open_for_reading(home / "run").trial(0).extra["code"]
+    code = open_for_reading(home / "run").trial(0).attempt.code
     assert {"Louder", "louder", "GAIN", "Block", "arguments of Louder", "clips it reads"} <= code.keys()
     assert (
         "study" not in code
@@ -171,7 +171,7 @@ def test_other_arguments_for_the_same_architecture_are_refused(home, squares):
 
 def test_a_part_that_only_a_later_network_has_is_refused_by_its_trial(home, squares):
     """The start, which stands for the run, is as it was."""
-    code = open_for_reading(home / "run").trial(0).extra["code"]
+    code = open_for_reading(home / "run").trial(0).attempt.code
     kept(home, json.dumps(code | {"Attention": "0" * 16}))
     with pytest.raises(UsageError, match="code of the network of trial 0: Attention gone"):
         carried_out(home, squares)
@@ -272,7 +272,7 @@ def test_other_loader_processes_are_said_and_not_refused(home, squares):
 
 
 def test_threads_are_recorded_and_others_are_said(home, squares):
-    assert open_for_reading(home / "run").trial(0).extra["threads"] == 1
+    assert open_for_reading(home / "run").trial(0).attempt.threads == 1
     assert json.loads((home / "run" / "environment.json").read_text())["threads"] == 1
     _, notes = carried_out(home, squares)
     assert not [note for note in notes if "threads" in note]
@@ -298,9 +298,9 @@ def test_equal_threads_give_equal_digits_through_ray_and_in_this_process(squares
     here, there = (open_for_reading(tmp_path / name) for name in ("0", "2"))
     assert len(here.trials()) == len(there.trials()) > 3
     for one, other in zip(here.trials(), there.trials(), strict=True):
-        assert one.extra["threads"] == other.extra["threads"] == 1
-        assert one.extra["code"] == other.extra["code"]  # as each process read it
-        assert [entry["loss"] for entry in one.curve] == [entry["loss"] for entry in other.curve]
+        assert one.attempt.threads == other.attempt.threads == 1
+        assert one.attempt.code == other.attempt.code  # as each process read it
+        assert [entry.loss for entry in one.curve] == [entry.loss for entry in other.curve]
         assert here.weights(one.number).read_bytes() == there.weights(other.number).read_bytes()
 
 
@@ -389,7 +389,7 @@ def test_runs_of_the_same_second_and_of_a_clock_set_back_keep_apart(tmp_path, mo
             def now(cls, tz=None, hour: int = hour) -> datetime:
                 return datetime(2026, 7, 1, hour, tzinfo=tz)
 
-        monkeypatch.setattr("expand.storage.run_directory.datetime", Clock)
+        monkeypatch.setattr("expand.storage.folder.datetime", Clock)
         monkeypatch.setattr("time.time", partial(Clock.timestamp, Clock.now(UTC)))
         random.seed(0)
         with open_for_writing(tmp_path / str(len(names)), {"study": describe(study)}, study, storage=url) as record:

@@ -110,7 +110,7 @@ def test_ray_finds_the_same_and_a_killed_worker_goes_on_from_its_checkpoint(expa
     assert [t.state for t in trials] == ["complete"] * 3
     killed = next(t for t in trials if t.architecture["frames"] > 2)
     assert killed.attempts == 2 and sum(t.attempts for t in trials) == 4
-    assert [entry["epoch"] for entry in killed.curve] == [1, 2, 3]
+    assert [entry.epoch for entry in killed.curve] == [1, 2, 3]
     for trial in trials:  # --out was relative, and workers have a working directory of their own
         assert (tmp_path / "ray" / "artifacts" / f"{trial.number:06d}" / "model.safetensors").exists()
     plain = expand(
@@ -134,7 +134,7 @@ def test_a_worker_that_always_dies_fails_its_trial_only(expand, squares, tmp_pat
     assert {(t.state, t.architecture["frames"] > 2) for t in trials} == {("failed", True), ("complete", False)}
     (failed,) = [t for t in trials if t.state == "failed"]
     assert "its worker process has died" in failed.error and "2 times in a row" in failed.error  # Ray's words, and ours
-    assert "Worker exit type" in failed.extra["traceback"] and failed.attempts == 2
+    assert "Worker exit type" in failed.traceback and failed.attempts == 2
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_sigterm_ends_with_its_own_code(squares, tmp_path, workers):
     process.terminate()
     _, error = process.communicate(timeout=30)
     assert process.returncode == 143 and "run the same command again" in error
-    assert any(trial.extra.get("interrupted") for trial in trials_of(tmp_path / "run"))
+    assert any(trial.interrupted for trial in trials_of(tmp_path / "run"))
 
 
 @pytest.mark.ray

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -21,6 +20,7 @@ from expand.config.loading import load_study
 from expand.config.request import Request
 from expand.config.serialize import describe
 from expand.core import signals
+from expand.core.attempt import Epoch
 from expand.core.errors import UsageError
 from expand.core.signals import Interrupted
 from expand.core.trial import Cost, Suggestion
@@ -70,7 +70,7 @@ def test_a_signal_that_other_code_swallowed_is_raised_again():
 def test_a_second_signal_ends_a_process_that_does_not_end():
     code = """
 import os, signal, time
-from expand import signals
+from expand.core import signals
 signals.PATIENCE = 0.1
 with signals.handled(), signals.deferred():
     os.kill(os.getpid(), signal.SIGINT)
@@ -92,10 +92,10 @@ def test_signals_during_writes_leave_no_lock_on_the_database(tmp_path):
                 timer.start()
                 while True:
                     with signals.deferred():
-                        record.epoch(number, [{"epoch": turn}])
+                        record.epoch(number, [Epoch(turn, 1.0, 0.5)])
             timer.join()
             record.note(number, interrupted=turn)  # raises after a minute where the database is locked
-            assert record.trial(number).extra["interrupted"] == turn
+            assert record.trial(number).interrupted == bool(turn)
 
 
 def test_what_cannot_be_run_leaves_no_folder(squares, tmp_path):
@@ -116,7 +116,7 @@ def test_only_what_a_dead_driver_left_is_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(ray_processes, "LONGEST_TEMP", 1000)
     code = """
 import os, signal
-from expand import ray_processes
+from expand.search import ray_processes
 ray_processes.LONGEST_TEMP = 1000
 with ray_processes.scratch_folder() as folder:
     (folder / "session").mkdir()
@@ -188,7 +188,7 @@ def test_a_lost_cluster_ends_the_driver_with_one_line(squares, tmp_path, name):
     assert process.returncode == 1 and time.monotonic() - began < 30
     assert error.count("\n") == 1 and "has ended; run the same command again to resume" in error
     assert psutil.wait_procs(children, timeout=2)[1] == []
-    assert any(trial.extra.get("interrupted") for trial in open_for_reading(tmp_path / "run").trials())
+    assert any(trial.interrupted for trial in open_for_reading(tmp_path / "run").trials())
 
 
 @pytest.mark.heavy
@@ -207,7 +207,7 @@ def test_a_given_cluster_that_is_lost_ends_the_driver(squares, tmp_path):
         _, error = process.communicate(timeout=40)
         assert process.returncode == 1 and time.monotonic() - began < 30, error
         assert "run the same command again to resume" in error
-        assert any(trial.extra.get("interrupted") for trial in open_for_reading(tmp_path / "run").trials())
+        assert any(trial.interrupted for trial in open_for_reading(tmp_path / "run").trials())
     finally:
         head.kill()
         for each in seen:
@@ -220,26 +220,19 @@ def test_a_given_cluster_that_is_lost_ends_the_driver(squares, tmp_path):
 def test_rays_ports_ask_for_a_token(squares, tmp_path):
     process = start(squares, tmp_path)
     try:
-        server = child(process, "gcs_server")
-        port = next(c.laddr.port for c in server.net_connections("tcp") if c.status == psutil.CONN_LISTEN)
-        code = f"""
-import json, ray
-try:
-    ray.init(address="127.0.0.1:{port}")
-    print(json.dumps(len(ray.nodes())))
-except Exception as error:
-    print(json.dumps(str(error)))
-"""
-        tokens = {
-            "none": {"RAY_AUTH_MODE": "disabled"},
-            "wrong": {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "f" * 64},
-        }
-        for name, token in tokens.items():
-            done = subprocess.run(
-                [sys.executable, "-c", code], env=os.environ | token, capture_output=True, text=True, timeout=100
-            )
-            answer = json.loads(done.stdout.splitlines()[-1]) if done.stdout else done.stderr
-            assert isinstance(answer, str) and "uthenticat" in answer, (name, answer)
+        raylet = child(process, "raylet")
+        address = next(word.partition("=")[2] for word in raylet.cmdline() if word.startswith("--gcs-address="))
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": raylet.environ()["RAY_AUTH_TOKEN"]}
+
+        def status(**tokens: str) -> tuple[int, str]:
+            command = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
+            done = subprocess.run(command, env=os.environ | tokens, capture_output=True, text=True, timeout=60)
+            return done.returncode, done.stdout + done.stderr
+
+        assert status(**token)[0] == 0
+        for tokens in ({"RAY_AUTH_MODE": "disabled"}, token | {"RAY_AUTH_TOKEN": "f" * 64}):
+            code, output = status(**tokens)
+            assert code != 0 and "uthentication" in output, output[-500:]
     finally:
         process.terminate()
         process.communicate(timeout=20)

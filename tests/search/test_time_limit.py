@@ -69,11 +69,7 @@ def test_a_hanging_candidate_fails_and_the_search_goes_on(squares, tmp_path, mon
     request = Request(str(FAULTY), settings=("budget.minutes_per_trial=0.04",), data=str(squares))
     trials = run(request, tmp_path / "run", Workers(0, 1), PlainLines(Console(quiet=True))).trials()
     hung = next(trial for trial in trials if trial.architecture["frames"] > 2)
-    assert (
-        hung.state == "failed"
-        and "timeout after 0.04 minutes" in hung.error
-        and "time.sleep" in hung.extra["traceback"]
-    )
+    assert hung.state == "failed" and "timeout after 0.04 minutes" in hung.error and "time.sleep" in hung.traceback
     assert len(trials) == 3 and all(trial.state.ended for trial in trials)
 
 
@@ -87,7 +83,7 @@ def test_a_hanging_candidate_on_ray_is_tried_once_and_its_worker_comes_back(expa
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     hung = states(tmp_path / "run", "timeout after 0.2 minutes")
-    assert "faulty.py" in hung.extra["traceback"]  # where it hung
+    assert "faulty.py" in hung.traceback  # where it hung
     assert not list((tmp_path / "run" / "checkpoints").rglob("timeout.txt"))
 
 

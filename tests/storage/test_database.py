@@ -20,6 +20,7 @@ from tiny_runs import start, trials_of, wait_for_line
 
 from expand.config.request import Request
 from expand.core.errors import ExpandError, UsageError
+from expand.core.outcome import Completed
 from expand.core.study import Objective
 from expand.core.trial import Metrics, TrialState
 from expand.monitoring.progress import PlainLines
@@ -36,7 +37,7 @@ def a_run(folder: Path, trials: int = 3) -> Path:
     with opened(folder) as record:
         for _ in range(trials):
             number = record.open_trial(suggestion(frames=2), COST, SPACE)
-            record.complete(number, METRICS, {"train_seconds": 1.0})
+            record.complete(number, Completed(METRICS, train_seconds=1.0))
             record.weights(number).parent.mkdir(parents=True)
             record.weights(number).write_bytes(b"weights")
     return folder / "optuna.db"
@@ -180,7 +181,7 @@ def test_trials_of_other_programs_are_left_alone(tmp_path):
         assert record.foreign() == (1, 2)
         number = record.open_trial(suggestion(frames=4), COST, SPACE)
         other.enqueue_trial({"frames": 8})  # while we run
-        record.complete(number, METRICS, {})
+        record.complete(number, Completed(METRICS))
         assert [trial.number for trial in record.trials()] == [0, 3]
         with pytest.raises(UsageError, match="trial 2: this run has trials 0 to 3"):
             record.trial(2)
@@ -214,7 +215,7 @@ def test_a_trial_that_another_program_ends_is_said_and_fails(tmp_path):
         number = record.open_trial(suggestion(frames=2), COST, SPACE)
         plain(tmp_path).tell(number, state=optuna.trial.TrialState.FAIL)
         with pytest.raises(ExpandError, match="another program ended a trial"):
-            record.complete(number, METRICS, {})
+            record.complete(number, Completed(METRICS))
     with opened(tmp_path) as record:
         assert record.trial(number).state is TrialState.FAILED
         assert "another program ended it as FAIL" in record.trial(number).error

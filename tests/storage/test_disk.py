@@ -68,7 +68,7 @@ with opened(disk / "run") as record:
         for index in range(200):
             if index == fill_at: fill()
             number = record.open_trial(suggestion(frames=2), COST, SPACE)
-            record.complete(number, Metrics(0.5, 0.9, 1.0, 40, 2), {})
+            record.complete(number, Completed(Metrics(0.5, 0.9, 1.0, 40, 2)))
             told.append(number)
     except ExpandError as full:
         error = str(full)
@@ -80,9 +80,9 @@ except ExpandError as full:
 free()
 with opened(disk / "run") as record:
     for trial in record.trials():
-        if not trial.state.ended: record.fail(trial.number, "left")
+        if not trial.state.ended: record.fail(trial.number, Failed("left"))
     number = record.open_trial(suggestion(frames=2), COST, SPACE)
-    record.complete(number, Metrics(0.5, 0.9, 1.0, 40, 2), {})
+    record.complete(number, Completed(Metrics(0.5, 0.9, 1.0, 40, 2)))
     last = record.trials()[-1]
 print(json.dumps({"told": told, "kept": kept, "error": error, "started": started, "last": last.state}))
 """
@@ -97,6 +97,7 @@ print(json.dumps({"told": told, "kept": kept, "error": error, "started": started
 def test_a_full_disk_under_a_checkpoint_keeps_the_last_one(tmp_path):
     script = """
 import torch
+from expand.core.outcome import Completed, Failed
 from expand.training import checkpoint
 path, saved = disk / "run" / "last.pt", []
 state = {"tensor": torch.arange(20_000.0)}
@@ -190,12 +191,12 @@ def test_a_read_only_run_directory_is_said_before_anything_is_read_or_trained(tm
 @small_disk
 def test_a_full_disk_is_said_before_training_starts(tmp_path):
     script = """
-from expand import record
+from expand.storage import folder as folders
 from expand.core.errors import ExpandError
 (disk / "run").mkdir()
 fill()
 try:
-    record.check_folder(disk / "run")
+    folders.check_folder(disk / "run")
     said = ""
 except ExpandError as error:
     said = str(error)

@@ -15,7 +15,9 @@ from postgres import PASSWORD, Line, free_port, server, why_not
 from tiny_records import COST, SPACE, described, study, suggestion
 from tiny_runs import outcome, start, wait_for_line
 
+from expand.core.attempt import Epoch
 from expand.core.errors import ExpandError, UsageError
+from expand.core.outcome import Completed
 from expand.core.trial import Metrics, TrialState
 from expand.storage import database
 from expand.storage import run_directory as records
@@ -43,8 +45,8 @@ def test_a_server_that_restarts_costs_no_trial_and_doubles_none(postgres, tmp_pa
         told = 0
         while restarts.is_alive() or told < 20:
             number = record.open_trial(suggestion(frames=2), COST, SPACE)
-            record.epoch(number, [{"epoch": 1, "top1": 0.5}])
-            record.complete(number, METRICS, {})
+            record.epoch(number, [Epoch(1, 2.0, 0.5)])
+            record.complete(number, Completed(METRICS))
             told += 1
         assert [trial.number for trial in record.trials()] == list(range(told))
         assert {trial.state for trial in record.trials()} == {TrialState.COMPLETE}
@@ -66,7 +68,7 @@ def test_no_commit_may_be_lost_or_done_twice_whichever_connection_breaks(postgre
                 line.cut(number + 2, before=before)
                 assert record.open_trial(suggestion(frames=2), COST, SPACE) == number + 1
                 number += 1
-                record.complete(number, METRICS, {"train_seconds": 2.0})
+                record.complete(number, Completed(METRICS, train_seconds=2.0))
             line.cut(0, before=before)
             trials = record.trials()
         assert line.cuts >= 8  # the creation, the attributes, the end
@@ -86,7 +88,7 @@ def test_a_server_that_stays_away_is_one_line_and_waited_for_only_once(postgres,
         try:
             began = time.monotonic()
             with pytest.raises(ExpandError) as error:
-                record.epoch(number, [{"epoch": 1}])
+                record.epoch(number, [Epoch(1, 2.0, 0.5)])
             waited = time.monotonic() - began
             with pytest.raises(ExpandError):
                 record.note(number, interrupted=True)
@@ -98,7 +100,7 @@ def test_a_server_that_stays_away_is_one_line_and_waited_for_only_once(postgres,
     assert "127.0.0.1" in said and PASSWORD not in said
     with opened(tmp_path / "run", os.environ["EXPAND_STORAGE"]) as record:
         assert [trial.state for trial in record.trials()] == [TrialState.RUNNING]
-        record.complete(number, METRICS, {})
+        record.complete(number, Completed(METRICS))
 
 
 @needs_server
@@ -109,13 +111,13 @@ def test_a_lock_of_another_program_is_waited_for_as_in_sqlite(postgres, tmp_path
         other.execute("BEGIN")
         other.execute("LOCK TABLE trials, trial_user_attributes")
         threading.Timer(0.3, lambda: other.execute("COMMIT")).start()
-        record.epoch(number, [{"epoch": 1}])
+        record.epoch(number, [Epoch(1, 2.0, 0.5)])
         other.execute("BEGIN")
         other.execute("LOCK TABLE trials, trial_user_attributes")
         with pytest.raises(ExpandError, match="lock timeout"):
-            record.epoch(number, [{"epoch": 2}])
+            record.epoch(number, [Epoch(2, 2.0, 0.5)])
         other.execute("COMMIT")
-        assert [entry["epoch"] for entry in record.trial(number).curve] == [1]
+        assert [entry.epoch for entry in record.trial(number).curve] == [1]
 
 
 @needs_server

@@ -15,7 +15,9 @@ import pytest
 from conftest import ROOT
 from tiny_records import COST, SPACE, described, opened, study, suggestion
 
+from expand.core.attempt import Attempt, EndedTry, Epoch, Fault, Speed
 from expand.core.errors import ExpandError, UsageError
+from expand.core.outcome import Completed, Failed
 from expand.core.study import Objective
 from expand.core.trial import Metrics, TrialState
 from expand.storage import database
@@ -24,22 +26,27 @@ from expand.storage.folder import live_driver
 
 
 def test_a_trial_comes_back_as_it_was_told(tmp_path):
-    curve = [{"epoch": 1, "loss": 2.0, "top1": 0.25, "seconds": 1.0}]
+    curve = (Epoch(1, 2.0, 0.25, 2.5, 1, 0.1, 1.0),)
     with opened(tmp_path) as record:
         number = record.open_trial(suggestion(frames=2), COST, SPACE)
         assert record.trial(number).state is TrialState.RUNNING
         record.epoch(number, curve)
-        record.complete(number, Metrics(0.5, 0.9, 1.0, 40, 2), {"curve": curve, "train_seconds": 3.5, "attempts": 2})
+        attempt = Attempt(
+            2, "cpu", 1, {"Block": "0f"}, ("a note",), 7, speed=Speed(1.0, 0.1, False, 1, 1, 3, "f", "c", 0)
+        )
+        record.retried(number, [EndedTry("now", 1, Fault.MEMORY, "none left", "line 1", "node")])
+        record.complete(number, Completed(Metrics(0.5, 0.9, 1.0, 40, 2), attempt, curve, 3.5))
     trial = records.open_for_reading(tmp_path).trial(number)
     assert trial.state is TrialState.COMPLETE and trial.metrics == Metrics(0.5, 0.9, 1.0, 40, 2)
     assert trial.suggestion == suggestion(frames=2) and trial.cost == COST
-    assert (trial.curve, trial.train_seconds, trial.attempts) == (tuple(curve), 3.5, 2)
+    assert (trial.curve, trial.train_seconds, trial.attempts, trial.attempt) == (curve, 3.5, 2, attempt)
+    assert trial.retries == (EndedTry("now", 1, "memory", "none left", "line 1", "node"),) and trial.error == ""
 
 
 def test_optuna_reads_it_without_us(tmp_path):
     with opened(tmp_path) as record:
         number = record.open_trial(suggestion(frames=4), COST, SPACE)
-        record.complete(number, Metrics(0.5, 0.9, 1.0, 40, 2), {})
+        record.complete(number, Completed(Metrics(0.5, 0.9, 1.0, 40, 2)))
     plain = optuna.load_study(study_name="test", storage=f"sqlite:///{tmp_path}/optuna.db")
     assert plain.metric_names == ["top1", "gmacs"]
     assert plain.best_trials[0].values == [0.5, 0.002]
@@ -52,7 +59,7 @@ def test_infeasible_is_pruned_with_its_constraint_and_failed_is_fail(tmp_path):
         first = record.open_trial(suggestion(frames=2), COST, SPACE)
         record.infeasible(first, Objective("gmacs", "minimize", True, limit=0.001), 0.002)
         second = record.open_trial(suggestion(frames=4), COST, SPACE)
-        record.fail(second, "ArithmeticError: why")
+        record.fail(second, Failed("ArithmeticError: why"))
         assert [t.state for t in record.trials()] == [TrialState.INFEASIBLE, TrialState.FAILED]
         assert "0.002, the limit 0.001" in record.trial(0).error and record.trial(1).error == "ArithmeticError: why"
     plain = optuna.load_study(study_name="test", storage=f"sqlite:///{tmp_path}/optuna.db")
@@ -64,7 +71,7 @@ def test_infeasible_is_pruned_with_its_constraint_and_failed_is_fail(tmp_path):
 def test_what_is_no_number_never_completes(tmp_path, value):
     with opened(tmp_path) as record:
         number = record.open_trial(suggestion(frames=2), COST, SPACE)
-        record.complete(number, Metrics(value, 0, 0, 1, 1), {})
+        record.complete(number, Completed(Metrics(value, 0, 0, 1, 1)))
         assert record.trial(number).state is TrialState.FAILED
 
 
@@ -74,10 +81,10 @@ def test_a_trial_whose_driver_died_while_telling_it_is_still_running(tmp_path, m
         number = record.open_trial(suggestion(frames=2), COST, SPACE)
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(record.optuna_study, "tell", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
-            record.complete(number, Metrics(0.5, 0.9, 1.0, 40, 2), {})
+            record.complete(number, Completed(Metrics(0.5, 0.9, 1.0, 40, 2)))
         trial = record.trial(number)
         assert trial.state is TrialState.RUNNING and trial.metrics is None
-        record.complete(number, Metrics(0.5, 0.9, 1.0, 40, 2), {})
+        record.complete(number, Completed(Metrics(0.5, 0.9, 1.0, 40, 2)))
         assert record.trial(number).state is TrialState.COMPLETE
 
 
@@ -219,9 +226,9 @@ def test_a_read_only_folder_is_refused_before_work(tmp_path):
     folder.chmod(0o555)
     script = (
         "import os, sys\n"
-        "from pathlib import Path; from expand import record\n"
+        "from pathlib import Path; from expand.storage.folder import check_folder\n"
         "if os.getuid() == 0: os.setresuid(65534, 65534, 65534)\n"
-        "try: record.check_folder(Path(sys.argv[1]))\n"
+        "try: check_folder(Path(sys.argv[1]))\n"
         "except Exception as error: print(type(error).__name__, error)\n"
     )
     tmp_path.chmod(0o755)
@@ -243,9 +250,9 @@ def test_a_locked_database_is_waited_for(tmp_path):
         other.execute("BEGIN EXCLUSIVE")
         threading.Timer(1.5, lambda: other.execute("COMMIT")).start()
         began = time.monotonic()
-        record.epoch(number, [{"epoch": 1}])
+        record.epoch(number, [Epoch(1, 2.0, 0.5)])
         assert time.monotonic() - began > 1
-        assert record.trial(number).curve == ({"epoch": 1},)
+        assert record.trial(number).curve == (Epoch(1, 2.0, 0.5),)
         other.close()
 
 
@@ -256,7 +263,7 @@ def test_a_database_locked_for_good_is_one_clear_line_and_loses_nothing(tmp_path
         other = sqlite3.connect(tmp_path / "optuna.db", isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(ExpandError, match="database is locked"):
-            record.epoch(number, [{"epoch": 1}])
+            record.epoch(number, [Epoch(1, 2.0, 0.5)])
         with pytest.raises(ExpandError, match="database is locked"):
             record.open_trial(suggestion(frames=4), COST, SPACE)
         other.execute("COMMIT")
@@ -287,7 +294,7 @@ def test_told_trials_survive_kill_9(tmp_path):
         "with opened(Path(sys.argv[1])) as record:\n"
         "    while True:\n"
         "        n = record.open_trial(suggestion(frames=2), COST, SPACE)\n"
-        "        record.complete(n, Metrics(0.5, 0.9, 1.0, 40, 2), {})\n"
+        "        record.complete(n, Completed(Metrics(0.5, 0.9, 1.0, 40, 2)))\n"
         "        print(n, flush=True)\n"
     )
     told = -1

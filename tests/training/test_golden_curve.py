@@ -24,6 +24,7 @@ def train_here(folder: Path) -> dict[str, list[float]]:
     """Training and validation losses of three epochs, for one network of each family, in this process."""
     import torch
 
+    from expand.core.outcome import Completed
     from expand.core.study import Recipe
     from expand.data.cache.clip_cache import prepare
     from expand.data.read_source import read_source
@@ -55,8 +56,8 @@ def train_here(folder: Path) -> dict[str, list[float]]:
             str(folder / space.name / "w" / "model.safetensors"), 1,
         )  # fmt: skip
         result = evaluate(job, lambda entry: None)
-        assert result["status"] == "complete", result
-        curves[space.name] = [entry[name] for entry in result["curve"] for name in ("loss", "val_loss")]
+        assert isinstance(result, Completed), result
+        curves[space.name] = [getattr(entry, name) for entry in result.curve for name in ("loss", "val_loss")]
     assert torch.get_num_threads() == 1
     return curves
 

@@ -12,11 +12,13 @@ from torch import nn
 from torch.nn import functional
 
 from expand.core.clip import Clip
+from expand.core.space import Architecture
 from expand.core.study import Recipe
 from expand.data.cache.clip_cache import ClipCache, prepare
 from expand.data.read_source import read_source
 from expand.training import checkpoint, device, state
 from expand.training.ema import AveragedWeights
+from expand.training.identity import Identity
 from expand.training.loop import NonFiniteLoss, set_up, train, training_step
 from expand.training.multi_view import validate
 from expand.training.state import State
@@ -77,7 +79,8 @@ def caches(squares) -> list[ClipCache]:
 def trained(caches: list[ClipCache], folder: Path, recipe: Recipe, network: nn.Module, **more):
     return train(
         network, CLIPS, *caches, recipe, epochs=recipe.epochs, seed=0, device=CPU, checkpoint_path=folder / "last.pt",
-        identity="one", on_epoch=lambda entry: None, note=pytest.fail, **more,
+        identity=Identity(Architecture("small", ()), 0, recipe.epochs, recipe, ["clips"], ["folder"]),
+        on_epoch=lambda entry: None, note=pytest.fail, **more,
     )  # fmt: skip
 
 
@@ -180,7 +183,7 @@ def test_the_average_is_validated_and_kept(caches, tmp_path):
     of_raw, of_average = (validate(each, caches[1], CLIPS, recipe, views=1, device=CPU) for each in (raw, network))
     assert abs(of_raw.loss - of_average.loss) > 1e-3, "this training would not tell the two apart"
     assert not torch.equal(network.head.weight, small().head.weight), "the average stays where it began"
-    assert metrics.loss == curve[-1]["val_loss"] == pytest.approx(of_average.loss, abs=1e-6)
+    assert metrics.loss == curve[-1].val_loss == pytest.approx(of_average.loss, abs=1e-6)
 
 
 # --- losses that are no numbers --------------------------------------------------------------------------------------
@@ -242,7 +245,7 @@ def test_when_losses_are_looked_at_changes_no_number(caches, tmp_path, monkeypat
         _, curve = trained(
             caches, tmp_path / str(seconds), recipe, small(), on_step=lambda *step, losses=losses: losses.append(step[3])
         )  # fmt: skip
-        curves.append([entry | {"seconds": 0} for entry in curve])
+        curves.append([replace(entry, seconds=0) for entry in curve])
         heard.append(losses)
     assert curves[0] == curves[1]
     assert len(set(heard[0])) == 6 and len(heard[1]) == 6  # the mean loss so far, as far as it was looked at

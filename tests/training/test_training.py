@@ -12,6 +12,7 @@ from torch import nn
 
 from expand.core.clip import Clip
 from expand.core.errors import UsageError
+from expand.core.outcome import Completed, Failed, Halted
 from expand.core.study import Recipe
 from expand.core.trial import Metrics
 from expand.data.cache.clip_cache import ClipCache, prepare
@@ -153,7 +154,7 @@ def test_named_mirror_images_reach_the_training(caches, tmp_path):
     assert torch.equal(drawn[2].labels, torch.where(flips, torch.tensor([2, 1, 0])[before], before))
     for mirrored in ((), (("at rest", "to the left"),)):
         result = evaluate(job(caches, tmp_path / str(len(mirrored)), mirrored=mirrored), lambda e: None)
-        losses.append([entry["loss"] for entry in result["curve"]])
+        losses.append([entry.loss for entry in result.curve])
     assert losses[0] != losses[1]
 
 
@@ -231,16 +232,16 @@ def test_speeding_up_keeps_keys_and_outputs():
 
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(caches, tmp_path):
     results = [evaluate(job(caches, tmp_path / str(i), seed=seed), lambda e: None) for i, seed in enumerate((0, 0, 1))]
-    losses = [[entry["loss"] for entry in result["curve"]] for result in results]
+    losses = [[entry.loss for entry in result.curve] for result in results]
     assert losses[0] == losses[1] != losses[2]
-    assert results[0]["metrics"] == results[1]["metrics"]
+    assert results[0].metrics == results[1].metrics
 
 
 def test_the_seed_decides_the_initial_weights(caches, tmp_path):
     recipe = replace(RECIPE, epochs=1, learning_rate=1e-12, warmup_epochs=0)  # so that these are still there in the end
     for seed in (0, 1):
         folder = tmp_path / str(seed)
-        assert evaluate(job(caches, folder, seed=seed, recipe=recipe, epochs=1), lambda e: None)["status"] == "complete"
+        assert isinstance(evaluate(job(caches, folder, seed=seed, recipe=recipe, epochs=1), lambda e: None), Completed)
         kept = load_file(folder / "w" / "model.safetensors")
         torch.manual_seed(seed)
         for name, weight in SPACE.build(SPACE.start, 3).named_parameters():
@@ -264,7 +265,7 @@ def test_it_learns_what_only_motion_tells(caches, tmp_path):
         plain = job(
             caches, tmp_path / str(seed), space=space, architecture=space.start, recipe=recipe, epochs=24, seed=seed
         )
-        found.append(evaluate(plain, lambda e: None)["metrics"]["top1"])
+        found.append(evaluate(plain, lambda e: None).metrics.top1)
         if found[-1] > 0.66:
             return
     pytest.fail(f"top-1 of four trainings: {found}")
@@ -275,7 +276,7 @@ def test_an_interrupted_training_goes_on_to_the_same_numbers(caches, tmp_path):
         pass
 
     def stop(entry):
-        if entry["epoch"] == 2:
+        if entry.epoch == 2:
             raise Interrupt
 
     recipe = replace(RECIPE, crop="resized", colour_jitter=(0.4, 0.4, 0.4, 0.1), randaugment_operations=1, mixup=0.4)
@@ -284,9 +285,9 @@ def test_an_interrupted_training_goes_on_to_the_same_numbers(caches, tmp_path):
         evaluate(job(caches, tmp_path / "b", recipe=recipe), stop)
     seen = []
     rest = evaluate(job(caches, tmp_path / "b", recipe=recipe), seen.append)
-    assert [entry["epoch"] for entry in seen] == [3] and rest["attempts"] == 2
-    assert [e["loss"] for e in rest["curve"]] == [e["loss"] for e in whole["curve"]]
-    assert rest["metrics"] == whole["metrics"]
+    assert [entry.epoch for entry in seen] == [3] and rest.attempt.attempts == 2
+    assert [e.loss for e in rest.curve] == [e.loss for e in whole.curve]
+    assert rest.metrics == whole.metrics
     a, b = ((tmp_path / n / "w" / "model.safetensors").read_bytes() for n in "ab")
     assert a == b
 
@@ -294,11 +295,9 @@ def test_an_interrupted_training_goes_on_to_the_same_numbers(caches, tmp_path):
 def test_a_loss_that_is_no_number_fails_with_its_step(caches, tmp_path):
     """Weight decay alone multiplies each weight by 5e25 a step, so that all are infinite after two steps at the latest,
     whatever the gradients are."""
-    recipe = replace(RECIPE, learning_rate=1e30, warmup_epochs=0, clip_gradient_norm=None)
+    recipe = replace(RECIPE, learning_rate=1e15, weight_decay=5e10, warmup_epochs=0, clip_gradient_norm=None)
     result = evaluate(job(caches, tmp_path, recipe=recipe), lambda e: None)
-    assert result["status"] == "failed" and re.fullmatch(
-        r"non-finite loss \(\S+\) at step [23] of epoch 1", result["error"]
-    )
+    assert isinstance(result, Failed) and re.fullmatch(r"non-finite loss \(\S+\) at step [23] of epoch 1", result.error)
 
 
 def test_a_checkpoint_of_another_training_is_not_gone_on_from(caches, tmp_path):
@@ -313,9 +312,9 @@ def test_a_checkpoint_of_another_training_is_not_gone_on_from(caches, tmp_path):
             result = evaluate(job(caches, tmp_path, seed=seed), ending)
         except Interrupt:
             continue
-    assert "another training" in result["notes"][0]
+    assert "another training" in result.attempt.notes[0]
     fresh = evaluate(job(caches, tmp_path / "fresh", seed=1), lambda e: None)
-    assert [e["loss"] for e in result["curve"]] == [e["loss"] for e in fresh["curve"]]
+    assert [e.loss for e in result.curve] == [e.loss for e in fresh.curve]
 
 
 def test_a_full_disk_stops_instead_of_failing_the_candidate(caches, tmp_path, monkeypatch):
@@ -323,13 +322,13 @@ def test_a_full_disk_stops_instead_of_failing_the_candidate(caches, tmp_path, mo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "write_atomically", full)
-    assert evaluate(job(caches, tmp_path), lambda e: None)["status"] == "halt"
+    assert isinstance(evaluate(job(caches, tmp_path), lambda e: None), Halted)
 
 
 def test_a_network_ruined_by_its_last_step_is_not_complete(caches, tmp_path, monkeypatch):
     monkeypatch.setattr("expand.training.loop.validate", lambda *a, **k: Metrics(1.0, 1.0, float("nan"), 12, 1))
     result = evaluate(job(caches, tmp_path), lambda e: None)
-    assert result["status"] == "failed" and "validation loss after epoch 1" in result["error"]
+    assert isinstance(result, Failed) and "validation loss after epoch 1" in result.error
 
 
 def test_validation_scores_every_video_once_by_its_views(caches):

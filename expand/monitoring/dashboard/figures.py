@@ -10,6 +10,7 @@ from html import escape
 from typing import Any
 
 from expand.core.accuracy import in_percent
+from expand.core.attempt import Epoch
 from expand.core.study import Objective
 from expand.core.trial import Trial, TrialState
 from expand.report.candidates import Candidate, CostName, RunFacts, candidates, cost_name, front
@@ -92,12 +93,12 @@ def _figure(traces: list[dict[str, Any]], title: str, about: str, x: dict, y: di
 _WIDTH, _HEIGHT, _LEFT = 440, 150, 52  # of one panel, and its left margin, in pixels
 
 
-def curve_svg(curve: Sequence[dict[str, Any]], title: str) -> str:
+def curve_svg(curve: Sequence[Epoch], title: str) -> str:
     """Training loss, and top-1 on the validation split in percent, against epochs, one below the other."""
-    epochs = [float(entry["epoch"]) for entry in curve]
+    epochs = [float(entry.epoch) for entry in curve]
     panels = [
-        _panel("training loss", epochs, [entry["loss"] for entry in curve], RED, 24),
-        _panel("validation top-1 %", epochs, [100 * entry["top1"] for entry in curve], BLUE, 24 + _HEIGHT),
+        _panel("training loss", epochs, [entry.loss for entry in curve], RED, 24),
+        _panel("validation top-1 %", epochs, [100 * entry.top1 for entry in curve], BLUE, 24 + _HEIGHT),
     ]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {2 * _HEIGHT + 30}" font-family="sans-serif" '

@@ -15,6 +15,7 @@ from expand.core.trial import Trial, TrialState
 from expand.core.units import format_bytes, format_macs, format_seconds
 from expand.report.candidates import Candidate, RunFacts, candidates, cost_name, front
 from expand.report.tables import caption, cost_unit, counted, markdown_row, show_cost, show_top1
+from expand.storage.plans import Plan
 from expand.strategies.ledger import LedgerStep, ledger
 
 BELOW = "*Written by expand; what stands below this line is yours and is kept.*"
@@ -27,7 +28,7 @@ def study_note(
     trials: Sequence[Trial],
     objectives: Sequence[Objective],
     folder: Path,
-    plan: dict[str, Any] | None = None,
+    plan: Plan | None = None,
 ) -> str:
     """The run as of now: where it stands, what it is to do, its front, what the numbers rest on, how to go on.
 
@@ -120,7 +121,7 @@ def _steps(steps: Sequence[LedgerStep]) -> list[str]:
     return lines
 
 
-def _plan(study: dict[str, Any], plan: dict[str, Any] | None) -> str:
+def _plan(study: dict[str, Any], plan: Plan | None) -> str:
     strategy = ", ".join(f"{name} {_value(value)}" for name, value in study["strategy"].items() if name != "type")
     budget = ", ".join(f"{name} {_value(value)}" for name, value in study["budget"].items() if value not in (None, []))
     aims = ", ".join(
@@ -201,8 +202,8 @@ def _readings(trial: Trial, parent: Trial | None) -> str:
     ]
     if cost.training_bytes:
         rows.append(("training memory", f"{format_bytes(cost.training_bytes)} a clip, counted"))
-    if speed := trial.extra.get("speed"):
-        rows.append(("latency", f"{speed['ms']:.3g} ms a clip, measured"))
+    if speed := trial.attempt.speed:
+        rows.append(("latency", f"{speed.ms:.3g} ms a clip, measured"))
     if metrics := trial.metrics:
         accuracy = show_top1(metrics.top1, metrics.standard_error, TrialState.COMPLETE)
         views = f"{metrics.clips:,} validation clips, {metrics.views} view{'s' if metrics.views > 1 else ''} each"
@@ -212,7 +213,7 @@ def _readings(trial: Trial, parent: Trial | None) -> str:
     if trial.train_seconds:
         tries = f", {trial.attempts} attempts" if trial.attempts > 1 else ""
         rows.append(("training took", f"{format_seconds(trial.train_seconds)}{tries}"))
-    if peak := trial.extra.get("peak_bytes"):
+    if peak := trial.attempt.peak_bytes:
         rows.append(("peak memory", format_bytes(peak)))
     return "\n".join([markdown_row(["", ""]), markdown_row(["---", "---"]), *map(_row, rows)])
 

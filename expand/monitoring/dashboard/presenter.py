@@ -14,11 +14,12 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from expand.core.attempt import Epoch
 from expand.core.trial import Trial
 from expand.monitoring.dashboard.figures import curve_svg, front_figure, hypervolume_figure
 from expand.monitoring.dashboard.notes import study_note, trial_note, with_kept
 from expand.report.candidates import RunFacts, candidates
-from expand.storage.folder import read_plan
+from expand.storage.plans import read_plan
 from expand.storage.run_directory import Record
 from expand.strategies.ledger import LedgerStep, ledger
 
@@ -76,7 +77,7 @@ class Presenter:
         self._note_trial(trial, None)
 
     @harmless
-    def ending(self, number: int, curve: Sequence[dict[str, Any]]) -> None:
+    def ending(self, number: int, curve: Sequence[Epoch]) -> None:
         if curve:
             label = self.record.trial(number).label
             self._attach(number, "learning_curve.svg", curve_svg(curve, f"trial {number}: {label}"))

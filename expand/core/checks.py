@@ -1,38 +1,43 @@
-"""Whether a study holds what its fields may hold: types and finite numbers. Standard library only."""
+"""What a frozen value's `__post_init__` says of its fields: types, finite numbers, and rules. Standard library only."""
 
 from __future__ import annotations
 
 import types
 import typing
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any, Literal, Union
 
 from expand.core.errors import UsageError
-from expand.core.study import Objective, SearchStrategy, Study
 
 MOST = 2**53  # of any number in a study
 
 
-def require_types(owner: Any, reference: str, path: str = "") -> None:
-    """Every field of a study, and of its recipe and so on, holds what its annotation says.
+def require(owner: Any, path: str, **rules: tuple[bool, str]) -> None:
+    """Each rule has the name of a field; it is whether the field's value is allowed, and what is.
+
+    Raises:
+        UsageError: the first that is not, such as "recipe.epochs=0: at least 1".
+    """
+    for name, (right, allowed) in rules.items():
+        if not right:
+            raise UsageError(f"{path}{name}={getattr(owner, name)}: {allowed}")
+
+
+def require_types(owner: Any, path: str) -> None:
+    """Every field holds what its annotation says, and every number in it is finite.
 
     Raises:
         UsageError: the first that does not.
     """
-    hints = typing.get_type_hints(type(owner))
     for field in fields(owner):
-        value, hint, name = getattr(owner, field.name), hints[field.name], f"{path}{field.name}"
+        value, hint, name = getattr(owner, field.name), _hints(type(owner))[field.name], f"{path}{field.name}"
         if not _fits(value, hint):
-            raise UsageError(f"{reference}: {name}={value!r}: wanted {described(hint)}")
-        if (
-            type(owner) is Study
-            and field.name != "space"
-            and is_dataclass(value)
-            and type(value).__module__ == Study.__module__
-        ):
-            require_types(value, reference, f"{name}.")
-        for aim in value if name == "objectives" else ():
-            require_types(aim, reference, f"objectives.{aim.name}.")
+            raise UsageError(f"{name}={value!r}: wanted {described(hint)}")
+    _require_finite(owner, path.rstrip("."))
+
+
+_hints = cache(typing.get_type_hints)
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -46,26 +51,23 @@ def _fits(value: Any, hint: Any) -> bool:
             arguments[:1] * len(value) if isinstance(value, tuple | list) and arguments[-1] is Ellipsis else arguments
         )
         return isinstance(value, tuple | list) and len(value) == len(kinds) and all(map(_fits, value, kinds))
-    if hint is SearchStrategy:
-        return callable(getattr(value, "ask", None)) and not isinstance(value, type)
+    if getattr(hint, "_is_protocol", False):
+        methods = [name for name in vars(hint) if not name.startswith("_")]
+        return not isinstance(value, type) and all(callable(getattr(value, name, None)) for name in methods)
     return isinstance(value, {float: float | int, bool: bool | int, types.NoneType: types.NoneType}.get(hint, hint))
 
 
-def require_finite(owner: Any, path: str = "") -> None:
-    """No number anywhere in a frozen value is infinite, no number at all (nan), or beyond what a float holds exactly.
-
-    Raises:
-        UsageError: the first that is, with its field.
-    """
+def _require_finite(owner: Any, path: str) -> None:
+    """No number anywhere in a frozen value is infinite, no number at all (nan), or beyond what a float holds exactly."""
     if isinstance(owner, float | int):
         if not -MOST <= owner <= MOST:
             raise UsageError(f"{path}={owner}: a finite number, at most 2**53 away from 0")
     elif isinstance(owner, tuple | list):
         for number, each in enumerate(owner):
-            require_finite(each, f"{path}.{each.name}" if isinstance(each, Objective) else f"{path}[{number}]")
+            _require_finite(each, f"{path}[{number}]")
     elif is_dataclass(owner) and not isinstance(owner, type):
         for field in fields(owner):
-            require_finite(getattr(owner, field.name), f"{path}.{field.name}".lstrip("."))
+            _require_finite(getattr(owner, field.name), f"{path}.{field.name}".lstrip("."))
 
 
 def described(hint: Any) -> str:

@@ -1,0 +1,129 @@
+"""Frozen dataclasses as plain JSON and back: for files, for Optuna's attributes, and for Ray's edge.
+
+Reading checks the shape. Fields that a class does not know are left out, and fields with a default may be missing: both happen
+where a run is older or newer than the class.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, is_dataclass
+from typing import Any, TypeVar, get_args, get_origin
+
+from cattrs import Converter
+from cattrs.errors import AttributeValidationNote, IterableValidationError, IterableValidationNote
+from cattrs.gen import make_dict_structure_fn
+from cattrs.strategies import configure_tagged_union
+
+from expand.core.attempt import Speed
+from expand.core.files import shortened
+from expand.core.outcome import Outcome
+
+T = TypeVar("T")
+_CONVERTER = Converter()
+
+
+def to_plain(value: Any) -> Any:
+    """A frozen value as plain JSON."""
+    return _CONVERTER.unstructure(value)
+
+
+def from_plain(plain: Any, kind: type[T]) -> T:
+    """The value that plain JSON describes.
+
+    Raises:
+        ValueError: it is not of this shape; says where, such as "'study.seeds' is no list".
+    """
+    try:
+        return _CONVERTER.structure(plain, kind)
+    except Exception as error:
+        raise ValueError(_misfit(error)) from None
+
+
+def outcome_to_text(outcome: Outcome) -> str:
+    return json.dumps(_CONVERTER.unstructure(outcome, unstructure_as=Outcome))
+
+
+def outcome_from_text(text: str) -> Outcome:
+    outcome: Outcome = _CONVERTER.structure(json.loads(text), Outcome)  # type: ignore[arg-type]
+    return outcome
+
+
+def _misfit(error: BaseException) -> str:
+    """The first thing that does not fit, with its path."""
+    path = ""
+    while True:
+        for note in getattr(error, "__notes__", ()):
+            if isinstance(note, AttributeValidationNote):
+                path += f".{note.name}"
+            elif isinstance(note, IterableValidationNote):
+                path += f"[{note.index}]"
+        if not isinstance(error, ExceptionGroup):
+            break
+        error = error.exceptions[0]
+    name = f"'{path.lstrip('.')}'" if path else "it"
+    return f"{name} is missing" if isinstance(error, KeyError) else f"{name} {error}"
+
+
+def _plain_value(said: str, *allowed: type) -> Callable[[Any, Any], Any]:
+    def structure(plain: Any, _: Any) -> Any:
+        if not isinstance(plain, allowed) or (isinstance(plain, bool) and bool not in allowed):
+            raise ValueError(f"is {shortened(json.dumps(plain), 40)}, not {said}")
+        return plain
+
+    return structure
+
+
+def _object(kind: Any) -> Callable[[Any, Any], Any]:
+    inner = make_dict_structure_fn(kind, _CONVERTER)
+
+    def structure(plain: Any, _: Any) -> Any:
+        if not isinstance(plain, dict):
+            raise ValueError("is no object")
+        return inner(plain, kind)
+
+    return structure
+
+
+def _tuple(kind: Any) -> Callable[[Any, Any], Any]:
+    inner = get_args(kind)
+
+    def structure(plain: Any, _: Any) -> Any:
+        if not isinstance(plain, (list, tuple)):
+            raise ValueError("is no list")
+        kinds = inner[:1] * len(plain) if inner[-1] is ... else inner
+        if len(kinds) != len(plain):
+            raise ValueError(f"has {len(plain)} entries, not {len(kinds)}")
+        found = []
+        for index, (entry, entry_kind) in enumerate(zip(plain, kinds, strict=True)):
+            try:
+                found.append(_CONVERTER.structure(entry, entry_kind))
+            except Exception as error:
+                error.add_note(IterableValidationNote("", index, entry_kind))
+                raise IterableValidationError("", [error], kind) from None
+        return tuple(found)
+
+    return structure
+
+
+def _speed(speed: Speed) -> dict[str, Any]:
+    return asdict(speed) | {
+        "ms_a_clip": round(speed.ms_a_clip, 4),
+        "clips_a_second": round(speed.clips_a_second, 3),
+    }
+
+
+_CONVERTER.register_structure_hook_factory(is_dataclass, _object)
+_CONVERTER.register_structure_hook_factory(lambda kind: get_origin(kind) is tuple, _tuple)
+for _kind, _hook in {
+    str: _plain_value("a text", str), int: _plain_value("a whole number", int), bool: _plain_value("true or false", bool),
+    float: _plain_value("a number", int, float),
+}.items():  # fmt: skip
+    _CONVERTER.register_structure_hook(_kind, _hook)
+_CONVERTER.register_unstructure_hook(Speed, _speed)
+_CONVERTER.register_structure_hook(
+    float | tuple[float, float],
+    lambda plain, _: _CONVERTER.structure(plain, tuple[float, float] if isinstance(plain, (list, tuple)) else float),
+)
+configure_tagged_union(Outcome, _CONVERTER, tag_name="status")
