@@ -98,9 +98,8 @@ class Changed(Toy):
                 training = any(not trial.state.ended for trial in trials)
                 return next_network(study, trials, networks if training else networks[:3])
             case "endless":
-                width = SPACE.axis("width")
-                ladder = [replace(networks[0], architecture=a) for a in SPACE.larger(SPACE.start, width)]
-                return next_network(study, trials, ladder)
+                wider = SPACE.architecture(width=1 + (1 + len(trials) // seeds) / 64)
+                return next_network(study, trials, [replace(networks[0], architecture=wider)])
         return wanted
 
 
