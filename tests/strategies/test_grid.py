@@ -49,6 +49,7 @@ class TestSplitsWithinTrials(StrategyContract):
     study = replace(study_of(Grid(axes=("split",)), MixedConvSpace(), (3, 1)), budget=Budget(trials=5))
 
 
+@pytest.mark.heavy  # every answer solves for the cost anew
 class TestEqualCosts(StrategyContract):
     study = study_of(Grid(points=("depth-3", "depth-5"), equal_to="depth-3"), DEMO)
 
