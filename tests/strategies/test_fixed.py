@@ -17,7 +17,7 @@ C3D, X3D = C3DSpace(), X3DSpace()
 class TestFixed(StrategyContract):
     study = Study("test", X3D, Fixed(X3D.point("S").to_json(), "X3D-S"), seeds=(0, 3))
     refused: ClassVar[dict[str, Study]] = {
-        "has no value 'conv1_depth'": Study("test", X3D, Fixed(C3D.point("C3D").to_json(), "C3D")),
+        "unknown x3d parameter 'convolutions'": Study("test", X3D, Fixed(C3D.point("C3D").to_json(), "C3D")),
     }
 
 

@@ -36,7 +36,7 @@ class TestPoints(StrategyContract):
         "did you mean 'conv": study_of(Grid(axes=("conv9",))),
         "frame_rate of c3d has no list of values": study_of(Grid(axes=("frame_rate",))),
         "frames of x3d has no list of values": study_of(Grid(axes=("frames",)), X3DSpace()),
-        "no point 'depth-9'": study_of(Grid(points=("depth-1",), equal_to="depth-9")),
+        "unknown c3d point 'depth-9'": study_of(Grid(points=("depth-1",), equal_to="depth-9")),
         "did you mean 'width'": study_of(Grid(points=("depth-1",), equal_to="depth-3", by="widht")),
     }
 
@@ -49,6 +49,7 @@ class TestSplitsWithinTrials(StrategyContract):
     study = replace(study_of(Grid(axes=("split",)), MixedConvSpace(), (3, 1)), budget=Budget(trials=5))
 
 
+@pytest.mark.heavy  # every answer solves for the cost anew
 class TestEqualCosts(StrategyContract):
     study = study_of(Grid(points=("depth-3", "depth-5"), equal_to="depth-3"), DEMO)
 

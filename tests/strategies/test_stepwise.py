@@ -55,10 +55,12 @@ class TestSteps(StrategyContract):
     }
 
 
+@pytest.mark.heavy
 class TestTargets(StrategyContract):
     study = study_of(Stepwise(growth="paper"), Budget(targets_gmacs=(0.028, 0.066)))
 
 
+@pytest.mark.heavy
 class TestStepsWithinTrials(StrategyContract):
     study = study_of(budget=Budget(steps=3, trials=21), seeds=(2, 0, 1))
 
