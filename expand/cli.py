@@ -177,12 +177,12 @@ def run(
     force: Annotated[bool, typer.Option(help="Resume although the study or the data have changed.")] = False,
 ) -> None:
     """Run a study, or go on with it: the same command again resumes. Ends with the front, and the ledger or comparison."""
-    with signals.blocked():
-        from rich.console import Console
+    _start_numpy()
+    from rich.console import Console
 
-        from expand.run import Request
-        from expand.tracking import check
-        from expand.workers import plan_workers
+    from expand.run import Request
+    from expand.tracking import check
+    from expand.workers import plan_workers
 
     request = Request(study, scale, tuple(set_ or ()), data, seed, tuple(limit or ()))
     chosen = request.study()
@@ -199,6 +199,12 @@ def run(
             request, folder, plan, budget_hours, lambda text: console.print(text, highlight=False, markup=False)
         )
     _to_the_end(console, title, request, folder, plan, storage=storage, force=force, track=trackers)
+
+
+def _start_numpy() -> None:
+    """Its threads must not get signals that are meant for the main one, which Ray would take there."""
+    with signals.blocked():
+        import numpy  # noqa: F401
 
 
 def _to_the_end(
@@ -274,11 +280,11 @@ def train(
     calibrate: Annotated[bool, typer.Option(help="Time real training steps first, to say how long it takes.")] = True,
 ) -> None:
     """Train one network fully: of a run, or a published one. The same command again resumes; `expand export` takes it away."""
-    with signals.blocked():
-        from rich.console import Console
+    _start_numpy()
+    from rich.console import Console
 
-        from expand import full_training
-        from expand.workers import plan_workers
+    from expand import full_training
+    from expand.workers import plan_workers
 
     wishes = full_training.Wishes(
         epochs, scale, data, tuple(set_ or ()), full_training.parse_seeds(seeds), weights, freeze

@@ -68,8 +68,7 @@ def handled() -> Iterator[None]:
 
 @contextlib.contextmanager
 def blocked() -> Iterator[None]:
-    """Both wait in the kernel: while libraries are imported, some of which turn what is raised there; and for threads that
-    are started here, which never get them."""
+    """Both wait in the kernel. Threads that are started in this block never get them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
