@@ -56,13 +56,13 @@ def run(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train trials that have failed again.")] = False,
 ) -> None:
     """Run a study, or go on with it: the same command again resumes. Ends with the front, and the ledger or comparison."""
-    with signals.blocked():
-        from rich.console import Console
+    _start_numpy()
+    from rich.console import Console
 
-        from expand.config.request import Request
-        from expand.monitoring.trackers import check
-        from expand.search.worker_plan import plan_workers
-        from expand.source.trust import require_own
+    from expand.config.request import Request
+    from expand.monitoring.trackers import check
+    from expand.search.worker_plan import plan_workers
+    from expand.source.trust import require_own
 
     if not trust:
         require_own(study)
@@ -83,6 +83,12 @@ def run(
     _to_the_end(
         console, title, request, folder, plan, storage=storage, force=force, track=trackers, retry_failed=retry_failed
     )
+
+
+def _start_numpy() -> None:
+    """Its threads must not get signals that are meant for the main one, which Ray would take there."""
+    with signals.blocked():
+        import numpy  # noqa: F401
 
 
 def _to_the_end(
@@ -165,11 +171,11 @@ def train(
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train trials that have failed again.")] = False,
 ) -> None:
     """Train one network fully: of a run, or a published one. The same command again resumes; `expand export` takes it away."""
-    with signals.blocked():
-        from rich.console import Console
+    _start_numpy()
+    from rich.console import Console
 
-        from expand.cli import full_training
-        from expand.search.worker_plan import plan_workers
+    from expand.cli import full_training
+    from expand.search.worker_plan import plan_workers
 
     wishes = full_training.Wishes(
         epochs, scale, data, tuple(set_ or ()), full_training.parse_seeds(seeds), weights, freeze, trust

@@ -48,6 +48,12 @@ def _handle(number: int, frame: types.FrameType | None) -> None:
         os._exit(128 + number)
 
 
+def _without_ours(arguments: sys.UnraisableHookArgs) -> None:
+    """Where Python cannot raise, as while it frees an object, it would print; `check` raises there what was noted."""
+    if arguments.exc_type is not Interrupted:
+        sys.__unraisablehook__(arguments)
+
+
 @contextlib.contextmanager
 def handled() -> Iterator[None]:
     """Takes both signals for the block; nothing where it is taken already, or outside the main thread."""
@@ -57,6 +63,7 @@ def handled() -> Iterator[None]:
         return
     before = [signal.getsignal(number) for number in SIGNALS]
     _owner, _noted = os.getpid(), None
+    sys.unraisablehook = _without_ours
     take_back()
     try:
         yield
@@ -68,8 +75,7 @@ def handled() -> Iterator[None]:
 
 @contextlib.contextmanager
 def blocked() -> Iterator[None]:
-    """Both wait in the kernel: while libraries are imported, some of which turn what is raised there; and for threads that
-    are started here, which never get them."""
+    """Both wait in the kernel. Threads that are started in this block never get them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield

@@ -67,6 +67,17 @@ def test_a_signal_that_other_code_swallowed_is_raised_again():
         signals.check()
 
 
+def test_a_signal_where_python_cannot_raise_prints_nothing_and_is_not_lost(capfd):
+    class Freed:
+        def __del__(self) -> None:
+            send(signal.SIGTERM)
+
+    with pytest.raises(Interrupted), signals.handled():
+        Freed()
+        signals.check()
+    assert capfd.readouterr().err == ""
+
+
 def test_a_second_signal_ends_a_process_that_does_not_end():
     code = """
 import os, signal, time
