@@ -21,10 +21,11 @@ import torch
 from expand.core.clip import Clip
 from expand.core.errors import ExpandError, UsageError
 from expand.core.files import escaped
-from expand.core.study import Study
+from expand.core.study import Recipe, Study
 from expand.core.trial import CONVENTION, Trial
 from expand.counting.cost import at_crop, cost_of
 from expand.data.cache.clip_cache import ClipCache, prepare
+from expand.data.loader import loaders_that_fit
 from expand.data.manifest import Manifest, describe_changes
 from expand.data.open_data import open_data
 from expand.data.sampling import Scale
@@ -52,6 +53,7 @@ class Question:
     data: str | None = None
     skip_damaged: bool = False
     again: bool = False
+    loader_workers: int | None = None
 
     def __post_init__(self) -> None:
         if self.split not in ("test", "val"):
@@ -90,9 +92,10 @@ def test_trial(
         network.load_state_dict(read_weights(record, trial))
     except RuntimeError as error:
         raise ExpandError(f"the weights of trial {trial.number} do not fit its network: {error}") from None
+    recipe, fewer = _loading(study, trial, question, device)
     began = time.perf_counter()
     scores = test_network(
-        network, study.space.inputs(trial.architecture), videos.cache, study.recipe, views=question.views,
+        network, study.space.inputs(trial.architecture), videos.cache, recipe, views=question.views,
         crop=question.crop, scale=question.scale, device=device, progress=bars(f"trial {trial.number}: videos scored"),
     )  # fmt: skip
     if not bool(torch.isfinite(scores.probabilities).all()):
@@ -102,8 +105,18 @@ def test_trial(
         "tested": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "looks": kept["looks"] + 1 if kept is not None and same else 1,
     }  # fmt: skip
+    test["notes"] += fewer
     write_test(path, test, scores, videos.cache.names)
     return test
+
+
+def _loading(study: Study, trial: Trial, question: Question, device: torch.device) -> tuple[Recipe, list[str]]:
+    """The recipe with the processes that read videos, which change no number; a GPU would wait for a single one."""
+    count = question.loader_workers
+    if count is None:
+        spare = min(4, (os.cpu_count() or 1) - 1) if device.type == "cuda" else 0
+        count = max(study.recipe.loader_workers, spare)
+    return loaders_that_fit(replace(study.recipe, loader_workers=count), _clips(study, trial, question.crop))
 
 
 # --- videos ----------------------------------------------------------------------------------------------------------

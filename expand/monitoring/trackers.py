@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from expand.core.errors import UsageError, unknown
 from expand.core.trial import Trial, TrialState
-from expand.monitoring.progress import Watcher
+from expand.monitoring.progress import Outlook, Watcher
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -128,6 +128,12 @@ class WithTensorBoard:
 
     def step(self, number: int, epoch: int, done: int, steps: int, loss: float) -> None:
         self.watch.step(number, epoch, done, steps, loss)
+
+    def placed(self, number: int, *, training: bool) -> None:
+        self.watch.placed(number, training=training)
+
+    def outlook(self, outlook: Outlook) -> None:
+        self.watch.outlook(outlook)
 
     def started(self, trial: Trial, *, resumed: bool = False) -> None:
         self.watch.started(trial, resumed=resumed)
