@@ -218,15 +218,16 @@ def _many(space: SearchSpace, rows: Sequence[Row], question: Question) -> None:
     views = question.number_of_views
     table = Table(title=f"{space.name}, {rows[0].names['classes']} classes", title_justify="left")
     table.add_column("point", no_wrap=True)
-    heads = ("GMACs", "M params", "without bias, norm", "M activations", "to train")
-    for name in (*heads, *([f"GMACs, {views} views"] if views > 1 else [])):
+    published = ("without bias, norm",) if views == 1 else ()  # one of both fits 80 columns
+    seen = (f"GMACs, {views} views",) if views > 1 else ()
+    for name in ("GMACs", *seen, "M params", *published, "M activations", "to train"):
         table.add_column(name, justify="right")
     for row in rows:
         cost = row.cost
-        counts = (four_digits(n / 1e6) for n in (cost.params, cost.params_published, cost.activations))
+        millions = (cost.params, *((cost.params_published,) if published else ()), cost.activations)
         memory = "unknown" if cost.training_bytes is None else format_bytes(cost.training_bytes)
-        more = [four_digits(views * cost.gmacs)] if views > 1 else []
-        table.add_row(row.label, four_digits(cost.gmacs), *counts, memory, *more)
+        macs = (cost.gmacs, *((views * cost.gmacs,) if seen else ()))
+        table.add_row(row.label, *map(four_digits, (*macs, *(n / 1e6 for n in millions))), memory)
     console = Console()
     console.print(table)
     for row in rows:
@@ -260,7 +261,7 @@ def _layer_table(row: Row, layers: Sequence[Layer], question: Question) -> Table
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0), pad_edge=False)
     for name in ("stage",) if question.by == "stage" else ("stage", "layer", "kind"):
         table.add_column(name, overflow="fold", no_wrap=name != "layer")
-    for name in ("output", "MMACs", "%", "k params", "M outputs", "to train"):
+    for name in ("output", "MMACs", "%", "k params", "M out", "to train"):
         table.add_column(name, justify="right", no_wrap=True)
     before = ""
     for layer in layers:

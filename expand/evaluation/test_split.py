@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -141,7 +142,7 @@ def open_videos(record: Record, study: Study, question: Question, bars: Bars) ->
     own = fingerprint == stored["fingerprint"]
     if not own and question.data is None:
         raise UsageError(f"the videos are not those of the run any more ({_changes(record, manifest)}): put them back, or "
-                         f"name the ones you mean with --data {source}")  # fmt: skip
+                         f"name the ones you mean with --data {shlex.quote(str(source))}")  # fmt: skip
     if not manifest.split(question.split):
         raise UsageError(f"--split {question.split}: {name} has no such videos; {_others(manifest)}")
     notes: list[str] = []
