@@ -154,7 +154,7 @@ def show_status(folder: Path, *, as_json: bool) -> None:
             "study": record.facts["study"]["name"], "scale": record.facts["scale"], "driver": driver,
             "trials": [
                 {
-                    "number": t.number, "name": t.suggestion.name, "state": t.state.value, "step": t.suggestion.step,
+                    "number": t.number, "name": t.suggestion.name, "state": t.state.value, "phase": state_of(t), "step": t.suggestion.step,
                     "kind": t.suggestion.kind, "axes": list(t.suggestion.axes), "seed": t.suggestion.seed,
                     "architecture": t.architecture.as_dict(),
                     "macs": t.cost.macs, "top1": t.metrics.top1 if t.metrics else None, "epochs_done": len(t.curve),
@@ -167,17 +167,20 @@ def show_status(folder: Path, *, as_json: bool) -> None:
     console = Console()
     title = Text(f"{folder}: {record.facts['study']['name']} ({record.facts['scale']})")
     table = Table(title=title, title_justify="left")
-    for name in ("trial", "candidate", "MACs", "epoch", "top-1 %", "time", "state", "error"):
-        table.add_column(name, justify="left" if name in ("candidate", "state", "error") else "right")
+    for name in ("trial", "candidate", "MACs", "epoch", "top-1 %", "time", "state"):
+        table.add_column(name, justify="left" if name in ("candidate", "state") else "right")
     for trial, state in zip(trials, states, strict=True):
         last = trial.curve[-1]["top1"] if trial.curve else None
         top1 = trial.metrics.top1 if trial.metrics else last
         table.add_row(
             str(trial.number), trial.label, format_macs(trial.cost.macs), f"{len(trial.curve)}/{trial.suggestion.epochs}",
             "" if top1 is None else percent(top1), format_seconds(trial.train_seconds or sum(e["seconds"] for e in trial.curve)),
-            state, Text(trial.error),
+            state,
         )  # fmt: skip
     console.print(table)
+    for trial in trials:
+        if trial.error:
+            console.print(Text(f"  trial {trial.number}: {trial.error}"), soft_wrap=True)
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "no trial yet"
     if driver:
         console.print(f"{counts}; driver: {driver}", highlight=False)
