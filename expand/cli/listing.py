@@ -154,7 +154,8 @@ def show_status(folder: Path, *, as_json: bool) -> None:
             "study": record.facts["study"]["name"], "scale": record.facts["scale"], "driver": driver,
             "trials": [
                 {
-                    "number": t.number, "name": t.suggestion.name, "state": t.state.value, "phase": state_of(t), "step": t.suggestion.step,
+                    "number": t.number, "name": t.suggestion.name, "state": t.state.value, "phase": state_of(t),
+                    "step": t.suggestion.step,
                     "kind": t.suggestion.kind, "axes": list(t.suggestion.axes), "seed": t.suggestion.seed,
                     "architecture": t.architecture.as_dict(),
                     "macs": t.cost.macs, "top1": t.metrics.top1 if t.metrics else None, "epochs_done": len(t.curve),

@@ -31,7 +31,7 @@ class Outlook:
     def text(self, waited: float = 0.0) -> str:
         """ "7 of about 18 trials ended, about 5:00 min left", so many seconds after it was estimated."""
         if self.trials is None:
-            count = f"{self.ended} trials so far"
+            count = f"trials ended so far: {self.ended}"
         else:
             count = f"{self.ended} of {'' if self.exact else 'about '}{self.trials} trials ended"
         if self.seconds is None or self.ended == self.trials:

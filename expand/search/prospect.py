@@ -41,13 +41,14 @@ class Prospect:
         """How many trials there will be, and how long they still take, as far as the trials so far tell."""
         self._looked = time.monotonic()
         seconds = seconds_of(trials)
+        ended = sum(trial.state.ended for trial in trials)
         hours = self.study.budget.hours
         if hours is not None:  # what hours end cannot be counted before
             left = 3600 * hours - sum(trial.train_seconds for trial in trials)
-            return Outlook(len(trials), None, False, max(left, 0.0) / self.at_once)
+            return Outlook(ended, None, False, max(left, 0.0) / self.at_once)
         self._count(trials)
         if self._coming is None:
-            return Outlook(len(trials), None, False, None)
+            return Outlook(ended, None, False, None)
         known = {(trial.architecture, trial.suggestion.seed) for trial in trials}
         rest = [trial for key, trial in self._coming.items() if key not in known]
         if seconds is None:
@@ -56,7 +57,6 @@ class Prospect:
             open_trials = [trial for trial in trials if not trial.state.ended]
             left = sum(seconds(trial) for trial in rest) + sum(_rest_of(trial, seconds) for trial in open_trials)
         stepwise = any(trial.suggestion.kind in ("start", "expand") for trial in (*trials, *rest))
-        ended = sum(trial.state.ended for trial in trials)
         return Outlook(ended, len(trials) + len(rest), not stepwise, None if left is None else left / self.at_once)
 
     def due(self) -> bool:

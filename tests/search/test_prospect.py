@@ -78,7 +78,7 @@ def test_hours_that_end_a_search_are_an_upper_limit():
     prospect, trials = searched("budget.hours=1", "budget.steps=3")
     outlook = prospect.outlook([complete(trials[0], 0.5, seconds=600.0), *trials[1:]])
     assert outlook.trials is None and outlook.seconds == 3000
-    assert outlook.text() == "1 trials so far, at most about 50:00 min left"
+    assert outlook.text() == "trials ended so far: 1, at most about 50:00 min left"
 
 
 def test_a_step_is_said_once_when_it_is_decided():
