@@ -244,7 +244,7 @@ def test_a_read_only_folder_is_refused_before_work(tmp_path):
     folder.chmod(0o555)
     script = (
         "import os, sys\n"
-        "from pathlib import Path; from expand import record\n"
+        "from pathlib import Path; from expand.storage import folder as record\n"
         "if os.getuid() == 0: os.setresuid(65534, 65534, 65534)\n"
         "try: record.check_folder(Path(sys.argv[1]))\n"
         "except Exception as error: print(type(error).__name__, error)\n"
