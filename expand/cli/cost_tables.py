@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,7 +18,7 @@ from expand.core.errors import ExpandError, UsageError
 from expand.core.layer_plan import Layer
 from expand.core.space import Architecture, SearchSpace
 from expand.core.trial import CONVENTION, PARAMS_CONVENTION, Cost
-from expand.core.units import format_bytes
+from expand.core.units import format_bytes, four_digits
 from expand.counting.cost import at_crop, cost_of, cost_of_network, count_traced, family_layers, shapes_of
 from expand.counting.meta_counter import Shape
 
@@ -213,25 +214,28 @@ def _clip(cost: Cost) -> str:
 
 
 def _many(space: SearchSpace, rows: Sequence[Row], question: Question) -> None:
+    """A line of rounded costs for each network, then what each network is: all of it fits 80 columns."""
     views = question.number_of_views
     table = Table(title=f"{space.name}, {rows[0].names['classes']} classes", title_justify="left")
-    heads = ("multiply-adds", "parameters", "without bias, norm", "activations", "training memory")
-    for name in ("point", "architecture"):
-        table.add_column(name, overflow="fold")
-    for name in ("clip (C,T,H,W)", *heads, *([f"{views} views"] if views > 1 else [])):
-        table.add_column(name, justify="right", overflow="fold")
+    table.add_column("point", no_wrap=True)
+    published = ("without bias, norm",) if views == 1 else ()  # one of both fits 80 columns
+    seen = (f"GMACs, {views} views",) if views > 1 else ()
+    for name in ("GMACs", *seen, "M params", *published, "M activations", "to train"):
+        table.add_column(name, justify="right")
     for row in rows:
         cost = row.cost
-        counts = (f"{number:,}" for number in (cost.macs, cost.params, cost.params_published, cost.activations))
+        millions = (cost.params, *((cost.params_published,) if published else ()), cost.activations)
         memory = "unknown" if cost.training_bytes is None else format_bytes(cost.training_bytes)
-        shown = Architecture(space.name, tuple(row.names["architecture"].items()))
-        more = [f"{views * cost.macs:,}"] if views > 1 else []
-        table.add_row(row.label, str(shown), _clip(cost), *counts, memory, *more)
+        macs = (cost.gmacs, *((views * cost.gmacs,) if seen else ()))
+        table.add_row(row.label, *map(four_digits, (*macs, *(n / 1e6 for n in millions))), memory)
     console = Console()
     console.print(table)
+    for row in rows:
+        shown = Architecture(space.name, tuple(row.names["architecture"].items()))
+        console.print(Text(f"  {row.label}: {_clip(row.cost)}, {shown}"))
     for line in (
-        f"multiply-adds: {_convention(rows[0], question)}", f"parameters: {PARAMS_CONVENTION}", f"training memory: {TRAINING}",
-        f"counted from {rows[0].cost.counter}",
+        f"GMACs: {_convention(rows[0], question)}", f"M params: {PARAMS_CONVENTION}", f"to train: {TRAINING}",
+        f"counted from {rows[0].cost.counter}; --json has every digit",
     ):  # fmt: skip
         console.print(line, highlight=False)
 
@@ -253,17 +257,20 @@ def _grouped(layers: Sequence[Layer], by: str | None) -> list[Layer]:
 
 
 def _layer_table(row: Row, layers: Sequence[Layer], question: Question) -> Table:
-    table = Table(title=f"by {question.by}; repeated layers are added up", title_justify="left")
-    names = ("stage",) if question.by == "stage" else ("stage", "layer", "kind", "times")
-    for name in names:
-        table.add_column(name, overflow="fold")
-    for name in ("output", "multiply-adds", "%", "parameters", "activations", "kept to train"):
-        table.add_column(name, justify="right", overflow="fold")
+    title = f"by {question.by}; repeated layers are added up"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0), pad_edge=False)
+    for name in ("stage",) if question.by == "stage" else ("stage", "layer", "kind"):
+        table.add_column(name, overflow="fold", no_wrap=name != "layer")
+    for name in ("output", "MMACs", "%", "k params", "M out", "to train"):
+        table.add_column(name, justify="right", no_wrap=True)
+    before = ""
     for layer in layers:
-        said = (layer.stage, layer.name, layer.kind, str(layer.times))[: len(names)]
-        share = f"{100 * layer.macs / row.cost.macs:.1f}" if row.cost.macs else ""
+        stage, before = layer.stage if layer.stage != before else "", layer.stage
+        kind = f"{layer.kind}{f' x{layer.times}' if layer.times > 1 else ''}"
+        said = (stage,) if question.by == "stage" else (stage, layer.name, kind)
         table.add_row(
-            *map(Text, said), "x".join(map(str, layer.output)), f"{layer.macs:,}", share, f"{layer.params:,}",
-            f"{layer.activations:,}", "" if row.cost.training_bytes is None else format_bytes(layer.kept_bytes),
+            *map(Text, said), "x".join(map(str, layer.output)), four_digits(layer.macs / 1e6, 3),
+            f"{100 * layer.macs / row.cost.macs:.1f}" if row.cost.macs else "", four_digits(layer.params / 1e3, 3),
+            four_digits(layer.activations / 1e6, 3), "" if row.cost.training_bytes is None else format_bytes(layer.kept_bytes),
         )  # fmt: skip
     return table

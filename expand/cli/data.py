@@ -37,6 +37,15 @@ GroupColumn = Annotated[
 ]
 
 
+GroupPattern = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGEX",
+        help="Finds the group in a clip's path, such as '(person\\d+)'; a group's clips stay in one split.",
+    ),
+]
+
+
 Fps = Annotated[float | None, typer.Option(help="Frames a second of frame folders and arrays.")]
 
 
@@ -50,6 +59,7 @@ def data_prepare(
     layout: Layout = None,
     split: OfficialSplit = 1,
     group_column: GroupColumn = None,
+    group_pattern: GroupPattern = None,
     fps: Fps = None,
     skip_missing: SkipMissing = False,
     strict: Annotated[bool, typer.Option("--strict", help="Write nothing if a video would be left out.")] = False,
@@ -61,7 +71,7 @@ def data_prepare(
     from expand.cli import data_tables as videos
     from expand.data.sources.records import Options
 
-    options = Options(layout, split, group_column, fps, skip_missing)
+    options = Options(layout, split, group_column, fps, skip_missing, group_pattern)
     videos.prepare_data(source, to, options, strict=strict, cache_side=cache_side if cache else None, as_json=as_json)
 
 
@@ -73,6 +83,7 @@ def data_check(
     layout: Layout = None,
     split: OfficialSplit = 1,
     group_column: GroupColumn = None,
+    group_pattern: GroupPattern = None,
     fps: Fps = None,
     skip_missing: SkipMissing = False,
     shortest: Annotated[int, typer.Option(min=1, help="List videos of fewer frames than this.")] = 8,
@@ -83,7 +94,7 @@ def data_check(
     from expand.cli import data_tables as videos
     from expand.data.sources.records import Options
 
-    options = Options(layout, split, group_column, fps, skip_missing)
+    options = Options(layout, split, group_column, fps, skip_missing, group_pattern)
     if not videos.check_data(source, options, shortest=shortest, as_json=as_json) and strict:
         raise typer.Exit(1)
 

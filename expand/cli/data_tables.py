@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -45,6 +48,8 @@ def check_data(source: str | None, options: Options, *, shortest: int, as_json: 
     _say(console, f"layout {manifest.layout}: {manifest.why}")
     print_source(console, manifest, report, source or "rendered clips")
     _print_findings(console, report.findings)
+    if manifest.group_note:
+        _say(console, manifest.group_note)
     for line in changed:
         _say(console, line)
     if not report.findings and not changed:
@@ -57,9 +62,12 @@ def prepare_data(
 ) -> None:
     """Writes a prepared folder, fills the frame cache unless there is no `cache_side`, and prints what came of it."""
     console = Console(stderr=as_json)
+    options = _confirmed(source, options) if sys.stdin.isatty() and sys.stdout.isatty() and not as_json else options
 
     def read(manifest: Manifest) -> None:
         _say(console, f"{len(manifest.videos)} videos, layout {manifest.layout}: {manifest.why}")
+        if manifest.group_note:
+            _say(console, manifest.group_note)
 
     with _all_problems(as_json), _bar("decoding") as progress:
         made = prepare_source(source, to, options, strict=strict, read=read, progress=progress)
@@ -73,7 +81,17 @@ def prepare_data(
     size = None if cache_side is None else _fill_cache(console, manifest, cache_side)
     if as_json:
         return print_json(plain(manifest, made.report) | {"fingerprint": manifest.fingerprint(), "cache_bytes": size})
-    _say(console, f"train on it: expand run STUDY --data {to}")
+    _say(console, f"train on it: expand run STUDY --data {shlex.quote(str(to))}")
+
+
+def _confirmed(source: str, options: Options) -> Options:
+    """With the groups that the file names look like, if the person at the terminal says that they are."""
+    manifest = read_source(source, options)
+    if not manifest.group_guess:
+        return options
+    print(manifest.group_note)
+    right = typer.confirm("Are these the groups?", default=False)
+    return replace(options, group_pattern=manifest.group_guess) if right else options
 
 
 def _fill_cache(console: Console, manifest: Manifest, side: int) -> int:

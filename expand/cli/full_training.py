@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +74,9 @@ def request(
     if trial is None and not Path(source, "study.json").exists():
         return of_space(source, point, values, recipe_of, wishes)
     if trial is None:
-        raise UsageError(f"{source} is a run: say which network with --trial N (`expand status {source}` lists them)")
+        raise UsageError(
+            f"{source} is a run: say which network with --trial N (`expand status {shlex.quote(source)}` lists them)"
+        )
     if point is not None or values or recipe_of is not None:
         raise UsageError(
             "--point, NAME=VALUE and --recipe-of go with a search space; a trial has its network and recipe"
@@ -92,7 +95,8 @@ def of_run(folder: Path, trial: int, wishes: Wishes) -> Request:
     if chosen.state is not TrialState.COMPLETE:
         why = f" ({chosen.error})" if chosen.error else ""
         raise UsageError(
-            f"trial {trial} of {folder} is {chosen.state.value}{why}: name one that is complete (`expand status {folder}`)"
+            f"trial {trial} of {folder} is {chosen.state.value}{why}: name one that is complete "
+            f"(`expand status {shlex.quote(str(folder))}`)"
         )
     study_of(record, [chosen], trust=wishes.trust)  # raises for code that is not what it was
     old = Request.of(record.facts)

@@ -21,6 +21,7 @@ from expand.core.accuracy import percent
 from expand.core.errors import UsageError
 from expand.core.files import json_bytes
 from expand.core.study import Study
+from expand.core.trial import Trial
 from expand.core.units import format_bytes, format_macs, format_seconds
 
 
@@ -134,18 +135,27 @@ def show_papers(reference: str | None, to: Path | None, *, as_json: bool) -> Non
 
 def show_status(folder: Path, *, as_json: bool) -> None:
     """Every trial of a run, and whether a driver is at it."""
-    from expand.storage.folder import live_driver
+    from expand.storage.folder import in_training, live_driver
     from expand.storage.run_directory import open_for_reading
 
     record = open_for_reading(folder)
     trials, driver = record.trials(), live_driver(folder)
-    states = [trial.state.value for trial in trials]
+
+    def state_of(trial: Trial) -> str:
+        if trial.state.ended:
+            return trial.state.value
+        if not driver:
+            return "interrupted"
+        return "training" if in_training(folder, record.checkpoint(trial.number)) else "queued"
+
+    states = [state_of(trial) for trial in trials]
     if as_json:
         return print_json({
             "study": record.facts["study"]["name"], "scale": record.facts["scale"], "driver": driver,
             "trials": [
                 {
-                    "number": t.number, "name": t.suggestion.name, "state": t.state.value, "step": t.suggestion.step,
+                    "number": t.number, "name": t.suggestion.name, "state": t.state.value, "phase": state_of(t),
+                    "step": t.suggestion.step,
                     "kind": t.suggestion.kind, "axes": list(t.suggestion.axes), "seed": t.suggestion.seed,
                     "architecture": t.architecture.as_dict(),
                     "macs": t.cost.macs, "top1": t.metrics.top1 if t.metrics else None, "epochs_done": len(t.curve),
@@ -158,22 +168,25 @@ def show_status(folder: Path, *, as_json: bool) -> None:
     console = Console()
     title = Text(f"{folder}: {record.facts['study']['name']} ({record.facts['scale']})")
     table = Table(title=title, title_justify="left")
-    for name in ("trial", "candidate", "MACs", "epoch", "top-1 %", "time", "state", "error"):
-        table.add_column(name, justify="left" if name in ("candidate", "state", "error") else "right")
-    for trial in trials:
+    for name in ("trial", "candidate", "MACs", "epoch", "top-1 %", "time", "state"):
+        table.add_column(name, justify="left" if name in ("candidate", "state") else "right")
+    for trial, state in zip(trials, states, strict=True):
         last = trial.curve[-1].top1 if trial.curve else None
         top1 = trial.metrics.top1 if trial.metrics else last
         table.add_row(
             str(trial.number), trial.label, format_macs(trial.cost.macs), f"{len(trial.curve)}/{trial.suggestion.epochs}",
             "" if top1 is None else percent(top1), format_seconds(trial.train_seconds or sum(e.seconds for e in trial.curve)),
-            "interrupted" if not trial.state.ended and not driver else trial.state.value, Text(trial.error),
+            state,
         )  # fmt: skip
     console.print(table)
+    for trial in trials:
+        if trial.error:
+            console.print(Text(f"  trial {trial.number}: {trial.error}"), soft_wrap=True)
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states)) or "no trial yet"
     if driver:
         console.print(f"{counts}; driver: {driver}", highlight=False)
     else:
-        rest = "; the command that started it takes it up again" if "running" in states else ""
+        rest = "; the command that started it takes it up again" if "interrupted" in states else ""
         console.print(f"{counts}; no driver is running{rest}", highlight=False)
 
 

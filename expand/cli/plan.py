@@ -61,7 +61,12 @@ def plan(
     seed: Annotated[int | None, typer.Option(min=0, help="The training seed, instead of the study's.")] = None,
     scale: Annotated[str, typer.Option(help="demo or paper, as for a run.")] = "demo",
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any field of the study.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Any field of the study, such as recipe.epochs=3; `expand list STUDY` shows all.",
+        ),
     ] = None,
     limit: Annotated[
         list[str] | None,

@@ -29,7 +29,12 @@ def run(
         str, typer.Option(help="demo: minutes on two cores; paper: the published recipe and regime.")
     ] = "demo",
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any field of the study.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Any field of the study, such as recipe.epochs=3; `expand list STUDY` shows all.",
+        ),
     ] = None,
     limit: Annotated[
         list[str] | None,
@@ -111,6 +116,7 @@ def _to_the_end(
     from expand.report.run_report import summary
     from expand.search.run import run
 
+    place = shlex.quote(str(folder))
     again = f"run the same command again to go on ({folder})"
     try:
         with watcher(console, title) as watch:
@@ -121,8 +127,7 @@ def _to_the_end(
         print(f"expand: {interrupted}; {again}", file=sys.stderr)
         signals.leave(interrupted.exit_code)
     if not summary(record, console):
-        raise ExpandError(f"no candidate was trained to the end; `expand status {folder}` shows the reasons")
-    place = shlex.quote(str(folder))
+        raise ExpandError(f"no candidate was trained to the end; `expand status {place}` shows the reasons")
     names = ("index.html", "front.png", "front.csv", "trials.csv", "ledger.md", "comparison.md", "planned.md")
     written = ", ".join(name for name in names if (record.folder / "report" / name).exists())
     for line in (
@@ -159,7 +164,12 @@ def train(
     freeze: Annotated[bool, typer.Option("--freeze", help="With --weights: only the head learns.")] = False,
     seeds: Annotated[str | None, typer.Option(metavar="0,1,2", help="One training each.")] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A field of recipe or data.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A field of recipe or data, such as recipe.ema=0.999; `expand list STUDY` shows all.",
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run directory; runs/train-... without it.")] = None,
     workers: Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from expand.cli.listing import print_json
 from expand.core.errors import UsageError
+from expand.core.units import format_seconds
 from expand.evaluation.predict import TOP, VIEWS, predictor
 from expand.evaluation.result_tables import print_tests
 from expand.evaluation.test_split import Bars, Count, Question, _clips, _path, open_videos, test_trial
@@ -68,16 +70,36 @@ def show_tests(
 
 @contextmanager
 def _bars() -> Iterator[Bars]:
-    """Progress bars on stderr, where that is a terminal; gone when all is done."""
+    """Progress on stderr: bars that are gone when all is done on a terminal, a line every some seconds elsewhere."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
 
         def bar(what: str) -> Count:
             task = progress.add_task(what, total=None)
             return lambda done, total: progress.update(task, completed=done, total=total)
 
         yield bar
+
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def _lines(what: str) -> Count:
+    began = spoken = time.perf_counter()
+
+    def line(done: int, total: int) -> None:
+        nonlocal spoken
+        now = time.perf_counter()
+        if done and now - spoken >= SECONDS_BETWEEN_LINES:
+            spoken = now
+            left = format_seconds((now - began) * (total - done) / done)
+            print(f"{what}: {done:,} of {total:,}, about {left} left", file=sys.stderr, flush=True)
+
+    return line
 
 
 def show_predictions(

@@ -33,6 +33,10 @@ def test(
     split: Annotated[str, typer.Option(help="test or val.")] = "test",
     data: Annotated[str | None, typer.Option(help="Other videos of the same classes.")] = None,
     skip_damaged: Annotated[bool, typer.Option("--skip-damaged", help="Leave out what cannot be decoded.")] = False,
+    loader_workers: Annotated[
+        int | None,
+        typer.Option(min=0, max=64, help="Processes that read videos; the study's, on a GPU up to 4 without it."),
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="Score again what has been scored already.")] = False,
     trust: Trust = False,
     as_json: Json = False,
@@ -42,7 +46,7 @@ def test(
     from expand.evaluation.test_split import Question
     from expand.training.multi_view import Views
 
-    question = Question(Views.parse(views), split, crop, scale, data, skip_damaged, again)
+    question = Question(Views.parse(views), split, crop, scale, data, skip_damaged, again, loader_workers)
     show_tests(run, question, trial=trial, best=best, under=under, all_front=all_front, as_json=as_json, trust=trust)
 
 

@@ -223,6 +223,8 @@ class Data:
         layout: the layout of the source by name; none detects it.
         official_split: which of the official splits of UCF101 or HMDB51 is used.
         group_column: the column of a list whose clips must stay in one split.
+        group_pattern: a regular expression that finds in a clip's path, such as walk/person01_3, the group whose clips must
+            stay in one split: its first group in brackets, else all it matches.
         fps: frames per second of frame folders and arrays.
         skip_missing: leave out listed files that do not exist.
         strict: stop the run instead of leaving out damaged videos, single frames and copies.
@@ -241,6 +243,7 @@ class Data:
     layout: str | None = None
     official_split: int = 1
     group_column: str | None = None
+    group_pattern: str | None = None
     fps: float | None = None
     skip_missing: bool = False
     strict: bool = False

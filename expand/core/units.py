@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 def format_macs(macs: int) -> str:
     for size, unit in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G")):
@@ -18,8 +20,16 @@ def format_bytes(count: float) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{seconds // 60:.0f}:{seconds % 60:02.0f} min"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02} min"
     return f"{seconds / 3600:.1f} h"
+
+
+def four_digits(value: float, most_decimals: int = 9) -> str:
+    """ "35.84" of 35.8376, "0.02066" of 0.0206623: four significant digits and never an exponent."""
+    if value == 0:
+        return "0"
+    return f"{value:,.{min(max(0, 3 - math.floor(math.log10(abs(value)))), most_decimals)}f}"

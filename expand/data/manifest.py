@@ -54,7 +54,8 @@ class Video:
 @dataclass(frozen=True)
 class Manifest:
     """What a source holds. `layout` and `why` say how it was read, `left_out` what else lies there and is not used, `fps`
-    the frame rate of frame folders and arrays that do not say theirs."""
+    the frame rate of frame folders and arrays that do not say theirs. `group_note` says that each file was taken for a group,
+    `group_guess` is a pattern that may find the real ones."""
 
     root: Path
     classes: tuple[str, ...]
@@ -63,6 +64,8 @@ class Manifest:
     why: str = ""
     left_out: tuple[str, ...] = ()
     fps: float = 0.0
+    group_note: str = ""
+    group_guess: str = ""
 
     def split(self, name: str) -> tuple[Video, ...]:
         return tuple(video for video in self.videos if video.split == name)

@@ -34,4 +34,4 @@ def open_data(data: Data, note: Callable[[str], None]) -> Manifest:
 
 
 def options_of(data: Data) -> Options:
-    return Options(data.layout, data.official_split, data.group_column, data.fps, data.skip_missing)
+    return Options(data.layout, data.official_split, data.group_column, data.fps, data.skip_missing, data.group_pattern)

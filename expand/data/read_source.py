@@ -21,6 +21,7 @@ from expand.core.files import escaped, shortened
 from expand.core.study import MOST_FPS
 from expand.data.manifest import SPLITS, Manifest, Video, divide_groups
 from expand.data.prepared.folder import is_prepared, read_prepared
+from expand.data.sources import groups
 from expand.data.sources.detect import detect
 from expand.data.sources.official import group_of
 from expand.data.sources.records import BadInput, Found, Options, Problems, Row, is_number, shown
@@ -56,6 +57,8 @@ def read_source(
     found = _names_to_show(found)
     rows, left_out = _there(found.rows, root, options, problems)
     rows, classes = _name_classes(rows, found, root, problems)
+    if options.group_pattern is not None:
+        rows = groups.by_pattern(rows, options.group_pattern, root, problems)
     problems.stop()
     labels = {name: label for label, name in enumerate(classes)}
     videos = [
@@ -63,7 +66,17 @@ def read_source(
     ]
     complete = _complete(videos, validation_share, test_share)
     rate = _stated_rate(rows, options)
-    return Manifest(root, classes, complete, layout.name, why, (*found.left_out, *left_out), rate)
+    note, guess = _ungrouped(videos, options)
+    return Manifest(root, classes, complete, layout.name, why, (*found.left_out, *left_out), rate, note, guess)
+
+
+def _ungrouped(videos: Sequence[Video], options: Options) -> tuple[str, str]:
+    """What to say, and to propose, where videos without a validation split are divided and nothing groups them."""
+    ours = [video for video in videos if video.split in ("", "train")]
+    if options.group_pattern or any(v.split == "val" for v in videos) or len({v.group for v in ours}) < len(ours):
+        return "", ""
+    guess = groups.guess(ours)
+    return groups.note(ours, guess), guess
 
 
 def _names_to_show(found: Found) -> Found:

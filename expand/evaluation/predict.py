@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ def predictor(network: str | Path, device: str | None = None, *, trust: bool = F
         return _of_run(Path(folder), int(trial), device, trust)
     if (Path(network) / "study.json").exists():
         raise UsageError(
-            f"{network} is a run: say which of its networks, such as {network}:12 (`expand status` lists them)"
+            f"{network} is a run: say which of its networks, such as {shlex.quote(f'{network}:12')} (`expand status` lists them)"
         )
     if not (Path(network) / "architecture.json").exists():
         raise UsageError(f"{network} is neither an export folder (`expand export`) nor a trial of a run (RUN:TRIAL)")

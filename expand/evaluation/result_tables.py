@@ -60,14 +60,14 @@ def _one(test: TestResult) -> Table:
 
 def _several(tests: Sequence[TestResult]) -> Table:
     table = Table()
-    columns = ["trial", "candidate", "MACs a view", "MACs a video", "validation %", "video top-1 %", "view top-1 %"]
+    columns = ["trial", "candidate", "MACs a video", "video top-1 %", "view top-1 %", "on val %"]
     for name in columns:
         table.add_column(name, justify="left" if name == "candidate" else "right")
     for test in tests:
         cost = test.cost
         table.add_row(
-            str(test.trial), Text(test.label), format_macs(cost.macs_per_view), format_macs(cost.macs_per_video),
-            percent(test.validation_top1), _rate(test.video_top1), _rate(test.clip_top1),
+            str(test.trial), Text(test.label), format_macs(cost.macs_per_video), _rate(test.video_top1), _rate(test.clip_top1),
+            percent(test.validation_top1),
         )  # fmt: skip
     return table
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,10 +21,11 @@ import torch
 from expand.core.clip import Clip
 from expand.core.errors import ExpandError, UsageError
 from expand.core.files import escaped
-from expand.core.study import Study
+from expand.core.study import Recipe, Study
 from expand.core.trial import CONVENTION, Trial
 from expand.counting.cost import at_crop, cost_of
 from expand.data.cache.clip_cache import ClipCache, prepare
+from expand.data.loader import loaders_that_fit
 from expand.data.manifest import Manifest, describe_changes
 from expand.data.open_data import open_data
 from expand.data.sampling import Scale
@@ -51,6 +53,7 @@ class Question:
     data: str | None = None
     skip_damaged: bool = False
     again: bool = False
+    loader_workers: int | None = None
 
     def __post_init__(self) -> None:
         if self.split not in ("test", "val"):
@@ -90,9 +93,10 @@ def test_trial(
         network.load_state_dict(read_weights(record, trial))
     except RuntimeError as error:
         raise ExpandError(f"the weights of trial {trial.number} do not fit its network: {error}") from None
+    recipe, fewer = _loading(study, trial, question, device)
     began = time.perf_counter()
     scores = test_network(
-        network, study.space.inputs(trial.architecture), videos.cache, study.recipe, views=question.views,
+        network, study.space.inputs(trial.architecture), videos.cache, recipe, views=question.views,
         crop=question.crop, scale=question.scale, device=device, progress=bars(f"trial {trial.number}: videos scored"),
     )  # fmt: skip
     if not bool(torch.isfinite(scores.probabilities).all()):
@@ -100,9 +104,19 @@ def test_trial(
     test = _result(
         record, study, trial, videos, question, asked=asked, scores=scores, device=device,
         seconds=round(time.perf_counter() - began, 1), looks=kept.looks + 1 if kept else 1,
+        fewer=fewer,
     )  # fmt: skip
     write_test(path, test, scores, videos.cache.names)
     return test
+
+
+def _loading(study: Study, trial: Trial, question: Question, device: torch.device) -> tuple[Recipe, list[str]]:
+    """The recipe with the processes that read videos, which change no number; a GPU would wait for a single one."""
+    count = question.loader_workers
+    if count is None:
+        spare = min(4, (os.cpu_count() or 1) - 1) if device.type == "cuda" else 0
+        count = max(study.recipe.loader_workers, spare)
+    return loaders_that_fit(replace(study.recipe, loader_workers=count), _clips(study, trial, question.crop))
 
 
 # --- videos ----------------------------------------------------------------------------------------------------------
@@ -127,7 +141,7 @@ def open_videos(record: Record, study: Study, question: Question, bars: Bars) ->
     own = fingerprint == stored["fingerprint"]
     if not own and question.data is None:
         raise UsageError(f"the videos are not those of the run any more ({_changes(record, manifest)}): put them back, or "
-                         f"name the ones you mean with --data {source}")  # fmt: skip
+                         f"name the ones you mean with --data {shlex.quote(str(source))}")  # fmt: skip
     if not manifest.split(question.split):
         raise UsageError(f"--split {question.split}: {name} has no such videos; {_others(manifest)}")
     notes: list[str] = []
@@ -222,7 +236,7 @@ def _asked(record: Record, study: Study, trial: Trial, videos: Videos, question:
 
 def _result(
     record: Record, study: Study, trial: Trial, videos: Videos, question: Question, *, asked: Asked, scores: Scores,
-    device: torch.device, seconds: float, looks: int,
+    device: torch.device, seconds: float, looks: int, fewer: Sequence[str],
 ) -> TestResult:  # fmt: skip
     clips, cache, views, scale = _clips(study, trial, question.crop), videos.cache, question.views, asked.scale
     short_side = round(clips[0].height * (min(scale) if isinstance(scale, tuple) else scale))
@@ -244,7 +258,7 @@ def _result(
         ),
         scoring=f"mean softmax of {views.clips} clips evenly spaced in time by {views.crops} "
         + ("centre crop" if views.crops == 1 else "crops along the longer side"),
-        notes=_notes(videos, question, held, short_side), **scores.rates(), loss=scores.loss,
+        notes=(*_notes(videos, question, held, short_side), *fewer), **scores.rates(), loss=scores.loss,
         class_mean=round(math.fsum(present) / len(present), 6), classes=tuple(rows), device=device.type,
         precision=_precision(study, device), seconds=seconds, looks=looks,
         tested=datetime.now(UTC).isoformat(timespec="milliseconds"),

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -140,7 +141,7 @@ def _say(
 def _told(tested: TestResult | None, run: Path | str, trial: Trial) -> str:
     """What is known of the test split, in a few words."""
     if tested is None:
-        return f"not tested; `expand test {run} --trial {trial.number}` does it"
+        return f"not tested; `expand test {shlex.quote(str(run))} --trial {trial.number}` does it"
     rate = tested.video_top1
     return (
         f"test top-1 {in_percent(rate.value, rate.standard_error)} on {tested.videos} videos, "

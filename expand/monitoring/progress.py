@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from dataclasses import dataclass
 from typing import Protocol
 
 from rich.console import Console, Group
@@ -18,9 +20,35 @@ from expand.core.trial import Metrics, Trial, TrialState
 from expand.core.units import format_macs, format_seconds
 
 
+@dataclass(frozen=True)
+class Outlook:
+    """How far the search as a whole is: trials ended, trials in all (None: unknown; `exact` where nothing can change it), and
+    about how many seconds are left (None: unknown)."""
+
+    ended: int
+    trials: int | None
+    exact: bool
+    seconds: float | None
+
+    def text(self, waited: float = 0.0) -> str:
+        """ "7 of about 18 trials ended, about 5:00 min left", so many seconds after it was estimated."""
+        if self.trials is None:
+            count = f"trials ended so far: {self.ended}"
+        else:
+            count = f"{self.ended} of {'' if self.exact else 'about '}{self.trials} trials ended"
+        if self.seconds is None or self.ended == self.trials:
+            return count
+        most = "at most " if self.trials is None else ""
+        return f"{count}, {most}about {format_seconds(max(self.seconds - waited, 0.0))} left"
+
+
 class Watcher(Protocol):
     def started(self, trial: Trial, *, resumed: bool = False) -> None: ...
     def epoch(self, trial: Trial, entry: Epoch) -> None: ...
+    def placed(
+        self, number: int, *, training: bool
+    ) -> None: ...  # trial `number` went to a worker, or back to the queue
+    def outlook(self, outlook: Outlook) -> None: ...  # of the whole search
     def step(
         self, number: int, epoch: int, done: int, steps: int, loss: float
     ) -> None: ...  # a batch of trial `number`
@@ -32,6 +60,7 @@ class Watcher(Protocol):
 
 
 SECONDS_BETWEEN_LINES = 60.0  # about batches, where lines stay
+SECONDS_BETWEEN_EPOCHS = 30.0  # an epoch line at most so often
 
 
 class PlainLines:
@@ -40,6 +69,9 @@ class PlainLines:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.began = self.spoke = time.perf_counter()
+        self.told_epoch = -math.inf  # when the last epoch line was written
+        self.ahead: Outlook | None = None
+        self.estimated = 0.0
 
     def __enter__(self) -> PlainLines:
         return self
@@ -59,11 +91,24 @@ class PlainLines:
         self._line(f"trial {trial.number} {word}: {trial.label}, {format_macs(trial.cost.macs)}MACs, {change}")
 
     def epoch(self, trial: Trial, entry: Epoch) -> None:
+        now = time.perf_counter()
+        if now - self.told_epoch < SECONDS_BETWEEN_EPOCHS:
+            return
+        self.told_epoch = now
         left = (trial.suggestion.epochs - entry.epoch) * entry.seconds
         self._line(
             f"trial {trial.number} epoch {entry.epoch}/{trial.suggestion.epochs} loss {entry.loss:.3f} "
-            f"top-1 {in_percent(entry.top1)} eta {format_seconds(left)}"
+            f"top-1 {in_percent(entry.top1)} eta {format_seconds(left)}{self._ahead()}"
         )
+
+    def placed(self, number: int, *, training: bool) -> None:
+        pass
+
+    def outlook(self, outlook: Outlook) -> None:
+        self.ahead, self.estimated = outlook, time.perf_counter()
+
+    def _ahead(self) -> str:
+        return f"; {self.ahead.text(time.perf_counter() - self.estimated)}" if self.ahead else ""
 
     def step(self, number: int, epoch: int, done: int, steps: int, loss: float) -> None:
         if time.perf_counter() - self.spoke >= SECONDS_BETWEEN_LINES:
@@ -71,7 +116,9 @@ class PlainLines:
 
     def ended(self, trial: Trial) -> None:
         result = f"top-1 {_top1(trial.metrics)}" if trial.metrics else trial.error
-        self._line(f"trial {trial.number} {trial.state.value}: {result} ({format_seconds(trial.train_seconds)})")
+        self._line(
+            f"trial {trial.number} {trial.state.value}: {result} ({format_seconds(trial.train_seconds)}){self._ahead()}"
+        )
 
     def _line(self, text: str) -> None:
         self.spoke = time.perf_counter()
@@ -88,6 +135,9 @@ class LiveTable:
         self.began = time.perf_counter()
         self.trials: dict[int, Trial] = {}
         self.epochs: dict[int, Epoch] = {}
+        self.training: set[int] = set()
+        self.ahead: Outlook | None = None
+        self.estimated = 0.0
         self.message = ""
         self.live = Live(console=console, get_renderable=self._draw, refresh_per_second=4, transient=True)
 
@@ -117,6 +167,12 @@ class LiveTable:
         self.trials[trial.number] = trial
         self.epochs[trial.number] = entry
 
+    def placed(self, number: int, *, training: bool) -> None:
+        self.training = self.training | {number} if training else self.training - {number}
+
+    def outlook(self, outlook: Outlook) -> None:
+        self.ahead, self.estimated = outlook, time.perf_counter()
+
     def step(self, number: int, epoch: int, done: int, steps: int, loss: float) -> None:
         self.message = f"trial {number} {_batches(epoch, done, steps, loss)}"
 
@@ -135,6 +191,7 @@ class LiveTable:
         for name in ("trial", "candidate", "MACs", "epoch", "top-1 %", "loss", "left", "state"):
             table.add_column(name, justify="left" if name in ("candidate", "state") else "right")
         open_trials = [trial for trial in list(self.trials.values()) if not trial.state.ended]
+        open_trials.sort(key=lambda trial: (trial.number not in self.training, trial.number))
         for trial in open_trials:
             entry = self.epochs.get(trial.number)
             left = (trial.suggestion.epochs - entry.epoch) * entry.seconds if entry else 0.0
@@ -142,11 +199,13 @@ class LiveTable:
                 str(trial.number), trial.label, format_macs(trial.cost.macs),
                 f"{entry.epoch if entry else 0}/{trial.suggestion.epochs}",
                 percent(entry.top1) if entry else "", f"{entry.loss:.3f}" if entry else "",
-                format_seconds(left) if entry else "", "training" if entry else "waiting or starting",
+                format_seconds(left) if entry else "", "training" if trial.number in self.training else "queued",
             )  # fmt: skip
         complete = [trial for trial in self.trials.values() if trial.state is TrialState.COMPLETE and trial.metrics]
         best = max(complete, key=lambda trial: trial.metrics.top1 if trial.metrics else 0.0, default=None)
-        head = f"{self.title}   {format_seconds(time.perf_counter() - self.began)}   {len(complete)} done"
+        head = f"{self.title}   {format_seconds(time.perf_counter() - self.began)}"
+        if self.ahead is not None:
+            head += f"   {self.ahead.text(time.perf_counter() - self.estimated)}"
         if best is not None and best.metrics is not None:
             head += f"   best top-1 {in_percent(best.metrics.top1)} at {format_macs(best.cost.macs)}MACs (trial {best.number})"
         return Group(Text(head, style="bold"), table, Text(self.message, style="dim"))

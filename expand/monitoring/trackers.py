@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from expand.core.attempt import Curve, Epoch
 from expand.core.errors import UsageError, unknown
 from expand.core.trial import Trial, TrialState
-from expand.monitoring.progress import Watcher
+from expand.monitoring.progress import Outlook, Watcher
 from expand.storage.serialize import from_plain
 
 if TYPE_CHECKING:
@@ -134,6 +134,12 @@ class WithTensorBoard:
 
     def step(self, number: int, epoch: int, done: int, steps: int, loss: float) -> None:
         self.watch.step(number, epoch, done, steps, loss)
+
+    def placed(self, number: int, *, training: bool) -> None:
+        self.watch.placed(number, training=training)
+
+    def outlook(self, outlook: Outlook) -> None:
+        self.watch.outlook(outlook)
 
     def started(self, trial: Trial, *, resumed: bool = False) -> None:
         self.watch.started(trial, resumed=resumed)

@@ -7,27 +7,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from expand.core.accuracy import in_percent
 from expand.core.files import escaped, misfit, read_object
-from expand.storage.test_results import TestResult, all_tests, official
+from expand.storage.test_results import TestResult, all_tests, confusion_of, official
 
 
 @dataclass(frozen=True)
 class About:
     """`name` tells the run among others. `facts` is study.json, `environment` environment.json, `classes` holds for each class
-    its number of videos a split (from data.json), `tested` a line for each network scored on the test split. Empty where
-    there is none."""
+    its number of videos a split (from data.json), `tested` a line for each network scored on the test split, `tests`
+    the same with its classes and confusions, as plain JSON. Empty where there is none."""
 
     name: str
     facts: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     classes: dict[str, dict[str, int]] = field(default_factory=dict)
     tested: tuple[str, ...] = ()
+    tests: tuple[dict[str, Any], ...] = ()
 
     @property
     def study(self) -> dict[str, Any]:
@@ -50,6 +51,7 @@ def about_run(folder: Path, facts: dict[str, Any]) -> About:
         escaped(folder.resolve().name), facts, read_object(folder / "environment.json"),
         videos_by_class(read_object(folder / "data.json")),
         tuple(_tested(tests[number]) for number in sorted(tests)),
+        tuple(_whole(folder, tests[number]) for number in sorted(tests)),
     )  # fmt: skip
 
 
@@ -59,6 +61,19 @@ def _tested(test: TestResult) -> str:
         f"trial {test.trial} ({test.label}): {in_percent(rate.value, rate.standard_error)} of "
         f"{test.videos} videos, {test.views} views of {test.crop} pixels"
     )
+
+
+MOST_CLASSES = 60  # whose confusion matrix a page shows
+
+
+def _whole(folder: Path, test: TestResult) -> dict[str, Any]:
+    """One network's test for the page: fractions, videos a class, and the confusion matrix of up to `MOST_CLASSES`."""
+    rate, classes = test.video_top1, test.classes
+    return {
+        "trial": test.trial, "top1": rate.value, "standard_error": rate.standard_error, "videos": test.videos,
+        "views": test.views, "crop": test.crop, "classes": [asdict(row) for row in classes],
+        "confusion": confusion_of(folder, test) if len(classes) <= MOST_CLASSES else [],
+    }  # fmt: skip
 
 
 def videos_by_class(listing: dict[str, list[str]]) -> dict[str, dict[str, int]]:

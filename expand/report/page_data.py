@@ -110,7 +110,7 @@ def run_data(run: RunOnPage, found: Sequence[Candidate], box: Box | None) -> dic
         "planned": _planned(run.plan, planned) if run.plan and planned else None,
         "about": {
             "data": run.about.data, "classes": run.about.classes, "environment": run.about.environment,
-            "tested": list(run.about.tested),
+            "tested": list(run.about.tested), "tests": list(run.about.tests),
             **{part: run.about.study.get(part) for part in ("recipe", "budget", "strategy", "space")},
             "asked": {k: run.about.facts[k] for k in ("reference", "settings", "limits", "forced") if run.about.facts.get(k)},
         },

@@ -22,6 +22,7 @@ from expand.monitoring.dashboard.presenter import Presenter
 from expand.monitoring.progress import Watcher
 from expand.search.faults import Tries, Verdict, verdict, wait_before
 from expand.search.job import Job, count_starts, fruitless_starts, log_return, stamp_of
+from expand.search.prospect import Prospect
 from expand.source.fingerprint import code_of
 from expand.storage.run_directory import Record, known_cost
 from expand.strategies.budget import affordable
@@ -77,10 +78,13 @@ class Search:
     _spent: bool = False  # said that the budget is used up
     _settled: bool = False  # asked since the last trial ended
     _looked_ahead: set[int] = field(default_factory=set)
+    prospect: Prospect = field(init=False)
 
     def __post_init__(self) -> None:
         """Trials of a driver that is gone are taken up again, from their checkpoints."""
         self.record.set_finished(False)
+        self.prospect = Prospect(self.study, self.macs, self.at_once)
+        self.prospect.decided(self.record.trials())  # said by the driver before
         if self.retry_failed:
             self._reopen_failed()
         for trial in self.record.trials():
@@ -117,6 +121,7 @@ class Search:
                 self._settled = False  # measured by another seed since it was queued
                 continue
             self.running.add(number)
+            self.watch.placed(number, training=True)
             if number in self.tries and self.tries[number].alone:
                 self._alone = number
             return self._job(number)
@@ -132,6 +137,7 @@ class Search:
         self.running.discard(number)
         self._alone = None if self._alone == number else self._alone
         self.queue.append(number)
+        self.watch.placed(number, training=False)
         self.tries[number].not_before = time.monotonic() + 1.0
 
     @property
@@ -167,6 +173,7 @@ class Search:
             self._settled = False  # what was opened and ended at once may be all the strategy was waiting for
         if opened:
             self.show.refresh()
+            self.watch.outlook(self.prospect.outlook(self.record.trials()))
         self.queue += self._longest_first(opened)
         if not self.queue and not self._settled:
             self._ask()
@@ -253,9 +260,12 @@ class Search:
         self._ended(number)
 
     def _ended(self, number: int) -> None:
-        trial = self.record.trial(number)
+        trial, trials = self.record.trial(number), self.record.trials()
+        self.watch.outlook(self.prospect.outlook(trials))
         self.watch.ended(trial)
         self.show.ended(trial)
+        for line in self.prospect.decided(trials):
+            self.watch.note(line)
 
     def _job(self, number: int) -> Job:
         suggestion = self.record.trial(number).suggestion
@@ -278,6 +288,8 @@ class Search:
             self._alone = None  # most memory is taken in the first epoch: it can have neighbours again
         curve = [old for old in self.record.trial(number).curve if old.epoch < entry.epoch]
         self.record.epoch(number, [*curve, entry])
+        if self.prospect.due():
+            self.watch.outlook(self.prospect.outlook(self.record.trials()))
         self.watch.epoch(self.record.trial(number), entry)
 
     def on_end(self, number: int, outcome: Outcome) -> None:
@@ -293,6 +305,7 @@ class Search:
         if isinstance(outcome, Retry):
             failed = self._judged(number, outcome)
             if failed is None:
+                self.watch.placed(number, training=False)
                 return
             outcome = failed
         if self._alone == number:

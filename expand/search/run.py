@@ -217,6 +217,8 @@ def _notes(study: Study, caches: list[ClipCache], manifest: Manifest, watch: Wat
         watch.note(
             f"{len(crossing)} groups have clips in more than one split (such as {crossing[0]}): accuracies may flatter"
         )
+    if manifest.group_note:
+        watch.note(manifest.group_note)
     for line in manifest.left_out:
         watch.note(f"left out: {line}")
     for cache, split in zip(caches, ("training", "validation"), strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import socket
 import time
@@ -131,6 +132,16 @@ def live_driver(folder: Path) -> str:
         return ""
     except OSError:
         return (folder / "driver.lock").read_text().strip()
+
+
+def in_training(folder: Path, checkpoint: Path) -> bool:
+    """Whether the live driver's workers have started on the trial of this checkpoint: its log of starts ends with a start
+    that is younger than the driver. What is open and was not started is queued."""
+    try:
+        last = json.loads((checkpoint.parent / "attempts.jsonl").read_text().splitlines()[-1])
+        return "pid" in last and last["time"] >= (folder / "driver.lock").stat().st_mtime
+    except (OSError, ValueError, LookupError):
+        return False
 
 
 def environment() -> dict[str, Any]:

@@ -14,6 +14,7 @@ import contextlib
 import math
 import os
 import secrets
+import shlex
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -349,7 +350,7 @@ def open_for_reading(folder: Path) -> Record:
     facts = _read_facts(folder) if folder.is_dir() else None
     if facts is None:
         raise UsageError(
-            f"{folder}: no run of expand here (no study.json); `expand run STUDY --out {folder}` makes one"
+            f"{folder}: no run of expand here (no study.json); `expand run STUDY --out {shlex.quote(str(folder))}` makes one"
         )
     return Record(folder, facts, _open_study(folder, facts))
 

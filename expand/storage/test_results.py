@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import csv
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -166,6 +167,21 @@ def official(tests: Sequence[TestResult], fingerprint: str) -> dict[int, TestRes
         if test.split == "test" and test.data_fingerprint == fingerprint:
             newest.setdefault(test.trial, test)
     return newest
+
+
+def confusion_of(run: Path, test: TestResult) -> list[list[int]]:
+    """How many videos of each class (row) got which answer (column), from the file beside a kept test; empty where it is
+    missing or damaged."""
+    for path in tests_folder(run, test.trial).glob("*.json"):
+        if read_test(path) != test:
+            continue
+        try:
+            with (path.with_suffix("") / "confusion.csv").open(encoding="utf-8", newline="") as file:
+                rows = [[int(cell) for cell in row[1:]] for row in list(csv.reader(file))[1:]]
+        except (OSError, ValueError):
+            return []
+        return rows if all(len(row) == len(rows) == len(test.classes) for row in rows) else []
+    return []
 
 
 def looks(tests: Sequence[TestResult], test: TestResult) -> tuple[int, int]:

@@ -13,6 +13,7 @@ import pytest
 from expand.cli import cost_tables
 from expand.cli.cost_tables import Question, parse_shape, show_network, show_space
 from expand.core.errors import ExpandError, UsageError
+from expand.core.units import four_digits
 from expand.counting.cost import LAYERS, SHAPES, at_crop
 from search_spaces.c3d import C3DSpace
 from search_spaces.x3d import X3DSpace
@@ -132,7 +133,7 @@ def test_a_person_reads_a_table(capsys, monkeypatch):
     for words in ("366,397,184", "30 views", "10,991,915,520", "res4", "memory in training", LAYERS):
         assert words in shown
     show_space("x3d", (), None, Question())
-    assert "35,837,627,616" in capsys.readouterr().out
+    assert "35.84" in capsys.readouterr().out
 
 
 def test_a_network_of_ones_own(networks, capsys):
@@ -210,3 +211,25 @@ Command = Callable[..., CompletedProcess[str]]
 def test_usage_errors_are_one_line_and_exit_code_2(expand: Command, arguments, words):
     done = expand("cost", *arguments)
     assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [{}, {"views": "10x3"}, {"point": "XL", "by": "stage"}, {"point": "XL", "by": "layer"}]
+)
+def test_no_word_and_no_number_is_broken_at_80_columns(monkeypatch, capsys, arguments):
+    monkeypatch.setenv("COLUMNS", "80")
+    point = arguments.pop("point", None)
+    show_space("x3d", [], point, Question(**arguments))
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80 and "…" not in shown
+    words = ("35.84", "M activations", "412.2") if point is None else ("280x16x10x10", "k params")
+    assert all(word in shown for word in words)
+    if point is None:
+        assert "XL: 3x16x312x312, frames=16 stride=5 resolution=312 width=1.45 bottleneck=2.25" in shown
+
+
+def test_four_digits():
+    assert [four_digits(value) for value in (0, 35.8376, 0.0206623, 1075.1, 14971.7)] == [
+        "0", "35.84", "0.02066", "1,075", "14,972",
+    ]  # fmt: skip
+    assert four_digits(0.00005, 3) == "0.000"

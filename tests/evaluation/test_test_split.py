@@ -25,6 +25,7 @@ from expand.evaluation.confusion import confusions, draw_confusion
 from expand.evaluation.test_split import Question
 from expand.export.bundle import describe, kept_test
 from expand.monitoring.progress import PlainLines
+from expand.report.about import about_run
 from expand.search.run import report, run
 from expand.search.worker_plan import Workers
 from expand.storage.run_directory import open_for_reading
@@ -121,6 +122,18 @@ def test_the_same_question_is_answered_from_the_file_and_looks_are_counted(home,
     assert not fourth.from_file and fourth.looks == 1  # other weights are another network
 
 
+def test_loader_processes_change_no_score_and_a_pipe_hears_how_far_it_is(home, monkeypatch, capsys):
+    (alone,) = ask(home)
+    one = np.load(home / "run" / STEM / "scores.npz")["probabilities"]
+    assert "videos scored" not in capsys.readouterr().err  # done before there is anything to say
+    monkeypatch.setattr("expand.cli.scoring.SECONDS_BETWEEN_LINES", 0.0)
+    (several,) = ask(home, again=True, loader_workers=2)
+    assert "trial 0: videos scored: 6 of 6, about 0 s left" in capsys.readouterr().err
+    assert np.array_equal(one, np.load(home / "run" / STEM / "scores.npz")["probabilities"])
+    for name in ("video_top1", "clip_top1", "loss", "classes", "class_mean"):
+        assert several[name] == alone[name]
+
+
 def _moved(path) -> bytes:
     from safetensors.torch import load_file, save
 
@@ -140,6 +153,9 @@ def test_export_and_report_take_the_newest_matching_test(home):
     assert "test_top1" not in exported(home)
     ask(home, views="1x1")
     (test,) = ask(home)
+    (shown,) = about_run(home / "run", open_for_reading(home / "run").facts).tests
+    assert [sum(row) for row in shown["confusion"]] == [row["videos"] for row in shown["classes"]] == [2, 2, 2]
+    assert [row[place] for place, row in enumerate(shown["confusion"])] == [row["right"] for row in shown["classes"]]
     about = exported(home)
     assert (about["test_top1"], about["test_views"], about["test_videos"]) == (test.video_top1.value, "3x3", 6)
     report(open_for_reading(home / "run"))

@@ -324,3 +324,15 @@ def test_a_video_of_another_frame_rate_is_read_at_that_of_the_training_videos(tm
     assert seen(None) == seen(10) == seen(10.4) == [25, 28, 31, 34]
     assert seen(20) == [20, 26, 32, 38]  # 30 frames at 10 a second, of which 10, 13, 16, 19, each shown twice
     assert seen(5) == [27, 29, 30, 32]  # 27.5, 29, 30.5 and 32; between two the earlier one
+
+
+def test_the_card_begins_with_the_test_accuracy_where_it_is_known():
+    """Validation chose the network, so its figure is too high."""
+    accuracy = {"validation_top1": 0.83, "validation_standard_error": 0.03, "validation_clips": 160, "views": 1}
+    about = {"accuracy": accuracy, "trial": 3, "study": "tiny", "scale": "demo", "data": "clips"}
+    assert "83.0 % ± 3.0 on validation" in card.summary(about)
+    tested = about | {"accuracy": accuracy | {"test_top1": 0.75, "test_standard_error": 0.04, "test_videos": 100}}
+    text = card.summary(tested)
+    assert text.index("75.0 % ± 4.0 on test") < text.index("83.0 % ± 3.0 on validation")
+    first, second = card._accuracy(tested)
+    assert first.startswith("- test top-1 75.0 %") and second.startswith("- validation top-1 83.0 %")

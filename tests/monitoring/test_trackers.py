@@ -132,7 +132,7 @@ def test_a_tracker_that_fails_is_noted_once_and_ends_nothing(tmp_path):
         watch.ended(trial(0, 2, TrialState.COMPLETE))
     said = inner.console.file.getvalue()  # type: ignore[attr-defined]
     assert (
-        said.count("--track tensorboard stopped (") == 1 and "trial 0 epoch 2/4" in said and "trial 0 complete" in said
+        said.count("--track tensorboard stopped (") == 1 and "trial 0 epoch 1/4" in said and "trial 0 complete" in said
     )
 
 

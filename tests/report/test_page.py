@@ -234,6 +234,26 @@ def test_chromium_opens_the_page_without_an_error(tmp_path, trials):
 
 @pytest.mark.heavy
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+def test_chromium_shows_the_test_split_near_the_top_and_short_settings(tmp_path):
+    rows = [
+        {"name": name, "videos": 4, "right": right, "accuracy": right / 4, "low": 0.1, "high": 0.9}
+        for name, right in (("a", 3), ("b", 2))
+    ]
+    test = {
+        "trial": 4, "top1": 0.625, "standard_error": 0.171, "videos": 8, "views": "10x3", "crop": 64, "classes": rows,
+        "confusion": [[3, 1], [2, 2]],
+    }  # fmt: skip
+    recipe = {"weight_decay": 0.00010000000000000002, "scale_jitter": [1.1428571428571428, 1.4]}
+    about = replace(RUN.about, tests=(test,), facts={"data": VIDEOS, "study": {"recipe": recipe}})
+    write_report(tmp_path, FACTS, TRIALS, OBJECTIVES, RUN.steps, None, about)
+    document, console = opened(tmp_path / "index.html")
+    assert console == "" and document.index("<h2>Test split") < document.index("<h2>The expansion, step by step")
+    assert "62.5 ± 17.1" in document and ">test top-1 of the best<" in document and 'title="2 of 4"' in document
+    assert "<td>0.0001</td>" in document and "<td>1.14286, 1.4</td>" in document
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 def test_chromium_shows_the_cost_and_the_trial_of_a_link(tmp_path):
     write_page(tmp_path / "two", [RUN, replace(RUN, about=About("other"))])
     document, console = opened(tmp_path / "two" / "index.html")

@@ -38,13 +38,15 @@ class Row:
 @dataclass(frozen=True)
 class Options:
     """How a source is to be read: `layout` by name instead of detected, which of three official splits, which column of a
-    list names the group, the frame rate of frame folders and arrays, and whether listed files may be missing."""
+    list names the group, the frame rate of frame folders and arrays, whether listed files may be missing, and a regular
+    expression that finds the group in a clip's path."""
 
     layout: str | None = None
     split: int = 1
     group_column: str | None = None
     fps: float | None = None
     skip_missing: bool = False
+    group_pattern: str | None = None
 
 
 @dataclass

@@ -29,11 +29,13 @@ function counted(run) {
 function head(run, level) {
   const scored = run.candidates.filter((c) => c.top1 !== null);
   const best = scored.reduce((a, b) => (a && a.top1 >= b.top1 ? a : b), null);
+  const tested = testOfBest(run, best);
   const seconds = run.trials.reduce((sum, t) => sum + t.seconds, 0);
   const videos = run.about.data.videos || {};
   const facts = [
     ["candidates", counted(run)],
-    ["best top-1", best ? `${scoreText(best)} %` : "none yet"],
+    ["best validation top-1", best ? `${scoreText(best)} %` : "none yet"],
+    ["test top-1 of the best", tested ? `${percent(tested.top1)} ± ${percent(tested.standard_error)} %` : null],
     ["on the front", many(run.front.length, "network")],
     ["training spent", duration(seconds)],
     ["videos", ["train", "val", "test"].filter((s) => videos[s]).map((s) => `${videos[s].toLocaleString("en")} ${s}`).join(", ")],
@@ -68,6 +70,20 @@ function frontSection(run, id) {
     run.path.length > 1 ? el("label", {}, el("input", { type: "checkbox", checked: true, onchange: (event) => { state.way = event.target.checked; figure.redraw(); } }), " the expansion's way") : null,
   ), figure, pinned, el("h3", {}, "The front"), below, what);
   return [part, render, pick];
+}
+
+// The test of the network that validation chose: the best of all tests would be chosen by the test split.
+const testOfBest = (run, best) => (best && run.about.tests.find((t) => best.trials.includes(t.trial))) || null;
+
+function testSection(run, id) {
+  const tests = [...run.about.tests].sort((a, b) => b.top1 - a.top1);
+  const best = run.candidates.filter((c) => c.top1 !== null).reduce((a, b) => (a && a.top1 >= b.top1 ? a : b), null);
+  const shown = testOfBest(run, best) || tests[0];
+  return section("Test split", id, testsTable(run, tests),
+    note("Videos that chose nothing, by `expand test`: the mean softmax of all views of a video. ± is the standard error of so few videos."),
+    tests.map((test) => el("details", { open: test === shown },
+      el("summary", {}, `Classes and confusions of trial ${test.trial}`),
+      el("div", { class: "columns" }, testClassesTable(test), test.confusion.length ? confusionTable(test) : note("The confusion matrix is in confusion.png beside the weights.")))));
 }
 
 function expansionSection(run, id, pick) {
@@ -145,6 +161,7 @@ function runParts(run, prefix) {
   const add = (name, title, make) => parts.push([`${prefix}${name}`, title, make]);
   const [front, render, pick] = drawn ? frontSection(run, `${prefix}front`) : [null, () => {}, () => {}];
   if (front) add("front", "front", () => front);
+  if (run.about.tests.length) add("test", "test split", (id) => testSection(run, id));
   if (run.steps.length) add("expansion", "expansion", (id) => expansionSection(run, id, pick));
   if (run.comparison) add("seeds", "seeds", (id) => seedsSection(run, id, pick));
   if (drawn && run.volume.low !== null) add("volume", "hypervolume", (id) => volumeSection([run], id));

@@ -96,7 +96,7 @@ function trialsTable(run, trials) {
     { title: "epochs", number: true, cell: (t) => `${t.curve.epoch.length} of ${t.epochs}`, key: (t) => t.curve.epoch.length },
     { title: "training", number: true, cell: (t) => (t.seconds ? duration(t.seconds) : "–"), key: (t) => t.seconds },
     { title: "architecture", wide: true, cell: (t) => of(t).text },
-  ], trials, { tall: trials.length > 14, limit: 200 });
+  ], trials, { tall: trials.length > 60, limit: 200 });
 }
 
 function reasonsTable(run, trials) {
@@ -108,7 +108,7 @@ function reasonsTable(run, trials) {
     { title: "attempts", number: true, cell: (t) => t.attempts },
     { title: "multiply-adds", number: true, cell: (t) => amount(run.candidates[t.candidate].costs.macs, "MACs") },
     { title: "architecture", wide: true, cell: (t) => run.candidates[t.candidate].text },
-  ], trials, { tall: trials.length > 14, limit: 200 });
+  ], trials, { tall: trials.length > 60, limit: 200 });
 }
 
 function plannedTable(run) {
@@ -122,7 +122,7 @@ function plannedTable(run) {
     { title: "processor time", number: true, cell: (r) => (r.planned_cpu_seconds && r.cpu_seconds ? `${points(r.planned_cpu_seconds / r.cpu_seconds - 1)} %` : "–") },
     { title: "memory planned", number: true, cell: (r) => (r.planned_peak_bytes ? `${digits(r.planned_peak_bytes / 1e6)} MB` : "–") },
     { title: "was", number: true, cell: (r) => (r.peak_bytes ? `${digits(r.peak_bytes / 1e6)} MB` : "–") },
-  ], run.planned.rows, { tall: run.planned.rows.length > 14 });
+  ], run.planned.rows, { tall: run.planned.rows.length > 60 });
 }
 
 function classesTable(run) {
@@ -131,8 +131,48 @@ function classesTable(run) {
   return table([
     { title: "class", cell: (r) => r[0], key: (r) => r[0] },
     ...splits.map((split) => ({ title: split, number: true, cell: (r) => r[1][split] || 0, key: (r) => r[1][split] || 0 })),
-  ], rows, { tall: rows.length > 14 });
+  ], rows, { tall: rows.length > 60 });
 }
+
+// The networks that were scored on the test split, the most accurate first; `best` is marked.
+function testsTable(run, tests) {
+  const of = (t) => run.candidates.find((c) => c.trials.includes(t.trial));
+  const validated = (t) => run.trials.find((each) => each.number === t.trial).top1;
+  return table([
+    { title: "test top-1 %", number: true, cell: (t) => `${percent(t.top1)} ± ${percent(t.standard_error)}`, key: (t) => t.top1 },
+    { title: "validation top-1 %", number: true, cell: (t) => percent(validated(t)), key: validated },
+    { title: "multiply-adds", number: true, cell: (t) => amount(of(t).costs.macs, "MACs"), key: (t) => of(t).costs.macs },
+    { title: "network", cell: (t) => nameOf(of(t)), key: (t) => nameOf(of(t)) },
+    { title: "trial", number: true, cell: (t) => t.trial, key: (t) => t.trial },
+    { title: "videos", number: true, cell: (t) => t.videos },
+    { title: "views", cell: (t) => `${t.views} of ${t.crop} pixels` },
+  ], tests);
+}
+
+function testClassesTable(test) {
+  return table([
+    { title: "class", cell: (c) => c.name, key: (c) => c.name },
+    { title: "videos", number: true, cell: (c) => c.videos, key: (c) => c.videos },
+    { title: "right", number: true, cell: (c) => c.right, key: (c) => c.right },
+    { title: "%", number: true, cell: (c) => percent(c.accuracy), key: (c) => c.accuracy },
+    { title: "95 % interval", number: true, cell: (c) => (c.low === null ? "–" : `${percent(c.low)} to ${percent(c.high)}`) },
+  ], test.classes, { tall: test.classes.length > 60 });
+}
+
+// Rows are the truth, columns the answers; a cell is darker the larger its share of the row.
+function confusionTable(test) {
+  const names = test.classes.map((c) => c.name);
+  const cell = (count, total, right) => el("td", { class: "count", title: `${count} of ${total}`, style: count ? `background:color-mix(in srgb, var(${right ? "--front" : "--way"}) ${Math.round(12 + 55 * count / total)}%, transparent)` : null }, count || "");
+  return el("div", { class: "scroll" }, el("table", { class: "confusion" },
+    el("thead", {}, el("tr", {}, el("th", {}, "truth \\ answer"), names.map((name) => el("th", { class: "slim", scope: "col" }, name)))),
+    el("tbody", {}, test.confusion.map((row, place) => {
+      const total = row.reduce((sum, count) => sum + count, 0);
+      return el("tr", {}, el("th", { scope: "row" }, names[place]), row.map((count, column) => cell(count, total, column === place)));
+    }))));
+}
+
+// A setting as a person would type it: six digits are enough of a fraction.
+const plainly = (value) => (typeof value === "number" && !Number.isInteger(value) ? String(Number(value.toPrecision(6))) : typeof value === "object" && value !== null ? JSON.stringify(value, (_, inner) => (typeof inner === "number" ? Number(inner.toPrecision(6)) : inner)) : String(value));
 
 // Names and values of plain settings; what is nested is told with its path.
 function valuesTable(values) {
@@ -140,7 +180,7 @@ function valuesTable(values) {
   const walk = (value, path) => {
     const nested = value !== null && typeof value === "object" && !Array.isArray(value);
     if (nested) for (const [key, inner] of Object.entries(value)) walk(inner, path ? `${path}.${key}` : key);
-    else rows.push([path, value === null ? "none" : Array.isArray(value) ? value.map((v) => (typeof v === "object" ? JSON.stringify(v) : v)).join(", ") || "none" : String(value)]);
+    else rows.push([path, value === null ? "none" : Array.isArray(value) ? value.map(plainly).join(", ") || "none" : plainly(value)]);
   };
   walk(values, "");
   return el("div", { class: "scroll" }, el("table", {}, el("tbody", {}, rows.map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value))))));

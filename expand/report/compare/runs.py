@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -112,7 +113,8 @@ def _read(folder: Path, name: str) -> Run:
     if not networks:
         seeds = "" if len(about.seeds) == 1 else f" with all of its {len(about.seeds)} seeds"
         raise UsageError(
-            f"{folder}: no network has been trained to the end{seeds}, there is nothing to compare; `expand status {folder}` "
+            f"{folder}: no network has been trained to the end{seeds}, there is nothing to compare; "
+            f"`expand status {shlex.quote(str(folder))}` "
             "shows how far it is"
         )
     return Run(name, record.facts, about, tuple(networks), len(left_out), trials)

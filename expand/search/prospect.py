@@ -1,0 +1,142 @@
+"""What is still to come of a search, and what its steps have decided: for the lines that a person reads meanwhile."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from expand.core.space import Architecture
+from expand.core.study import Study
+from expand.core.trial import Metrics, Trial, TrialState
+from expand.monitoring.progress import Outlook
+from expand.storage.run_directory import known_cost
+from expand.strategies.budget import affordable
+from expand.strategies.ledger import LedgerStep, ledger
+
+if TYPE_CHECKING:
+    from expand.search.engine import MacsCounter
+
+MOST_AHEAD = 2000  # trials that are simulated before a search counts as endless
+PATIENCE = 1.0  # seconds that simulating may take
+EPOCH_LOOKS = 20.0  # seconds between two estimates while nothing ends
+
+Seconds = Callable[[Trial], float]  # of one whole training
+
+
+@dataclass
+class Prospect:
+    """Counts ahead with the strategy itself: every trial that runs completes, and the cheapest candidate wins each step."""
+
+    study: Study
+    macs: MacsCounter
+    at_once: int
+    _coming: dict[tuple[Architecture, int], Trial] | None = field(default_factory=dict)  # None: cannot be counted
+    _decided: set[tuple[int, str]] = field(default_factory=set)
+    _looked: float = -math.inf
+
+    def outlook(self, trials: Sequence[Trial]) -> Outlook:
+        """How many trials there will be, and how long they still take, as far as the trials so far tell."""
+        self._looked = time.monotonic()
+        seconds = seconds_of(trials)
+        ended = sum(trial.state.ended for trial in trials)
+        hours = self.study.budget.hours
+        if hours is not None:  # what hours end cannot be counted before
+            left = 3600 * hours - sum(trial.train_seconds for trial in trials)
+            return Outlook(ended, None, False, max(left, 0.0) / self.at_once)
+        self._count(trials)
+        if self._coming is None:
+            return Outlook(ended, None, False, None)
+        known = {(trial.architecture, trial.suggestion.seed) for trial in trials}
+        rest = [trial for key, trial in self._coming.items() if key not in known]
+        if seconds is None:
+            left = math.nan
+        else:
+            open_trials = [trial for trial in trials if not trial.state.ended]
+            left = sum(seconds(trial) for trial in rest) + sum(_rest_of(trial, seconds) for trial in open_trials)
+        stepwise = any(trial.suggestion.kind in ("start", "expand") for trial in (*trials, *rest))
+        return Outlook(ended, len(trials) + len(rest), not stepwise, None if math.isnan(left) else left / self.at_once)
+
+    def due(self) -> bool:
+        """Whether the last estimate is old enough for another one."""
+        return time.monotonic() - self._looked >= EPOCH_LOOKS
+
+    def decided(self, trials: Sequence[Trial]) -> list[str]:
+        """A line for each step whose candidates have all ended since this was last asked."""
+        lines = []
+        for step in ledger(trials):
+            key = (step.step, step.kind)
+            if key not in self._decided and all(entry.state.ended for entry in step.entries):
+                self._decided.add(key)
+                if step.kind != "start":
+                    lines.append(f"step {step.step} decided: {_chosen(step)}{step.why}")
+        return lines
+
+    def _count(self, trials: Sequence[Trial]) -> None:
+        """Simulates the rest of the search again where something else was suggested than was expected."""
+        if self._coming is None or (
+            self._coming and all((t.architecture, t.suggestion.seed) in self._coming for t in trials)
+        ):
+            return
+        try:
+            played = self._played(trials)
+        except Exception:  # reported when it is suggested in earnest
+            played = None
+        self._coming = None if played is None else {(t.architecture, t.suggestion.seed): t for t in played}
+
+    def _played(self, trials: Sequence[Trial]) -> list[Trial] | None:
+        played = [trial if trial.state.ended else _completed(trial) for trial in trials]
+        until = time.monotonic() + PATIENCE
+        while wanted := affordable(self.study, played, self.study.strategy.ask(self.study, played, self.macs))[0]:
+            for suggestion in wanted:
+                cost = self.macs.cost(suggestion.architecture)
+                values = [(objective, known_cost(objective, cost)) for objective in self.study.objectives]
+                over = any(value is not None and objective.over(value) for objective, value in values)
+                state = TrialState.INFEASIBLE if over else TrialState.COMPLETE
+                trial = Trial(len(played), state, suggestion, cost)
+                played.append(trial if over else _completed(trial))
+            if len(played) > MOST_AHEAD or time.monotonic() > until:
+                return None
+        return played
+
+
+def _completed(trial: Trial) -> Trial:
+    """As if it had been trained and had learned nothing, so that the cheapest of a step's candidates is chosen."""
+    return replace(trial, state=TrialState.COMPLETE, metrics=Metrics(0.0, 0.0, 0.0, 1, 1))
+
+
+def _chosen(step: LedgerStep) -> str:
+    """The axis in front where the reason does not begin with it."""
+    if step.chosen is None or step.kind != "contract":
+        return ""
+    return f"{' = '.join(step.entries[step.chosen].axes)}: "
+
+
+def _rest_of(trial: Trial, seconds: Seconds) -> float:
+    return seconds(trial) * max(0.0, 1 - len(trial.curve) / max(trial.suggestion.epochs, 1))
+
+
+def seconds_of(trials: Sequence[Trial]) -> Seconds | None:
+    """How long a training takes, from those seen so far: seconds per epoch as a power of the multiply-adds, by least
+    squares on logarithms, the exponent between 0 and 1 (small networks cost as much time as somewhat larger ones). A network
+    over a limit takes none. None where no epoch has ended."""
+    seen = [
+        (math.log(trial.cost.macs), math.log(sum(entry.seconds for entry in trial.curve) / len(trial.curve)))
+        for trial in trials
+        if trial.curve and trial.cost.macs and sum(entry.seconds for entry in trial.curve) > 0
+    ]
+    if not seen:
+        return None
+    x, y = (sum(values) / len(seen) for values in zip(*seen, strict=True))
+    spread = sum((a - x) ** 2 for a, _ in seen)
+    slope = sum((a - x) * (b - y) for a, b in seen) / spread if spread else 1.0
+    slope = min(max(slope, 0.0), 1.0)
+
+    def seconds(trial: Trial) -> float:
+        if trial.state is TrialState.INFEASIBLE or not trial.cost.macs:
+            return 0.0
+        return math.exp(y + slope * (math.log(trial.cost.macs) - x)) * trial.suggestion.epochs
+
+    return seconds
