@@ -29,7 +29,7 @@ STYLE = {
     "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none", "pdf.fonttype": 42,
 }  # fmt: skip
 LABEL = 7  # points
-REACHES = (6, 10, 16, 24, 34)  # points from a spot to its label
+REACHES = (6, 10, 16, 24, 34, 46)  # points from a spot to its label
 Box = tuple[float, float, float, float]  # left, bottom, right, top in pixels
 Writer = Callable[[Path], object]
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MOST_NAMED = 16  # candidates that all get their names where they have one; of more, only those on the front
 COST_TITLES: dict[CostName, str] = {"gmacs": "multiply-adds", "params_m": "parameters", "latency_ms": "latency"}
 
 
@@ -67,7 +68,8 @@ def draw_front(front: Front, width: float) -> Figure:
             xs, ys, "D", color=ORANGE, linestyle=(0, (4, 2)), linewidth=0.8, zorder=6, label="expansion path", **look
         )
     axes.legend(loc="lower right", bbox_to_anchor=(1.01, 0.99), ncols=3, frameon=False, fontsize=7, borderpad=0.2)
-    named = list(dict.fromkeys([*way, *front.best[::-1]]))
+    others = [c for c in front.complete if c.name] if len(front.complete) <= MOST_NAMED and not way else []
+    named = list(dict.fromkeys([*way, *front.best[::-1], *others]))
     place_labels(
         axes, [spots[c] for c in named], [c.title for c in named], [ORANGE if c in way else INK for c in named]
     )
