@@ -44,7 +44,7 @@ def run_figures(front: Front, steps: Sequence[LedgerStep], trials: Sequence[Tria
         found["expansion"] = partial(draw_expansion, front, steps)
     if front.best and front.box:
         found["hypervolume"] = partial(draw_volume, [front])
-    if any(trial.curve for trial in trials):
+    if any(map(_curve, trials)):
         found["curves"] = partial(draw_curves, front, trials)
     return found
 
@@ -125,9 +125,9 @@ def draw_curves(front: Front, trials: Sequence[Trial], width: float) -> Figure:
     from matplotlib.collections import LineCollection
     from matplotlib.ticker import MaxNLocator
 
-    curves = {trial.number: _curve(trial) for trial in trials if trial.curve}
+    curves = {trial.number: curve for trial in trials if (curve := _curve(trial))}
     drawn = [c for c in front.candidates if any(number in curves for number in c.numbers)]
-    named = drawn if len(drawn) <= FEW else list(front.best)
+    named = [c for c in drawn if len(drawn) <= FEW or c in front.best]
     figure, (axes,) = new_figure(
         width, title=_title("Learning curves", front), note=_note(front), right=longest([c.title for c in named])
     )
@@ -154,7 +154,9 @@ def draw_curves(front: Front, trials: Sequence[Trial], width: float) -> Figure:
 
 
 def _curve(trial: Trial) -> list[tuple[float, float]]:
-    return [(entry["epoch"], 100 * entry.get("top1", math.nan)) for entry in trial.curve]
+    """Epochs and top-1 in percent, where there is one."""
+    found = ((entry["epoch"], 100 * entry.get("top1", math.nan)) for entry in trial.curve)
+    return [spot for spot in found if math.isfinite(spot[1])]
 
 
 def _title(what: str, front: Front) -> str:

@@ -69,7 +69,7 @@ def draw_front(front: Front, width: float) -> Figure:
         )
     axes.legend(loc="lower right", bbox_to_anchor=(1.01, 0.99), ncols=3, frameon=False, fontsize=7, borderpad=0.2)
     others = [c for c in front.complete if c.name] if len(front.complete) <= MOST_NAMED and not way else []
-    named = list(dict.fromkeys([*way, *front.best[::-1], *others]))
+    named = list(dict.fromkeys([*way, *front.best[-1:], *front.best[:-1], *others]))
     place_labels(
         axes, [spots[c] for c in named], [c.title for c in named], [ORANGE if c in way else INK for c in named]
     )
