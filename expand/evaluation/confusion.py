@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from expand.report.front_figure import INK, STYLE
+from expand.report.drawing import INK, STYLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from expand.core.pareto import pareto_front
+from expand.core.pareto import Direction, Point, pareto_front
 from expand.core.space import Architecture
 from expand.core.study import Objective
 from expand.core.trial import CONVENTION, Cost, Trial, TrialState
@@ -87,6 +87,15 @@ class Candidate:
     def label(self) -> str:
         return self.name or "=".join(self.axes) or self.kind
 
+    @property
+    def title(self) -> str:
+        """What it is called among all candidates of a run: "MC3", "start", "step 3 depth", "trial 7"."""
+        if self.name or self.kind == "start":
+            return self.name or "start"
+        if not self.axes:
+            return f"trial {self.numbers[0]}"  # drawn by a sampler: it has no other name
+        return f"step {self.step} {'contract ' if self.kind == 'contract' else ''}{' = '.join(self.axes)}"
+
     def amount(self, name: CostName) -> float:
         """Its cost in whole multiply-adds or parameters, or in milliseconds."""
         if name == "latency_ms":
@@ -120,13 +129,22 @@ def by_seed(group: Sequence[Trial]) -> dict[int, Trial]:
 
 
 def front(candidates: Sequence[Candidate], objectives: Sequence[Objective]) -> tuple[Candidate, ...]:
-    """The complete candidates that no other one dominates, cheapest first."""
-    offered = [candidate for candidate in candidates if candidate.state is TrialState.COMPLETE]
-    aims = [objective for objective in objectives if objective.on_front]
-    points = [tuple(candidate.value(objective.name) for objective in aims) for candidate in offered]
-    chosen = [offered[index] for index in pareto_front(points, [objective.direction for objective in aims])]
-    name = cost_name(objectives)
+    """The complete candidates that no other one dominates in the objectives that stand on the front, cheapest first."""
+    aims, name = [objective for objective in objectives if objective.on_front], cost_name(objectives)
+    points = [tuple(candidate.value(aim.name) for aim in aims) for candidate in candidates]
+    chosen = [candidates[place] for place in best_places(candidates, points, [aim.direction for aim in aims])]
     return tuple(sorted(chosen, key=lambda candidate: (candidate.amount(name), candidate.numbers)))
+
+
+def best_places(candidates: Sequence[Candidate], points: Sequence[Point], directions: Sequence[Direction]) -> list[int]:
+    """Places of the complete candidates that no other dominates, in the order given. `points` holds a number per direction for
+    each candidate; one with a number that is not known (not finite) is not on offer."""
+    offered = [
+        place
+        for place, (candidate, point) in enumerate(zip(candidates, points, strict=True))
+        if candidate.state is TrialState.COMPLETE and all(map(math.isfinite, point))
+    ]
+    return [offered[index] for index in pareto_front([points[place] for place in offered], directions)]
 
 
 def cost_name(objectives: Sequence[Objective]) -> CostName:

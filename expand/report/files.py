@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +14,9 @@ from expand.core.study import Objective
 from expand.core.trial import Cost, Trial
 from expand.report.about import About
 from expand.report.candidates import Candidate, RunFacts, candidates, front
+from expand.report.drawing import Writer, picture_files, picture_names
 from expand.report.noise import FAMILY_ERROR
-from expand.report.page_data import RunOnPage, page_data
+from expand.report.page_data import RunOnPage, fronts_of, page_data
 from expand.report.plan_vs_actual import compare_plan, planned_markdown, planned_rows
 from expand.report.significance import Comparison, compare
 from expand.report.significance_tables import comparison_markdown
@@ -41,21 +41,18 @@ def write_report(
     about: About | None = None,
     tests: Mapping[int, TestResult] | None = None,
 ) -> list[Path]:
-    """Writes index.html (the page) and front.json (all it shows); front.csv, trials.csv, front.png and front.svg; ledger.md
+    """Writes index.html (the page) and front.json (all it shows); front.csv and trials.csv; ledger.md
     and .json of a search in steps; comparison.md, .csv and .json where networks can be compared over seeds; planned.md
-    and .csv where the run was planned; png and svg of the expansion, of hypervolume and of learning curves where there
-    are any; each whole or not at all. In the csv files accuracies are fractions, costs whole numbers (gmacs aside), times
-    seconds. `tests` are those on the run's own test split, by trial.
+    and .csv where the run was planned; pictures (`picture_files`) of the front, of the expansion, of hypervolume and of
+    learning curves where there are any; each whole or not at all. In the csv files accuracies are fractions, costs whole
+    numbers (gmacs aside), times seconds. `tests` are those on the run's own test split, by trial.
 
     Raises:
         OSError: the folder cannot be written.
     """
     import pandas
 
-    from expand.report.front_figure import draw
-
     found, tests = candidates(trials, facts.seeds), tests or {}
-    figure = draw(facts, found, objectives, steps)
     files: dict[str, Writer] = {
         "front.csv": lambda path: front_table(facts, trials, objectives, tests).to_csv(path, index=False),
         "trials.csv": lambda path: trial_table(trials, tests).to_csv(path, index=False),
@@ -73,8 +70,6 @@ def write_report(
         planned = pandas.DataFrame(planned_rows(found_plan))
         files["planned.md"] = _text(planned_markdown(plan, found_plan))
         files["planned.csv"] = lambda path: planned.to_csv(path, index=False)
-    files["front.png"] = lambda path: figure.savefig(path, format="png", dpi=200)
-    files["front.svg"] = lambda path: figure.savefig(path, format="svg")
     about = about or About(folder.resolve().name)
     return _write_all(folder, files | _page_files([RunOnPage(facts, trials, objectives, steps, plan, about)]))
 
@@ -98,7 +93,7 @@ def trial_table(trials: Sequence[Trial], tests: Mapping[int, TestResult]) -> pan
 
 
 def write_page(folder: Path, runs: Sequence[RunOnPage]) -> list[Path]:
-    """Writes the one page of several runs, its front.json, and png and svg of their fronts and hypervolumes.
+    """Writes the one page of several runs, its front.json, and pictures of their fronts and hypervolumes.
 
     Raises:
         OSError: the folder cannot be written.
@@ -107,17 +102,19 @@ def write_page(folder: Path, runs: Sequence[RunOnPage]) -> list[Path]:
 
 
 def _page_files(runs: Sequence[RunOnPage]) -> dict[str, Writer]:
-    from expand.report.figures import figures_of
+    from expand.report.figures import run_figures, runs_figures
     from expand.report.page import render_page
 
-    data = page_data(runs)
+    fronts = fronts_of(runs)
+    data = page_data(runs, fronts)
     files: dict[str, Writer] = {
         "index.html": _text(render_page(data)),
         "front.json": _text(json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"),
     }
-    for name, figure in figures_of(data).items():
-        files[f"{name}.png"] = partial(figure.savefig, format="png", dpi=200)
-        files[f"{name}.svg"] = partial(figure.savefig, format="svg")
+    alone = runs[0] if len(runs) == 1 else None
+    figures = run_figures(fronts[0], alone.steps, alone.trials) if alone else runs_figures(fronts)
+    for name, draw in figures.items():
+        files |= picture_files(name, draw)
     return files
 
 
@@ -130,14 +127,11 @@ def _write_all(folder: Path, files: dict[str, Writer]) -> list[Path]:
     return written
 
 
-Writer = Callable[[Path], object]
-
-
 # Files that a report may lack: a grid has no ledger, a comparison needs two networks with two seeds each, a plan is optional.
 SOMETIMES = (
     *("ledger.md", "ledger.json", "comparison.md", "comparison.csv", "comparison.json"),
     *("planned.md", "planned.csv"),
-    *(f"{name}.{kind}" for name in ("fronts", "expansion", "hypervolume", "curves") for kind in ("png", "svg")),
+    *(name for figure in ("fronts", "expansion", "hypervolume", "curves") for name in picture_names(figure)),
 )
 
 _FRONT = ["name", "step", "kind", "axes", "trials"]

@@ -1,232 +1,164 @@
-"""The accuracy-cost figure: candidates, front, names, and the path an expansion took. matplotlib, no display needed."""
+"""The front of one run or several: top-1 over cost, and hypervolume over training. Drawn from `Front` alone."""
 
 from __future__ import annotations
 
-import math
-import textwrap
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from expand.core.study import Objective
-from expand.report.candidates import Candidate, RunFacts, cost_name, front
-from expand.report.tables import cost_unit, counted
+from expand.report.candidates import Candidate, CostName
+from expand.report.drawing import (
+    BLUE,
+    COLOURS,
+    DASHES,
+    GREY,
+    INK,
+    MARKS,
+    ORANGE,
+    label_ends,
+    log_axis,
+    longest,
+    new_figure,
+    place_labels,
+)
+from expand.report.front import Front
+from expand.report.tables import cost_unit, counted, show_cost
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from expand.strategies.ledger import LedgerStep
-
-# Okabe and Ito's palette: told apart by colour-blind readers and in grey print.
-BLUE, VERMILION, GREY, INK = "#0072B2", "#D55E00", "#9AA0A6", "#222222"
-RUST = "#A34700"  # vermilion, dark enough to be read as text
-MOST_LABELS = 16  # candidates that all get their names; of more, only the front does
-STYLE = {"font.size": 11, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none"}
+MOST_NAMED = 16  # candidates that all get their names where they have one; of more, only those on the front
+COST_TITLES: dict[CostName, str] = {"gmacs": "multiply-adds", "params_m": "parameters", "latency_ms": "latency"}
 
 
-def draw(
-    facts: RunFacts,
-    candidates: Sequence[Candidate],
-    objectives: Sequence[Objective],
-    steps: Sequence[LedgerStep],
-) -> Figure:
-    """The figure, 10 × 6.5 inches: top-1 in percent over log cost. Where nothing is complete yet it says so."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10, 6.5), dpi=100)
-        FigureCanvasAgg(figure)
-        axes = figure.add_axes((0.075, 0.19, 0.905, 0.74))
-        title = textwrap.shorten(f"{facts.study} ({facts.scale}) on {facts.data}", 58, placeholder=" …")
-        axes.set_title(title, loc="left", fontsize=13, color=INK)
-        axes.set_ylabel(f"top-1 on {facts.clips:,} validation clips (%)")
-        drawn = [candidate for candidate in candidates if candidate.top1 is not None]
-        if drawn:
-            _draw_points(axes, facts, drawn, front(candidates, objectives), path(candidates, steps), objectives)
-        else:
-            axes.set(xticks=[], yticks=[], ylabel="")
-            axes.spines[:].set_visible(False)
-            axes.text(0.5, 0.5, "no candidate is complete yet", ha="center", va="center", transform=axes.transAxes)
-        ended = "" if facts.complete else "search not ended: "
-        note = f"{ended}{counted(candidates)}; only complete ones are drawn. {_error_bars(facts)}; {facts.training}; "
-        note += f"accuracy: {facts.scoring}."
-        figure.text(0.075, 0.025, textwrap.fill(note, 134), fontsize=9.5, color="#555555", va="bottom")
+def draw_front(front: Front, width: float) -> Figure:
+    """One run: its candidates with their noise, the front, the expansion's path. Says so where nothing is complete yet."""
+    facts = front.facts
+    ended = "" if facts.complete else "search not ended; "
+    what = {"params_m": "all parameters", "latency_ms": "measured, one clip"}.get(front.cost, facts.convention)
+    note = f"{ended}{counted(front.candidates)}. Cost: {what}. Accuracy: {facts.accuracy}; {facts.training}; {facts.noise}."
+    title = f"{facts.study} ({facts.scale}) on {facts.data}"
+    figure, (axes,) = new_figure(width, title=title, note=note)
+    if not front.complete:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+        axes.text(0.5, 0.5, "no candidate is complete yet", ha="center", va="center", transform=axes.transAxes)
+        return figure
+    spots = _accuracy_axes(axes, [front], front.complete)
+    on_front = set(front.best)
+    for chosen, colour, size, label in ((False, GREY, 3.5, "candidate"), (True, BLUE, 5, "Pareto front")):
+        own = [c for c in (front.best if chosen else front.complete) if (c in on_front) is chosen and c in spots]
+        if not own:
+            continue
+        xs, ys = zip(*(spots[c] for c in own), strict=True)
+        bars = [100 * (c.noise or 0) for c in own]
+        axes.errorbar(xs, ys, yerr=bars, fmt="none", ecolor=colour, elinewidth=0.6, alpha=0.5, zorder=2 + chosen)
+        line: dict[str, Any] = {"linestyle": "-" if chosen else "None", "drawstyle": "steps-post", "linewidth": 1.4}
+        axes.plot(
+            xs, ys, marker="o", color=colour, markersize=size, markeredgecolor="white", markeredgewidth=0.5,
+            zorder=3 + 2 * chosen, label=label, **line,
+        )  # fmt: skip
+        if chosen:
+            axes.plot([xs[-1], axes.get_xlim()[1]], [ys[-1]] * 2, color=colour, linewidth=1.4, zorder=4)
+    way = [c for c in front.path if c in spots]
+    if way:  # open marks around those of the candidates, so that neither hides the other
+        look: dict[str, Any] = {"markerfacecolor": "None", "markersize": 8, "markeredgewidth": 0.9}
+        xs, ys = zip(*(spots[c] for c in way), strict=True)
+        axes.plot(
+            xs, ys, "D", color=ORANGE, linestyle=(0, (4, 2)), linewidth=0.8, zorder=6, label="expansion path", **look
+        )
+    axes.legend(loc="lower right", bbox_to_anchor=(1.01, 0.99), ncols=3, frameon=False, fontsize=7, borderpad=0.2)
+    others = [c for c in front.complete if c.name] if len(front.complete) <= MOST_NAMED and not way else []
+    named = list(dict.fromkeys([*way, *front.best[-1:], *front.best[:-1], *others]))
+    place_labels(
+        axes, [spots[c] for c in named], [c.title for c in named], [ORANGE if c in way else INK for c in named]
+    )
     return figure
 
 
-def path(candidates: Sequence[Candidate], steps: Sequence[LedgerStep]) -> list[Candidate]:
-    """The expansion's way: the candidate chosen in each step, the start first."""
-    by_number = {number: candidate for candidate in candidates for number in candidate.numbers}
-    by_architecture = {candidate.architecture: candidate for candidate in candidates}
-    way: list[Candidate | None] = []
-    for step in steps:
-        if step.base is not None and not way:
-            way.append(by_architecture.get(step.base))
-        if step.chosen is not None:
-            way += [by_number.get(number) for number in step.entries[step.chosen].trial_numbers[:1]]
-    return list(dict.fromkeys(candidate for candidate in way if candidate is not None and candidate.top1 is not None))
+def draw_fronts(fronts: Sequence[Front], width: float) -> Figure:
+    """Several runs over their one cost, each named at its end."""
+    figure, (axes,) = new_figure(width, title="Fronts", note="", right=longest([front.name for front in fronts]))
+    draw_steps(axes, fronts)
+    return figure
 
 
-def log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers for a log axis, at least five: powers of ten, then more a decade, then evenly spaced ones."""
-    for steps in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)):
-        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        ticks = [float(f"{step * 10.0**power:.6g}") for power in powers for step in steps]
-        ticks = [tick for tick in ticks if low <= tick <= high]
-        if len(ticks) >= 5:
-            return ticks[:: math.ceil(len(ticks) / 9)]
-    power = 10.0 ** math.floor(math.log10((high - low) / 4))
-    step = max(step * power for step in (1, 2, 5) if step * power <= (high - low) / 4)
-    return [float(f"{n * step:.6g}") for n in range(math.ceil(low / step), math.floor(high / step) + 1)]
-
-
-def _draw_points(
-    axes: Axes,
-    facts: RunFacts,
-    drawn: Sequence[Candidate],
-    best: Sequence[Candidate],
-    way: Sequence[Candidate],
-    objectives: Sequence[Objective],
-) -> None:
-    name = cost_name(objectives)
-    size, unit = cost_unit((candidate.amount(name) for candidate in drawn), name)
-
-    def spot(candidate: Candidate) -> tuple[float, float]:
-        return candidate.amount(name) / size, 100 * (candidate.top1 or 0)
-
-    bars = [100 * (candidate.noise or 0) for candidate in drawn]
-    xs, ys = zip(*map(spot, drawn), strict=True)
-    axes.errorbar(xs, ys, yerr=bars, fmt="none", ecolor=GREY, elinewidth=1, capsize=2, alpha=0.8, zorder=1)
-    axes.plot(xs, ys, "o", color=GREY, markersize=6, markeredgecolor="white", zorder=2, label="candidate")
-    margin = min(max((max(xs) / min(xs)) ** 0.25, 1.01), 1.25)  # networks of about one cost are still told apart
-    low, high = min(xs) / margin, max(xs) * margin
-    if best:
-        front_x, front_y = zip(*map(spot, best), strict=True)
-        axes.plot([*front_x, high], [*front_y, front_y[-1]], drawstyle="steps-post", color=BLUE, linewidth=2, zorder=3)
-        axes.plot(front_x, front_y, "o", color=BLUE, markersize=9, markeredgecolor="white", zorder=5)
-        axes.plot([], [], "-o", color=BLUE, linewidth=2, markersize=9, markeredgecolor="white", label="Pareto front")
-    if way:
-        way_x, way_y = zip(*map(spot, way), strict=True)
+def draw_steps(axes: Axes, fronts: Sequence[Front]) -> None:
+    """The fronts as steps up to the box's end, over what they leave behind."""
+    spots = _accuracy_axes(axes, fronts, [c for front in fronts for c in front.complete])
+    for place, front in enumerate(fronts):
+        colour, mark = COLOURS[place % len(COLOURS)], MARKS[place % len(MARKS)]
+        left = [spots[c] for c in front.complete if c not in front.best]
         axes.plot(
-            way_x, way_y, "--D", color=VERMILION, linewidth=1.4, markersize=5, markeredgecolor="white", zorder=6,
-            label="expansion path",
-        )  # fmt: skip
-    axes.set_xscale("log")
-    axes.set_xlim(low, high)
-    bottom = max(min(y - bar for y, bar in zip(ys, bars, strict=True)) - 4, -2)
-    top = min(max(y + bar for y, bar in zip(ys, bars, strict=True)) + 8, 106)
-    axes.set_ylim(bottom, max(top, bottom + 10))
-    ticks = log_ticks(low, high)
-    axes.set_xticks(ticks, [f"{tick:,.6g}" for tick in ticks])
-    axes.minorticks_off()
-    axes.set_yticks([tick for tick in axes.get_yticks() if max(bottom, 0) <= tick <= min(top, 100)])
-    axes.grid(color="#E6E6E6", linewidth=0.8)
-    axes.set_axisbelow(True)
-    what = {"params_m": "parameters", "latency_ms": "measured, one clip"}.get(name, facts.convention)
-    axes.set_xlabel(textwrap.fill(f"{unit} ({what}), log scale", 96), fontsize=9)
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False, fontsize=10, columnspacing=1.2)
-    labelled = way or [candidate for candidate in (drawn if len(drawn) <= MOST_LABELS else best) if candidate.name]
-    labels = [f"contract {one.label}" if one.kind == "contract" else one.label for one in labelled]
-    ink = RUST if way else INK
-    place_labels(axes, [spot(one) for one in labelled], labels, [spot(one) for one in drawn], color=ink)
+            [x for x, _ in left], [y for _, y in left], mark, color=colour, alpha=0.3, markersize=2.5, linestyle="None"
+        )
+        if not front.best:
+            continue
+        xs, ys = map(list, zip(*(spots[c] for c in front.best), strict=True))
+        bars = [100 * (c.noise or 0) for c in front.best]
+        axes.errorbar(xs, ys, yerr=bars, fmt="none", ecolor=colour, elinewidth=0.6, alpha=0.5, zorder=2)
+        line: dict[str, Any] = {"linestyle": DASHES[place % len(DASHES)], "drawstyle": "steps-post", "linewidth": 1.3}
+        axes.plot([*xs, axes.get_xlim()[1]], [*ys, ys[-1]], color=colour, zorder=3, **line)
+        size = 4 + 3 * (len(fronts) - place) / len(fronts)  # later marks are smaller and leave those beneath to be seen
+        axes.plot(
+            xs, ys, mark, color=colour, markersize=size, markeredgecolor="white", markeredgewidth=0.5, zorder=4 + place
+        )
+    drawn = [(place, front) for place, front in enumerate(fronts) if front.best]
+    ends = [(axes.get_xlim()[1], 100 * (front.best[-1].top1 or 0)) for _, front in drawn]
+    label_ends(axes, ends, [front.name for _, front in drawn], [COLOURS[place % len(COLOURS)] for place, _ in drawn])
 
 
-def place_labels(
-    axes: Axes,
-    spots: Sequence[tuple[float, float]],
-    labels: Sequence[str],
-    points: Sequence[tuple[float, float]],
-    *,
-    color: str = RUST,
-) -> list[Any]:
-    """Writes each label near its spot, at the first of the offsets around it that covers least: labels already written
-    count most, then points, then lines and error bars, then being nearer to another point, where a line leads to the own
-    one. Positions in data units, sizes in pixels."""
-    canvas: Any = axes.figure.canvas
-    renderer = canvas.get_renderer()
-    taken: list[Any] = []
-    dots = [tuple(axes.transData.transform(point)) for point in points]
-    lines = [along for line in axes.get_lines() for along in _along(line)]
-    lines += [along for bars in axes.collections for bar in _segments(bars) for along in _between(bar)]
-    texts = []
-    for spot, label in zip(spots, labels, strict=True):
-        own = tuple(axes.transData.transform(spot))
-        places = []
-        for order, offset in enumerate(_offsets()):
-            text = _annotate(axes, spot, label, offset, color)
-            box = text.get_window_extent(renderer).padded(3)
-            text.remove()
-            outside = not (axes.bbox.x0 < box.x0 and box.x1 < axes.bbox.x1 and box.y0 > axes.bbox.y0)
-            hidden = 3 * sum(box.contains(*dot) for dot in dots) + sum(box.contains(*dot) for dot in lines)
-            unclear = any(_gap(box, dot) < _gap(box, own) for dot in dots)
-            badness = 1000 * outside + 100 * sum(map(box.overlaps, taken)) + hidden + 2 * unclear + order / 4
-            places.append((badness, order, offset, box, unclear))
-        _, _, offset, box, unclear = min(places, key=lambda place: place[:2])
-        texts.append(_annotate(axes, spot, label, offset, color, leader=unclear or math.hypot(*offset) > 15))
-        taken.append(box)
-    return texts
+def draw_growth(axes: Axes, fronts: Sequence[Front], *, over: str) -> None:
+    """Hypervolume after so much training, in "hours" or "macs"; several runs are named at their ends."""
+    amounts = [[m.seconds if over == "hours" else m.macs for m in front.growth] for front in fronts]
+    size, unit = _training_unit(max((own[-1] for own in amounts if own), default=0.0), over)
+    ends = []
+    for place, (front, own) in enumerate(zip(fronts, amounts, strict=True)):
+        xs, ys = [0.0, *(amount / size for amount in own)], [0.0, *(100 * m.volume for m in front.growth)]
+        colour, dash = COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)]
+        axes.plot(xs, ys, drawstyle="steps-post", color=colour, linestyle=dash, linewidth=1.3, zorder=3 + place)
+        axes.plot(xs[-1:], ys[-1:], MARKS[place % len(MARKS)], color=colour, markersize=4, clip_on=False, zorder=9)
+        ends.append((xs[-1], ys[-1]))
+    box = fronts[0].box
+    assert box is not None
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    floor = f" above {100 * box.floor:g}" if box.floor else ""
+    axes.set_ylabel(f"hypervolume: mean best top-1{floor} (%)")
+    axes.set_xlabel(f"training spent ({unit})")
+    if len(fronts) > 1:
+        label_ends(axes, ends, [front.name for front in fronts], COLOURS[: len(fronts)])
 
 
-def _gap(box: Any, dot: tuple[float, float]) -> float:
-    """From a dot to the nearest edge of a box; 0 inside."""
-    return math.hypot(max(box.x0 - dot[0], 0, dot[0] - box.x1), max(box.y0 - dot[1], 0, dot[1] - box.y1))
+def box_text(front: Front) -> str:
+    """What the box of a hypervolume is."""
+    assert front.box is not None
+    size, unit = cost_unit((front.box.low, front.box.high), front.cost)
+    low, high = show_cost(front.box.low, size), show_cost(front.box.high, size)
+    return f"Hypervolume: the best top-1 to be had, averaged over costs from {low} to {high} {unit} on a log axis."
 
 
-def _offsets() -> list[tuple[float, float]]:
-    """Eight directions at growing distances, above left first, where a rising front leaves room. In points."""
-    around = ((-0.7, 0.7), (0, 1), (0.7, -0.7), (0, -1), (-1, 0.15), (1, -0.15), (0.7, 0.7), (-0.7, -0.7))
-    return [(reach * x, reach * y) for reach in (11, 20, 32, 46, 62) for x, y in around]
+def _training_unit(most: float, over: str) -> tuple[float, str]:
+    if over == "macs":
+        return cost_unit([most or 1e9])
+    return (3600, "hours") if most > 7200 else (60, "minutes") if most > 120 else (1, "seconds")
 
 
-def _annotate(
-    axes: Axes, spot: tuple[float, float], label: str, offset: tuple[float, float], color: str, leader: bool = False
-) -> Any:
-    from matplotlib.patheffects import withStroke
-
-    dx, dy = offset
-    arrow = {"arrowstyle": "-", "color": color, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3}
-    return axes.annotate(
-        label,
-        spot,
-        offset,
-        textcoords="offset points",
-        ha="center" if abs(dx) < 1 else "right" if dx < 0 else "left",
-        va="center" if abs(dx) > 3 * abs(dy) else "bottom" if dy > 0 else "top",
-        fontsize=10,
-        color=color,
-        zorder=7,
-        path_effects=[withStroke(linewidth=2.5, foreground="white")],
-        arrowprops=arrow if leader else None,
-    )
-
-
-def _along(line: Any) -> list[tuple[float, float]]:
-    """Pixels along a drawn line, about every 6."""
-    vertices = line.get_transform().transform_path(line.get_path()).vertices
-    if len(vertices) < 2 or line.get_linestyle() == "None":
-        return []
-    if line.get_drawstyle() == "steps-post":
-        corners = [(b[0], a[1]) for a, b in pairwise(vertices)]
-        vertices = [v for pair in zip(vertices, corners, strict=False) for v in pair] + [vertices[-1]]
-    return _between(vertices)
-
-
-def _segments(bars: Any) -> list[Any]:
-    """The error bars' ends in pixels."""
-    return [bars.get_transform().transform_path(path).vertices for path in bars.get_paths()]
-
-
-def _between(vertices: Sequence[Any]) -> list[tuple[float, float]]:
-    """Pixels about every 6 along these corners."""
-    spots = []
-    for (x0, y0), (x1, y1) in pairwise(vertices):
-        count = max(int(math.hypot(x1 - x0, y1 - y0) / 6), 1)
-        spots += [(x0 + (x1 - x0) * n / count, y0 + (y1 - y0) * n / count) for n in range(count + 1)]
+def _accuracy_axes(
+    axes: Axes, fronts: Sequence[Front], shown: Sequence[Candidate]
+) -> dict[Candidate, tuple[float, float]]:
+    """Sets both axes so that all of these and their noise fit; where each candidate is then, in their units."""
+    name = fronts[0].cost
+    size, unit = cost_unit((c.amount(name) for c in shown), name)
+    spots = {c: (c.amount(name) / size, 100 * (c.top1 or 0)) for c in shown}
+    xs = [x for x, _ in spots.values()]
+    margin = min(max((max(xs) / min(xs)) ** 0.12, 1.03), 1.5)  # networks of about one cost are still told apart
+    log_axis(axes, min(xs) / margin, max(xs) * margin)
+    noise = [(y, 100 * (c.noise or 0)) for c, (_, y) in spots.items()]
+    low, high = min(y - bar for y, bar in noise), max(y + bar for y, bar in noise)
+    room = max(0.08 * (high - low), 2)
+    axes.set_ylim(max(low - room, -2), min(high + 1.5 * room, 106))
+    axes.set_yticks([tick for tick in axes.get_yticks() if max(low - room, 0) <= tick <= min(high + 1.5 * room, 100)])
+    axes.set_xlabel(f"{COST_TITLES[name]} ({unit}, log scale)")
+    axes.set_ylabel(f"top-1 on {fronts[0].facts.clips:,} validation clips (%)")
     return spots
-
-
-def _error_bars(facts: RunFacts) -> str:
-    return facts.noise.replace("±", "Error bars:", 1).replace(": is ", ": ± ", 1)

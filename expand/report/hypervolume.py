@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,21 +23,27 @@ COST_AND_ACCURACY: tuple[Direction, Direction] = ("minimize", "maximize")
 
 @dataclass(frozen=True)
 class Box:
-    """What hypervolumes are measured in: top-1 from 0 to 1 over costs from `low` to `high`, on a log axis."""
+    """What hypervolumes are measured in: costs from `low` to `high` on a log axis, top-1 from `floor` up."""
 
     low: float
     high: float
+    floor: float = 0.0
 
     @property
     def doublings(self) -> float:
         return math.log2(self.high / self.low)
 
+    def share(self, points: Iterable[tuple[float, float]]) -> float:
+        """Best top-1 above the floor to be had, averaged over the log of cost; where there is no network yet it is 0, and one
+        cheaper than `low` counts from there on. Points are (cost, top-1)."""
+        logs = [(math.log2(max(cost, self.low)), top1) for cost, top1 in points]
+        return hypervolume(logs, COST_AND_ACCURACY, (math.log2(self.high), self.floor)) / self.doublings
+
 
 @dataclass(frozen=True)
 class Moment:
     """After the trial `number` ended: training spent so far (of all trials that have ended, whatever became of them), and the
-    share of the box below the front. It is the best top-1 to be had, averaged over the box's costs on the log axis, where a
-    cost below the cheapest network counts as 0."""
+    hypervolume of what was found by then."""
 
     number: int
     seconds: float
@@ -73,36 +79,31 @@ def training_macs(trial: Trial, training_clips: int, validation_clips: int, view
     return trial.cost.macs * (3 * epochs * training_clips + looked * validation_clips)
 
 
-def box_of(candidates: Iterable[Candidate], name: CostName) -> Box | None:
-    """From the cheapest complete candidate to twice the dearest one; None without any. It depends on who is in it: to compare
-    runs, give the candidates of all."""
-    costs = [c.amount(name) for c in candidates if c.state is TrialState.COMPLETE]
-    costs = [cost for cost in costs if math.isfinite(cost) and cost > 0]
-    return Box(min(costs), 2 * max(costs)) if costs else None
+def box_of(runs: Iterable[Iterable[Candidate]], name: CostName) -> Box | None:
+    """One box for the complete candidates of all these runs: from the cost where every run has a network to twice the most
+    expensive one, so that this one counts too; None without any."""
+    costs = [[c.amount(name) for c in own if c.state is TrialState.COMPLETE and c.amount(name) > 0] for own in runs]
+    costs = [own for own in costs if own]
+    return Box(max(map(min, costs)), 2 * max(map(max, costs))) if costs else None
 
 
-def volume_over_time(
-    trials: Sequence[Trial], candidates: Sequence[Candidate], name: CostName, box: Box | None, spent: dict[int, int]
+def growth(
+    trials: Sequence[Trial], candidates: Sequence[Candidate], name: CostName, box: Box | None, spent: Mapping[int, int]
 ) -> tuple[Moment, ...]:
-    """One moment a trial that has ended, in the order of their ends. A candidate counts from the end of its last trial on.
+    """One moment per trial that has ended, in the order of their ends. A candidate counts from the end of its last trial on.
     `spent` holds each trial's training multiply-adds, by number."""
     last = {max(c.numbers): c for c in candidates if c.state is TrialState.COMPLETE}
-    seconds, macs, moments = 0.0, 0, []
-    best: list[tuple[float, ...]] = []
+    seconds, macs, volume, moments = 0.0, 0, 0.0, []
+    best: list[tuple[float, float]] = []
     for trial in sorted((t for t in trials if t.state.ended), key=lambda t: (t.ended, t.number)):
-        seconds, macs = seconds + trial.train_seconds, macs + spent[trial.number]
+        seconds, macs = seconds + trial.train_seconds, macs + spent.get(trial.number, 0)
         candidate = last.get(trial.number)
-        if candidate is not None and candidate.top1 is not None and candidate.amount(name) > 0:
-            best.append((math.log2(candidate.amount(name)), candidate.top1))
+        if box and candidate is not None and candidate.top1 is not None and candidate.amount(name) > 0:
+            best.append((candidate.amount(name), candidate.top1))
             best = [best[index] for index in pareto_front(best, COST_AND_ACCURACY)]
-        moments.append(Moment(trial.number, seconds, macs, _share(best, box)))
+            volume = box.share(best)
+        moments.append(Moment(trial.number, seconds, macs, volume))
     return tuple(moments)
-
-
-def _share(best: Sequence[tuple[float, ...]], box: Box | None) -> float:
-    if box is None:
-        return 0.0
-    return hypervolume(best, COST_AND_ACCURACY, (math.log2(box.high), 0.0)) / box.doublings
 
 
 def payoffs(steps: Sequence[LedgerStep], candidates: Sequence[Candidate]) -> tuple[Payoff, ...]:

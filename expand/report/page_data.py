@@ -12,13 +12,12 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from expand.core.accuracy import resolution_text
-from expand.core.pareto import pareto_front
 from expand.core.study import Objective
 from expand.core.trial import CONVENTION, Trial, TrialState
 from expand.report.about import About
-from expand.report.candidates import Candidate, RunFacts, candidates, cost_name, front
-from expand.report.front_figure import path
-from expand.report.hypervolume import COST_AND_ACCURACY, Box, Payoff, box_of, payoffs, training_macs, volume_over_time
+from expand.report.candidates import Candidate, RunFacts, best_places, candidates, cost_name
+from expand.report.front import Front, front_of
+from expand.report.hypervolume import COST_AND_ACCURACY, Payoff, box_of, payoffs, training_macs
 from expand.report.plan_vs_actual import PlannedActual, compare_plan, planned_lines, planned_rows
 from expand.report.significance import Comparison, compare
 from expand.report.significance_tables import beaten_text, comparison_note
@@ -63,27 +62,34 @@ class RunOnPage:
         return {trial.number: training_macs(trial, train, val, self.facts.views) for trial in self.trials}
 
 
-def page_data(runs: Sequence[RunOnPage]) -> dict[str, Any]:
-    """The page of one run or of several, whose hypervolumes are then measured in one box for all."""
-    found = [candidates(run.trials, run.facts.seeds) for run in runs]
+def fronts_of(runs: Sequence[RunOnPage]) -> list[Front]:
+    """One front per run; runs with the same cost are measured in one box."""
     names = {cost_name(run.objectives) for run in runs}
-    box = box_of([c for each in found for c in each], names.pop()) if len(names) == 1 else None
-    plain = [
-        run_data(run, own, box or box_of(own, cost_name(run.objectives))) for run, own in zip(runs, found, strict=True)
-    ]
+    box = box_of([candidates(run.trials, run.facts.seeds) for run in runs], names.pop()) if len(names) == 1 else None
+    return [
+        front_of(
+            run.about.name, run.facts, run.trials, run.objectives, steps=run.steps, spent=run.spent(), box=box
+        )
+        for run in runs
+    ]  # fmt: skip
+
+
+def page_data(runs: Sequence[RunOnPage], fronts: Sequence[Front] | None = None) -> dict[str, Any]:
+    """The page of one run or of several, whose hypervolumes are then measured in one box for all."""
+    plain = [run_data(run, front) for run, front in zip(runs, fronts or fronts_of(runs), strict=True)]
     return {"format": FORMAT, "runs": plain, "apart": _apart(runs)}
 
 
-def run_data(run: RunOnPage, found: Sequence[Candidate], box: Box | None) -> dict[str, Any]:
+def run_data(run: RunOnPage, front: Front) -> dict[str, Any]:
     """One run. See the module for units."""
     facts, trials = run.facts, sorted(run.trials, key=lambda trial: trial.number)
+    found, box = front.candidates, front.box
     place = {candidate.architecture: index for index, candidate in enumerate(found)}
     at = {number: index for index, candidate in enumerate(found) for number in candidate.numbers}
     by_number = {trial.number: trial for trial in trials}
-    name, spent = cost_name(run.objectives), run.spent()
+    name, spent = front.cost, run.spent()
     costs = [_costs(candidate, [by_number[number] for number in candidate.numbers], spent) for candidate in found]
     offered = [key for key, *_ in COSTS if any(cost[key] for cost in costs)]
-    moments = volume_over_time(trials, found, name, box, spent)
     comparison = compare(found, trials, facts.seeds)
     planned = compare_plan(run.plan, trials)
     return {
@@ -96,15 +102,15 @@ def run_data(run: RunOnPage, found: Sequence[Candidate], box: Box | None) -> dic
             _candidate(candidate, cost, at)
             for candidate, cost in zip(found, costs, strict=True)
         ],
-        "front": [place[candidate.architecture] for candidate in front(found, run.objectives)],
+        "front": [place[candidate.architecture] for candidate in front.best],
         "fronts": {key: front_over(found, [cost[key] for cost in costs]) for key in offered},
-        "path": [place[candidate.architecture] for candidate in path(found, run.steps)],
+        "path": [place[candidate.architecture] for candidate in front.path],
         "steps": [_step(step, place, at) for step in run.steps],
         "payoffs": [_payoff(payoff) for payoff in payoffs(run.steps, found)],
         "comparison": _comparison(facts, comparison, place) if comparison else None,
         "volume": {
             "cost": COST_KEYS[name], "low": box.low if box else None, "high": box.high if box else None,
-            "moments": [[m.number, round(m.seconds, 1), m.macs, round(m.volume, 5)] for m in moments],
+            "moments": [[m.number, round(m.seconds, 1), m.macs, round(m.volume, 5)] for m in front.growth],
         },
         "trials": [_trial(trial, at[trial.number]) for trial in trials],
         "planned": _planned(run.plan, planned) if run.plan and planned else None,
@@ -119,13 +125,11 @@ def run_data(run: RunOnPage, found: Sequence[Candidate], box: Box | None) -> dic
 
 def front_over(found: Sequence[Candidate], costs: Sequence[float | None]) -> list[int]:
     """Places of the complete candidates that no other beats in top-1 and this one cost, cheapest first."""
-    offered = [
-        (cost, candidate.top1, place)
-        for place, (candidate, cost) in enumerate(zip(found, costs, strict=True))
-        if candidate.state is TrialState.COMPLETE and cost is not None and candidate.top1 is not None
+    points = [
+        (math.nan if cost is None else cost, math.nan if candidate.top1 is None else candidate.top1)
+        for candidate, cost in zip(found, costs, strict=True)
     ]
-    best = pareto_front([(cost, top1) for cost, top1, _ in offered], COST_AND_ACCURACY)
-    return [offered[index][2] for index in sorted(best, key=lambda index: (offered[index][0], offered[index][2]))]
+    return sorted(best_places(found, points, COST_AND_ACCURACY), key=lambda place: (points[place][0], place))
 
 
 def _costs(candidate: Candidate, own: Sequence[Trial], spent: dict[int, int]) -> dict[str, float | None]:
@@ -144,7 +148,8 @@ def _costs(candidate: Candidate, own: Sequence[Trial], spent: dict[int, int]) ->
 def _candidate(candidate: Candidate, cost: dict[str, float | None], at: dict[int, int]) -> dict[str, Any]:
     parent = None if candidate.parent is None else at.get(candidate.parent)
     return {
-        "label": candidate.label, "name": candidate.name, "kind": candidate.kind, "step": candidate.step,
+        "label": candidate.label, "title": candidate.title, "name": candidate.name, "kind": candidate.kind,
+        "step": candidate.step,
         "axes": list(candidate.axes), "parent": parent, "values": dict(candidate.architecture.values),
         "family": candidate.architecture.family, "text": str(candidate.architecture),
         "costs": cost | {"params_published": candidate.cost.params_published}, "state": candidate.state.value,

@@ -27,9 +27,11 @@ from expand.core.outcome import Completed, Failed
 from expand.core.study import Objective, Study
 from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
 from expand.monitoring.dashboard import server
-from expand.monitoring.dashboard.figures import curve_svg, volumes
+from expand.monitoring.dashboard.figures import curve_svg, hypervolume_figure
 from expand.monitoring.dashboard.notes import BELOW, plain, with_kept
 from expand.monitoring.dashboard.presenter import MOST_FAILURES, Presenter
+from expand.report.candidates import RunFacts
+from expand.report.front import front_of
 from expand.report.run_report import run_facts
 from expand.storage.run_directory import Record, open_for_writing
 from search_spaces.x3d import X3DSpace
@@ -243,7 +245,10 @@ def test_a_seed_that_is_missing_counts_nothing():
     trial = Trial(
         0, TrialState.COMPLETE, wish, Cost(100, 1, 1, 1, ()), Metrics(0.5, 1, 1, 10, 1), ended="1", train_seconds=5
     )
-    assert volumes([trial], (0,), "gmacs") == [(0, 5, 0.5)] and volumes([trial], (0, 1), "gmacs") == []
+    for seeds, hours, share in (((0,), [round(5 / 3600, 5)], [50.0]), ((0, 1), [], [])):
+        facts = RunFacts("s", "demo", "clips", 2, 1, 10, seeds)
+        (trace,) = hypervolume_figure(front_of("run", facts, [trial], STUDY.objectives))["data"]
+        assert (trace["x"], trace["y"]) == (hours, share)
 
 
 @pytest.mark.parametrize(

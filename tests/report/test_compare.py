@@ -26,7 +26,7 @@ from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
 from expand.report import noise as seeds_noise
 from expand.report.candidates import RunFacts, candidates
 from expand.report.compare.files import write_fronts
-from expand.report.compare.fronts import Box, compare_fronts, find_bins, network_differences, share_at
+from expand.report.compare.fronts import compare_fronts, find_bins, network_differences, share_at
 from expand.report.compare.intervals import (
     Difference,
     Noise,
@@ -38,6 +38,8 @@ from expand.report.compare.intervals import (
 )
 from expand.report.compare.runs import Run, check_alike, split_name
 from expand.report.compare.tables import print_sections, sections
+from expand.report.drawing import picture_names
+from expand.report.hypervolume import Box
 from expand.report.significance import scored_networks
 
 CLIPS = 160
@@ -227,7 +229,7 @@ def test_a_hypervolume_worked_out_by_hand():
 def test_all_runs_are_measured_in_one_box_and_each_seed_has_its_own_front():
     found = compare_fronts([A, B], "gmacs")
     assert (found.box.low, found.box.high, found.box.floor) == (105, 1600, 0.0)  # from where both have a network
-    assert [[one.name for one in front] for front in found.fronts] == [["a1", "a2"], ["b1", "b2"]]
+    assert [[one.name for one in front.best] for front in found.fronts] == [["a1", "a2"], ["b1", "b2"]]
     first, rest = math.log2(200 / 105), math.log2(1600 / 200)
     assert found.shares[0] == pytest.approx((0.32 * first + 0.53 * rest) / (first + rest))
     assert found.seed_shares[0][0] == pytest.approx((0.30 * first + 0.50 * rest) / (first + rest))
@@ -242,12 +244,12 @@ def test_all_runs_are_measured_in_one_box_and_each_seed_has_its_own_front():
 
 
 def test_what_training_bought():
-    (moments, others) = compare_fronts([A, B], "gmacs").growth
+    (moments, others) = (front.growth for front in compare_fronts([A, B], "gmacs").fronts)
     step = 3 * 100 + CLIPS  # clips learned from count three times
-    assert [moment.macs for moment in moments[:5]] == [0, 100 * step, 200 * step, 300 * step, 500 * step]
-    assert moments[2].share == 0 and moments[3].share == pytest.approx(0.32)  # counts once its last seed is trained
+    assert [moment.macs for moment in moments[:4]] == [100 * step, 200 * step, 300 * step, 500 * step]
+    assert moments[1].volume == 0 and moments[2].volume == pytest.approx(0.32)  # counts once its last seed is trained
     assert share_at(others, 300 * step) == 0 and share_at(others, 315 * step) > 0.4
-    assert share_at(moments, 10**9) == moments[-1].share
+    assert share_at(moments, 10**9) == moments[-1].volume
 
 
 def test_bins_hold_networks_of_two_runs_within_the_width():
@@ -315,7 +317,7 @@ def test_what_is_printed_says_what_it_rests_on():
 def test_files(tmp_path):
     found = compare_fronts([A, B], "gmacs", width=1.0)
     paths = write_fronts(tmp_path / "to", found, ["of another recipe"])
-    assert [path.name for path in paths] == ["compare.md", "compare.csv", "compare.json", "fronts.png", "fronts.svg"]
+    assert [path.name for path in paths] == ["compare.md", "compare.csv", "compare.json", *picture_names("fronts")]
     plain = json.loads(paths[2].read_text())
     table = pandas.read_csv(paths[1])
     assert len(table) == len(plain["equal_cost"]) == 2 and list(table["first_network"]) == ["a2", "a3"]
@@ -323,7 +325,7 @@ def test_files(tmp_path):
     assert "**Warning:** of another recipe." in paths[0].read_text()
     assert paths[3].read_bytes()[:4] == b"\x89PNG"
     texts = "".join(xml.etree.ElementTree.fromstring(paths[4].read_text()).itertext())
-    assert "hypervolume (points)" in texts and "What training bought" in texts
+    assert "training spent (kMACs)" in texts and "what training bought" in texts
     write_fronts(tmp_path / "to", found, [])  # its own files may be written again
     (tmp_path / "to" / "diary.txt").touch()
     with pytest.raises(UsageError, match=r"diary\.txt"):

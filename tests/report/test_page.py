@@ -24,8 +24,9 @@ from expand.core.study import Objective, Study
 from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
 from expand.report.about import About, about_run, unique_names, videos_by_class
 from expand.report.candidates import RunFacts, candidates
+from expand.report.drawing import picture_names
 from expand.report.files import write_page, write_report
-from expand.report.hypervolume import Box, box_of, payoffs, training_macs, volume_over_time
+from expand.report.hypervolume import Box, box_of, growth, payoffs, training_macs
 from expand.report.page import embedded, render_page
 from expand.report.page_data import RunOnPage, page_data
 from expand.report.run_report import show_report
@@ -75,9 +76,9 @@ def test_training_multiply_adds_by_hand():
 
 def test_hypervolume_over_training_by_hand():
     found = candidates(TRIALS, (0,))
-    box = box_of(found, "gmacs")
+    box = box_of([found], "gmacs")
     assert box == Box(100, 800) and box.doublings == 3
-    moments = volume_over_time(TRIALS, found, "gmacs", box, RUN.spent())
+    moments = growth(TRIALS, found, "gmacs", box, RUN.spent())
     # over [100, 800] in doublings: 0.4 everywhere; then 0.4 once and 0.6 twice; the dearer 0.5 adds nothing; then 0.7 last
     after = [
         0.4,
@@ -90,14 +91,14 @@ def test_hypervolume_over_training_by_hand():
     assert [m.volume for m in moments] == pytest.approx(after)
     assert [m.seconds for m in moments] == [10, 20, 30, 40, 50, 60]
     assert moments[0].macs == 100 * (6 * 40 + 40) and moments[-1].macs == moments[-2].macs
-    assert box_of(candidates(TRIALS[3:4], (0,)), "gmacs") is None
+    assert box_of([candidates(TRIALS[3:4], (0,))], "gmacs") is None
 
 
 def test_a_candidate_counts_once_all_its_seeds_have_ended():
     first = made(0, 0, (), None, 100, 0.4, kind="grid")
     second = replace(made(1, 0, (), None, 100, 0.6, kind="grid", seed=1), suggestion=replace(first.suggestion, seed=1))
     found = candidates([first, second], (0, 1))
-    moments = volume_over_time([first, second], found, "gmacs", Box(100, 200), {0: 1, 1: 1})
+    moments = growth([first, second], found, "gmacs", Box(100, 200), {0: 1, 1: 1})
     assert [m.volume for m in moments] == [0, pytest.approx(0.5)]
 
 
@@ -164,7 +165,7 @@ def test_runs_together_say_what_sets_them_apart(tmp_path):
     cheap = replace(RUN, trials=TRIALS[:1], steps=ledger(TRIALS[:1]))
     assert {run["volume"]["high"] for run in page_data([cheap, RUN])["runs"]} == {800}  # one box for all
     files = write_page(tmp_path, [RUN, other])
-    names = ["index.html", "front.json", "fronts.png", "fronts.svg", "hypervolume.png", "hypervolume.svg"]
+    names = ["index.html", "front.json", *picture_names("fronts"), *picture_names("hypervolume")]
     assert [file.name for file in files] == names
     assert json.loads((tmp_path / "front.json").read_text()) == data
     assert "multiply-adds" in (tmp_path / "fronts.svg").read_text()  # text stays text

@@ -17,15 +17,18 @@ from expand.core.space import Architecture
 from expand.core.study import Objective
 from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
 from expand.report.candidates import RunFacts, candidates, cost_name, front
+from expand.report.drawing import COLUMN, PAGE, log_ticks, picture_names
+from expand.report.figures import run_figures
 from expand.report.files import write_report
-from expand.report.front_figure import draw, log_ticks, path, place_labels
+from expand.report.front import front_of, path
 from expand.report.tables import cost_unit, ledger_markdown, print_front, print_ledger, show_cost
 from expand.strategies.ledger import ledger
 
 OBJECTIVES = (Objective("top1", "maximize"), Objective("gmacs", "minimize", known_before_training=True))
 FACTS = RunFacts("x3d_stepwise", "demo", "rendered clips", epochs=12, views=2, clips=192)
-BEGUN = ["front.csv", "trials.csv", "ledger.md", "ledger.json", "front.png", "front.svg", "index.html", "front.json"]
-FILES = [*BEGUN, *(f"{name}.{kind}" for name in ("expansion", "hypervolume", "curves") for kind in ("png", "svg"))]
+TEXTS = ["front.csv", "trials.csv", "ledger.md", "ledger.json", "index.html", "front.json"]
+BEGUN = [*TEXTS, *picture_names("front")]
+FILES = [*BEGUN, *(name for figure in ("expansion", "hypervolume", "curves") for name in picture_names(figure))]
 
 
 def made(number, step, axis, parent, macs, top1, state=TrialState.COMPLETE, kind="expand", seed=0, **values):
@@ -34,7 +37,9 @@ def made(number, step, axis, parent, macs, top1, state=TrialState.COMPLETE, kind
     metrics = None if top1 is None else Metrics(top1, min(top1 + 0.2, 1.0), 1.0, 192, 2)
     error = "loss is not finite in epoch 3" if state is TrialState.FAILED else ""
     cost = Cost(macs, macs // 10, macs // 11, macs // 5, ((3, 1, 64, 64),))
-    return Trial(number, state, wish, cost, metrics, ({"epoch": 1},), 31.5, "t0", "t1", error=error)
+    return Trial(
+        number, state, wish, cost, metrics, ({"epoch": 1, "top1": top1 or 0.1},), 31.5, "t0", "t1", error=error
+    )
 
 
 TRIALS = (
@@ -169,13 +174,16 @@ def test_write_report(tmp_path):
     assert steps[1]["base"]["values"]["variant"] == 0 and steps[1]["entries"][0]["state"] == "complete"
     assert (tmp_path / "front.png").stat().st_size > 20_000
     xml.etree.ElementTree.parse(tmp_path / "front.svg")
-    assert "expansion path" in (tmp_path / "front.svg").read_text()
+    assert ">expansion path</text>" in (tmp_path / "front.svg").read_text()
+    for name in ("front.pdf", "front-column.pdf"):
+        pdf = (tmp_path / name).read_bytes()
+        assert pdf.startswith(b"%PDF") and b"/Type42" in pdf.replace(b" ", b"") and b"/Type3" not in pdf
 
 
 @pytest.mark.parametrize("trials", [(), (made(0, 0, "", None, 1_100_000, None, TrialState.RUNNING, kind="start"),)])
 def test_write_report_in_the_middle_of_a_run(tmp_path, trials):
     facts = replace(FACTS, complete=False)
-    assert len(write_report(tmp_path, facts, trials, OBJECTIVES, ledger(trials))) == len(BEGUN) + 2 * bool(
+    assert len(write_report(tmp_path, facts, trials, OBJECTIVES, ledger(trials))) == len(BEGUN) + 4 * bool(
         trials
     )  # curves
     assert len(pandas.read_csv(tmp_path / "trials.csv")) == len(trials)
@@ -202,15 +210,56 @@ def test_the_path_goes_from_the_start_along_the_chosen():
     assert numbers(path(candidates(TRIALS, (0,)), ledger(TRIALS))) == [0, 1, 7, 15, 18]
 
 
-def test_labels_do_not_overlap():
-    found = candidates(TRIALS, (0,))
-    figure = draw(FACTS, found, OBJECTIVES, ledger(TRIALS))
-    axes = figure.axes[0]
-    crowded = [(4.0 + 0.02 * n, 70 + 0.3 * n) for n in range(6)]
-    texts = place_labels(axes, crowded, [f"frame_rate={n}" for n in range(6)], crowded)
-    figure.canvas.draw()
-    boxes = [Text.get_window_extent(text, figure.canvas.get_renderer()) for text in texts]  # without the leaders
-    assert not any(a.overlaps(b) for n, a in enumerate(boxes) for b in boxes[:n])
+def grown(steps):
+    """A start and steps of six axes each, of which the first is the best; costs and accuracies close to each other."""
+    trials = [made(0, 0, "", None, 1_100_000, 0.3, kind="start")]
+    for step in range(1, steps + 1):
+        base = trials[-6 if step > 1 else 0]
+        for n, axis in enumerate(("frame_rate", "resolution", "depth", "width", "bottleneck", "frames")):
+            macs, top1 = int(base.cost.macs * (2 + 0.03 * n)), base.metrics.top1 + 0.06 - 0.02 * n
+            trials.append(made(len(trials), step, axis, base.number, macs, top1))
+    return trials
+
+
+def sampled(count, *, rising):
+    """Named networks: all on the front, or scattered."""
+    tops = [0.3 + 0.6 * (n if rising else (n * 7) % count) / count for n in range(count)]
+    trials = [made(n, 0, "", None, int(1e6 * 1.06**n), top1, kind="grid") for n, top1 in enumerate(tops)]
+    named = [replace(trial.suggestion, name=f"depth-{trial.number}_width") for trial in trials]
+    return [replace(trial, suggestion=wish) for trial, wish in zip(trials, named, strict=True)]
+
+
+@pytest.mark.parametrize("width", [PAGE, COLUMN])
+@pytest.mark.parametrize(
+    "trials",
+    [
+        sampled(5, rising=True),
+        sampled(18, rising=False),
+        sampled(60, rising=True),
+        grown(3),
+        pytest.param(grown(10), marks=pytest.mark.heavy),
+    ],
+)
+def test_no_two_labels_overlap_and_names_appear(trials, width):
+    steps = ledger(trials)
+    shown = front_of("run", FACTS, trials, OBJECTIVES, steps=steps)
+    for name, draw in run_figures(shown, steps, trials).items():
+        figure = draw(width)
+        figure.canvas.draw()
+        texts = [text for text in figure.axes[0].texts if Text.get_text(text)]
+        boxes = [Text.get_window_extent(text, figure.canvas.get_renderer()) for text in texts]  # without the leaders
+        assert not any(a.overlaps(b) for n, a in enumerate(boxes) for b in boxes[:n]), name
+        inside = figure.bbox.padded(1)
+        assert all(inside.x0 <= box.x0 and box.x1 <= inside.x1 and box.y1 <= inside.y1 for box in boxes), name
+        names = {text.get_text() for text in texts}
+        if name in ("front", "curves"):
+            fit = {shown.best[-1].title} if len(trials) > 19 else {c.title for c in shown.best}
+            assert fit <= names and len(names) >= min(len(shown.best), 9)
+        if name == "expansion":  # each axis is named by its mark, those chosen beside it, too
+            assert {text.get_text() for text in figure.axes[0].get_legend().get_texts()} == {
+                t.suggestion.axes[0] for t in trials[1:]
+            }
+            assert {"start", "frame_rate"} <= names and (len(trials) > 19 or len(texts) >= 14)
 
 
 @pytest.mark.parametrize(

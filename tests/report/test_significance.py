@@ -19,8 +19,10 @@ from expand.core.space import Architecture
 from expand.core.study import Objective
 from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
 from expand.report.candidates import RunFacts, candidates
+from expand.report.drawing import PAGE, picture_names
 from expand.report.files import write_report
-from expand.report.front_figure import draw
+from expand.report.front import front_of
+from expand.report.front_figure import draw_front
 from expand.report.run_report import summary
 from expand.report.significance import compare
 from expand.report.significance_tables import comparison_markdown, print_comparison
@@ -31,8 +33,9 @@ OBJECTIVES = (Objective("top1", "maximize"), Objective("gmacs", "minimize", know
 SEEDS = (0, 1, 2)
 FACTS = RunFacts("depths", "demo", "rendered clips", epochs=14, views=2, clips=160, seeds=SEEDS)
 ALWAYS = [
-    *("front.csv", "trials.csv", "front.png", "front.svg", "index.html", "front.json"),
-    *("hypervolume.png", "hypervolume.svg"),
+    *("front.csv", "trials.csv", "index.html", "front.json"),
+    *picture_names("front"),
+    *picture_names("hypervolume"),
 ]
 COMPARED = ["comparison.md", "comparison.csv", "comparison.json"]
 
@@ -232,7 +235,7 @@ def test_files_follow_what_there_is(tmp_path):
         trial(n + 3, "", seed, 0.6 + seed / 50, kind="expand", step=1, axes=("depth",)) for n, seed in enumerate(SEEDS)
     ]
     write_report(tmp_path, FACTS, steps, OBJECTIVES, ledger(steps))
-    stepwise = {"ledger.md", "ledger.json", "expansion.png", "expansion.svg"}
+    stepwise = {"ledger.md", "ledger.json", *picture_names("expansion")}
     assert {file.name for file in tmp_path.iterdir()} == {*ALWAYS, *COMPARED} | stepwise
 
 
@@ -286,10 +289,10 @@ def test_the_figure_names_every_network_and_no_two_names_overlap(same_cost):
     trials = grid(dict(zip(names, simulated(rng, [0.5] + [0.8] * 11, noise=0.03), strict=True)))
     if same_cost:
         trials = [replace(t, cost=Cost(10_000_000, 10, 10, 10, ())) for t in trials]
-    figure = draw(FACTS, candidates(trials, SEEDS), OBJECTIVES, ())
+    figure = draw_front(front_of("grid", FACTS, trials, OBJECTIVES), PAGE)
     figure.canvas.draw()
     texts = names_in(figure)
-    assert [text.get_text() for text in texts] == names
+    assert {text.get_text() for text in texts} == set(names)
     boxes = [Text.get_window_extent(text, figure.canvas.get_renderer()) for text in texts]
     assert not any(a.overlaps(b) for n, a in enumerate(boxes) for b in boxes[:n])
     assert "expansion path" not in [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
@@ -297,5 +300,5 @@ def test_the_figure_names_every_network_and_no_two_names_overlap(same_cost):
 
 def test_the_figure_of_many_networks_names_the_front():
     scores = {f"net-{n}": (0.5, 0.5, 0.5 + (n in (0, 9)) * 0.01 * (n + 1)) for n in range(17)}
-    figure = draw(FACTS, candidates(grid(scores), SEEDS), OBJECTIVES, ())
-    assert [text.get_text() for text in names_in(figure)] == ["net-0", "net-9"]
+    figure = draw_front(front_of("grid", FACTS, grid(scores), OBJECTIVES), PAGE)
+    assert [text.get_text() for text in names_in(figure)] == ["net-9", "net-0"]

@@ -11,20 +11,16 @@ from typing import Any
 
 from expand.core.accuracy import in_percent
 from expand.core.attempt import Epoch
-from expand.core.study import Objective
-from expand.core.trial import Trial, TrialState
-from expand.report.candidates import Candidate, CostName, RunFacts, candidates, cost_name, front
-from expand.report.hypervolume import box_of, volume_over_time
+from expand.report.candidates import Candidate, CostName
+from expand.report.front import Front
 from expand.report.tables import caption, cost_unit
 
 BLUE, RED, GREY = "#1f5fa8", "#c0392b", "#9aa3ad"
 
 
-def front_figure(run: RunFacts, found: Sequence[Candidate], objectives: Sequence[Objective]) -> dict[str, Any]:
+def front_figure(front: Front) -> dict[str, Any]:
     """Accuracy against cost: every complete candidate, and the front among them with its noise."""
-    name = cost_name(objectives)
-    complete = [c for c in found if c.state is TrialState.COMPLETE and math.isfinite(c.amount(name))]
-    chosen = [c for c in front(complete, objectives) if c in complete]
+    run, name, complete, chosen = front.facts, front.cost, front.complete, front.best
     size, unit = cost_unit((candidate.amount(name) for candidate in complete), name)
     rest = [candidate for candidate in complete if candidate not in chosen]
     noise = [100 * (candidate.noise or 0) for candidate in chosen]
@@ -39,30 +35,17 @@ def front_figure(run: RunFacts, found: Sequence[Candidate], objectives: Sequence
     return _figure(traces, f"Front of {run.study}", caption(run), {"title": unit, "type": "log"}, {"title": "top-1 %"})
 
 
-def hypervolume_figure(run: RunFacts, trials: Sequence[Trial], objectives: Sequence[Objective]) -> dict[str, Any]:
-    """What training bought: hours of training so far, and the share of the box below the front."""
-    name = cost_name(objectives)
-    moments = volumes(trials, run.seeds, name)
+def hypervolume_figure(front: Front) -> dict[str, Any]:
+    """What training bought: hours of training so far, and the share of the box below the front. Empty before there is one."""
+    moments = front.growth if front.box else ()
     trace = {
         "type": "scatter", "mode": "lines+markers", "line": {"shape": "hv", "color": BLUE},
-        "x": [round(seconds / 3600, 5) for _, seconds, _ in moments], "y": [round(100 * share, 3) for *_, share in moments],
-        "text": [f"trial {number}" for number, *_ in moments], "hoverinfo": "x+y+text", "name": "hypervolume",
+        "x": [round(moment.seconds / 3600, 5) for moment in moments], "y": [round(100 * moment.volume, 3) for moment in moments],
+        "text": [f"trial {moment.number}" for moment in moments], "hoverinfo": "x+y+text", "name": "hypervolume",
     }  # fmt: skip
     about = "best top-1 to be had, averaged over costs (log axis) from the cheapest candidate to twice the dearest one"
     axes = {"title": "hours of training, added up"}, {"title": "hypervolume, % of the box", "rangemode": "tozero"}
-    return _figure([trace], f"Hypervolume of {run.study}", about, *axes)
-
-
-def volumes(trials: Sequence[Trial], seeds: Sequence[int], name: CostName) -> list[tuple[int, float, float]]:
-    """After each trial that has ended, in the order of their ends: its number, the seconds of training so far, and the share
-    of the box below the front (`report/history.py`). Nothing before there is a complete candidate."""
-    found = candidates(trials, seeds)
-    box = box_of(found, name)
-    if box is None:
-        return []
-    unasked = dict.fromkeys((trial.number for trial in trials), 0)  # multiply-adds, which this figure does not show
-    moments = volume_over_time(trials, found, name, box, unasked)
-    return [(moment.number, moment.seconds, moment.volume) for moment in moments]
+    return _figure([trace], f"Hypervolume of {front.facts.study}", about, *axes)
 
 
 def _points(title: str, chosen: Sequence[Candidate], name: CostName, size: float) -> dict[str, Any]:

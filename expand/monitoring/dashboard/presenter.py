@@ -18,7 +18,8 @@ from expand.core.attempt import Epoch
 from expand.core.trial import Trial
 from expand.monitoring.dashboard.figures import curve_svg, front_figure, hypervolume_figure
 from expand.monitoring.dashboard.notes import study_note, trial_note, with_kept
-from expand.report.candidates import RunFacts, candidates
+from expand.report.candidates import RunFacts
+from expand.report.front import front_of
 from expand.storage.plans import read_plan
 from expand.storage.run_directory import Record
 from expand.strategies.ledger import LedgerStep, ledger
@@ -97,8 +98,9 @@ class Presenter:
         objectives = self.record.objectives
         folder, facts = self.record.folder, self.record.facts
         self._write_note(None, study_note(run, facts, trials, objectives, folder, read_plan(folder)))
-        self._draw("front", front_figure(run, candidates(trials, run.seeds), objectives))
-        self._draw("hypervolume", hypervolume_figure(run, trials, objectives))
+        front = front_of(folder.name, run, trials, objectives)
+        self._draw("front", front_figure(front))
+        self._draw("hypervolume", hypervolume_figure(front))
         self._judge(trials)
         self._pause_until = time.monotonic() + PAUSE * (time.monotonic() - began)
 

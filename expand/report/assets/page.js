@@ -112,7 +112,7 @@ function volumeSection(runs, id) {
   return section("Hypervolume against training spent", id,
     el("div", { class: "controls" }, select("spent", [["seconds", "training time"], ["macs", "training multiply-adds"]], state.spent, (value) => { state.spent = value; remember("spent", value); figure.redraw(); })),
     figure,
-    note(`The share of a fixed box below the front: ${name} from ${amount(low, unit)} to ${amount(high, unit)} (from the cheapest complete network to twice the dearest) on a log axis, top-1 from 0 to 100 %. It reads as the best top-1 to be had, averaged over these costs. Spent is the training of all trials that have ended, failed ones too; multiply-adds are three times the network's a clip learned from and once a validation clip, whole epochs.`));
+    note(`The share of a fixed box below the front: ${name} from ${amount(low, unit)} to ${amount(high, unit)} (from ${runs.length > 1 ? "where every run has a network" : "the cheapest complete network"} to twice the most expensive) on a log axis, top-1 from 0 to 100 %. It reads as the best top-1 to be had, averaged over these costs. Spent is the training of all trials that have ended, failed ones too; multiply-adds are three times the network's a clip learned from and once a validation clip, whole epochs.`));
 }
 
 function curvesSection(run, id) {

@@ -15,11 +15,7 @@ function told(run, index) {
   ].filter(Boolean).join("\n");
 }
 
-function nameOf(c) {
-  if (c.name) return c.name;
-  if (!c.axes.length && c.kind !== "start") return `trial ${c.trials[0]}`; // drawn by a sampler: it has no other name
-  return c.kind === "start" ? "start" : `${c.step ? `step ${c.step} ` : ""}${c.kind === "contract" ? "contract " : ""}${c.axes.join(" = ") || c.kind}`;
-}
+const nameOf = (c) => c.title;
 
 function span(values, margin) {
   const low = Math.min(...values), high = Math.max(...values);

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from expand.report.compare.fronts import UNITS, Fronts, Versus
 from expand.report.compare.intervals import Difference
 from expand.report.compare.runs import Run
 from expand.report.compare.tables import Section, markdown, sections
+from expand.report.drawing import picture_files, picture_names
 from expand.report.files import write_whole
 from expand.report.significance import Network
 
-OURS = ("compare.md", "compare.csv", "compare.json", "fronts.png", "fronts.svg")
+OURS = ("compare.md", "compare.csv", "compare.json", *picture_names("fronts"))
 
 
 def write_fronts(folder: Path, found: Fronts, warnings: Sequence[str]) -> list[Path]:
@@ -25,18 +27,15 @@ def write_fronts(folder: Path, found: Fronts, warnings: Sequence[str]) -> list[P
     Raises:
         UsageError: the folder holds something else, or is none.
     """
-    from expand.report.compare.figure import draw, save_svg
+    from expand.report.compare.figure import draw
 
-    figure = draw(found)
     title = "Comparison of " + ", ".join(run.name for run in found.runs)
     files: dict[str, Callable[[Path], object]] = {
         "compare.md": _text(markdown(title, sections(found), warnings, "fronts.png")),
         "compare.csv": _table(_bin_rows(found)),
         "compare.json": _text(json.dumps(plain_fronts(found, warnings), indent=1) + "\n"),
-        "fronts.png": lambda path: figure.savefig(path, format="png", dpi=200),
-        "fronts.svg": lambda path: save_svg(figure, path),
     }
-    return _write(folder, files)
+    return _write(folder, files | picture_files("fronts", partial(draw, found)))
 
 
 def write_pair(
@@ -71,14 +70,12 @@ def plain_fronts(found: Fronts, warnings: Sequence[str]) -> dict[str, Any]:
                     "trials": list(one.numbers), "architecture": one.architecture.as_dict(),
                     found.cost: one.amount(found.cost) / unit, "top1": one.top1, "noise": one.noise,
                 }
-                for one in front
+                for one in front.best
             ],
             "hypervolume": share, "seed_hypervolumes": list(seeds),
-            "growth": [{"training_macs": moment.macs, "hypervolume": moment.share} for moment in moments],
+            "growth": [{"training_macs": moment.macs, "hypervolume": moment.volume} for moment in front.growth],
         }
-        for run, front, share, seeds, moments in zip(
-            found.runs, found.fronts, found.shares, found.seed_shares, found.growth, strict=True
-        )
+        for run, front, share, seeds in zip(found.runs, found.fronts, found.shares, found.seed_shares, strict=True)
     ]  # fmt: skip
     reference = {found.cost: found.box.high / unit, "top1": found.box.floor}
     return {

@@ -13,35 +13,17 @@ from itertools import combinations
 from statistics import fmean, stdev
 
 from expand.core.errors import UsageError
-from expand.core.pareto import hypervolume
 from expand.core.study import Objective
-from expand.report.candidates import Candidate, CostName, front
+from expand.report.candidates import CostName, cost_name, front
 from expand.report.compare import intervals
 from expand.report.compare.intervals import Difference, Noise
 from expand.report.compare.runs import Run
-from expand.report.hypervolume import COST_AND_ACCURACY, training_macs
+from expand.report.front import Front
+from expand.report.hypervolume import Box, Moment, box_of, growth, training_macs
 from expand.report.significance import Network
 
 UNITS = {"gmacs": 1e9, "params_m": 1e6, "latency_ms": 1.0}  # what a cost's amount is divided by
 RESAMPLED = 300  # draws of validation clips for the noise of a hypervolume
-
-
-@dataclass(frozen=True)
-class Box:
-    """What hypervolumes are measured in, the same for all runs: costs from `low`, where every run has a network, to the
-    reference, by default twice the dearest network of any run, so that this one counts too, on a log axis; top-1 from
-    `floor` up."""
-
-    low: float
-    high: float
-    floor: float = 0.0
-
-    def share(self, points: Sequence[tuple[float, float]]) -> float:
-        """Best top-1 above the floor to be had, averaged over the log of cost; where there is no network yet it is 0, and one
-        cheaper than `low` counts from there on. Points are (cost, top-1)."""
-        logs = [(math.log2(max(cost, self.low)), top1) for cost, top1 in points]
-        area = hypervolume(logs, COST_AND_ACCURACY, (math.log2(self.high), self.floor))
-        return area / math.log2(self.high / self.low)
 
 
 @dataclass(frozen=True)
@@ -66,33 +48,24 @@ class Bin:
 
 
 @dataclass(frozen=True)
-class Moment:
-    """Multiply-adds of all trainings so far, and the hypervolume of what they had found."""
-
-    macs: int
-    share: float
-
-
-@dataclass(frozen=True)
 class Fronts:
     """All of it. `shares` are hypervolumes of the fronts that are drawn (means over seeds), `seed_shares` each seed's own;
-    `growth` is what each run had found after so much training."""
+    `fronts` are what is drawn of each run."""
 
     runs: tuple[Run, ...]
     cost: CostName
     box: Box
-    fronts: tuple[tuple[Candidate, ...], ...]
+    fronts: tuple[Front, ...]
     shares: tuple[float, ...]
     seed_shares: tuple[tuple[float, ...], ...]
     versus: tuple[Versus, ...]
     bins: tuple[Bin, ...]
     width: float
-    growth: tuple[tuple[Moment, ...], ...]
 
     @property
     def equal_training(self) -> int:
         """Multiply-adds of training that every run has spent."""
-        return min(moments[-1].macs for moments in self.growth)
+        return min(front.growth[-1].macs for front in self.fronts)
 
 
 def compare_fronts(
@@ -114,13 +87,12 @@ def compare_fronts(
     )
     return Fronts(
         runs, cost, box,
-        fronts=tuple(front([network.candidate for network in run.networks], aims) for run in runs),
+        fronts=tuple(_front(run, aims, box) for run in runs),
         shares=tuple(box.share([(amount, fmean(scores)) for amount, scores in own]) for own in points),
         seed_shares=seed_shares,
         versus=_share_differences(runs, cost, box, seed_shares),
         bins=find_bins(runs, cost, width),
         width=width,
-        growth=tuple(_growth(run, cost, box) for run in runs),
     )  # fmt: skip
 
 
@@ -186,7 +158,17 @@ def network_differences(
 
 def share_at(moments: Sequence[Moment], macs: int) -> float:
     """The hypervolume after so much training."""
-    return max((moment.share for moment in moments if moment.macs <= macs), default=0.0)
+    return max((moment.volume for moment in moments if moment.macs <= macs), default=0.0)
+
+
+def _front(run: Run, aims: Sequence[Objective], box: Box) -> Front:
+    """Of the networks alone: a run's other candidates are not compared."""
+    about, found = run.about, tuple(network.candidate for network in run.networks)
+    clips = run.facts["data"]["videos"]["train"]
+    spent = {trial.number: training_macs(trial, clips, about.clips, about.views) for trial in run.trials}
+    cost = cost_name(aims)
+    moments = growth(run.trials, found, cost, box, spent)
+    return Front(run.name, about, cost, found, front(found, aims), box=box, growth=moments)
 
 
 def _known(run: Run, cost: CostName) -> Run:
@@ -201,17 +183,17 @@ def _known(run: Run, cost: CostName) -> Run:
 
 
 def _box(runs: Sequence[Run], cost: CostName, reference: dict[str, float]) -> Box:
-    amounts = [[network.candidate.amount(cost) for network in run.networks] for run in runs]
-    low, dearest = max(map(min, amounts)), max(map(max, amounts))
+    own = box_of([[network.candidate for network in run.networks] for run in runs], cost)
+    assert own is not None  # every run has a network whose cost is known
     high, floor = reference.get(cost), reference.get("top1", 0.0)
-    if high is not None and high * UNITS[cost] <= low:
-        place = [min(own) for own in amounts].index(low)
+    if high is not None and high * UNITS[cost] <= own.low:
+        run = max(runs, key=lambda run: min(network.candidate.amount(cost) for network in run.networks))
         raise UsageError(
-            f"--reference {cost}={high:g}: the cheapest network of {runs[place].name} costs {low / UNITS[cost]:.4g} already"
+            f"--reference {cost}={high:g}: the cheapest network of {run.name} costs {own.low / UNITS[cost]:.4g} already"
         )
     if not 0 <= floor < 1:
         raise UsageError(f"--reference top1={floor:g}: a fraction from 0 to below 1, such as the chance level 0.1")
-    return Box(low, 2 * dearest if high is None else high * UNITS[cost], floor)
+    return Box(own.low, own.high if high is None else high * UNITS[cost], floor)
 
 
 def _points(run: Run, cost: CostName) -> list[tuple[float, tuple[float, ...]]]:
@@ -267,20 +249,3 @@ def _clip_spread(run: Run, cost: CostName, box: Box) -> float:
     drawn = numpy.random.default_rng(0).binomial(clips, guesses, (RESAMPLED, len(points))) / clips
     amounts = [amount for amount, _ in points]
     return stdev(box.share(list(zip(amounts, row, strict=True))) for row in drawn.tolist())
-
-
-def _growth(run: Run, cost: CostName, box: Box) -> tuple[Moment, ...]:
-    """One moment a trial that has ended, in the order of their ends; a network counts once its last seed is trained."""
-    videos = run.facts["data"]["videos"]
-    last = {max(network.candidate.numbers): network for network in run.networks}
-    spent, share, moments = 0, 0.0, [Moment(0, 0.0)]
-    points: list[tuple[float, float]] = []
-    for trial in sorted(
-        (trial for trial in run.trials if trial.state.ended), key=lambda trial: (trial.ended, trial.number)
-    ):
-        spent += training_macs(trial, videos["train"], run.about.clips, run.about.views)
-        if network := last.get(trial.number):
-            points.append((network.candidate.amount(cost), network.top1))
-            share = box.share(points)
-        moments.append(Moment(spent, share))
-    return tuple(moments)

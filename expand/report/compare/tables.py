@@ -149,7 +149,7 @@ def _run_row(found: Fronts, place: int, size: float) -> tuple[str, ...]:
     return (
         run.name, " ".join(map(str, run.seeds)), str(len(run.networks)),
         _range(min(amounts), max(amounts), size), with_error(best.top1, best.candidate.noise),
-        format_macs(found.growth[place][-1].macs),
+        format_macs(found.fronts[place].growth[-1].macs),
     )  # fmt: skip
 
 
@@ -167,9 +167,9 @@ def _hypervolumes(found: Fronts) -> Section:
     headings = ("run", "hypervolume", "each seed's own", f"after {format_macs(least)} of training")
     rows = tuple(
         (
-            run.name, percent(share), "  ".join(map(percent, seeds)), percent(share_at(moments, least)),
+            run.name, percent(share), "  ".join(map(percent, seeds)), percent(share_at(front.growth, least)),
         )
-        for run, share, seeds, moments in zip(found.runs, found.shares, found.seed_shares, found.growth, strict=True)
+        for run, share, seeds, front in zip(found.runs, found.shares, found.seed_shares, found.fronts, strict=True)
     )  # fmt: skip
     size, unit = cost_unit([found.box.low, found.box.high], found.cost)
     low, high = show_cost(found.box.low, size), show_cost(found.box.high, size)

@@ -1,0 +1,65 @@
+"""What figures and pages draw of a run: candidates, the front among them, the expansion's path, growing hypervolume."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from expand.core.study import Objective
+from expand.core.trial import Trial, TrialState
+from expand.report.candidates import Candidate, CostName, RunFacts, candidates, cost_name, front
+from expand.report.hypervolume import Box, Moment, box_of, growth
+
+if TYPE_CHECKING:
+    from expand.strategies.ledger import LedgerStep
+
+
+@dataclass(frozen=True)
+class Front:
+    """`best` are the candidates on the front, cheapest first, over `cost`, the study's first one; `path` is the expansion's way
+    from the start along what was chosen. `box` is what `growth` is measured in; runs drawn together share it."""
+
+    name: str
+    facts: RunFacts
+    cost: CostName
+    candidates: tuple[Candidate, ...]
+    best: tuple[Candidate, ...]
+    path: tuple[Candidate, ...] = ()
+    box: Box | None = None
+    growth: tuple[Moment, ...] = ()
+
+    @property
+    def complete(self) -> tuple[Candidate, ...]:
+        """What can be drawn: trained in full, its cost known."""
+        return tuple(c for c in self.candidates if c.state is TrialState.COMPLETE and c.amount(self.cost) > 0)
+
+
+def front_of(
+    name: str,
+    facts: RunFacts,
+    trials: Sequence[Trial],
+    objectives: Sequence[Objective],
+    *,
+    steps: Sequence[LedgerStep] = (),
+    spent: Mapping[int, int] | None = None,
+    box: Box | None = None,
+) -> Front:
+    """The front of a run. `spent` holds training multiply-adds by trial; without a box it is the run's own."""
+    found, cost = candidates(trials, facts.seeds), cost_name(objectives)
+    box = box or box_of([found], cost)
+    moments = growth(trials, found, cost, box, spent or {})
+    return Front(name, facts, cost, found, front(found, objectives), path(found, steps), box, moments)
+
+
+def path(found: Sequence[Candidate], steps: Sequence[LedgerStep]) -> tuple[Candidate, ...]:
+    """The expansion's way: the candidate chosen in each step, the start first."""
+    by_number = {number: candidate for candidate in found for number in candidate.numbers}
+    by_architecture = {candidate.architecture: candidate for candidate in found}
+    way: list[Candidate | None] = []
+    for step in steps:
+        if step.base is not None and not way:
+            way.append(by_architecture.get(step.base))
+        if step.chosen is not None:
+            way += [by_number.get(number) for number in step.entries[step.chosen].trial_numbers[:1]]
+    return tuple(dict.fromkeys(candidate for candidate in way if candidate is not None and candidate.top1 is not None))
