@@ -117,7 +117,7 @@ class Objective:
     on_front: bool = True
 
     def over(self, value: float) -> bool:
-        """Whether a value breaks the limit."""
+        """Whether a value exceeds the limit."""
         if self.limit is None:
             return False
         return value > self.limit if self.direction == "minimize" else value < self.limit
