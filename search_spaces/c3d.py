@@ -223,7 +223,7 @@ class C3DSpace(SearchSpace):
 
 MMACTION = "mmaction2 configs/recognition/c3d/README.md"
 VMZ = "VMZ c2/tutorials/models.md and model_zoo.md"
-UNPADDED = "a different network: batch norm, and a pool5 without padding, so that fc6 reads 3x3 pixels instead of 4x4; see the claims"
+UNPADDED = "a different network: batch norm, and no padding in pool5, so that fc6 reads 3x3 pixels instead of 4x4; see the claims"
 # No cost was published for the single five-convolution networks; the claims have what section 3.1 says of all of them.
 PUBLISHED = (
     *printed_column("gmacs", MMACTION, {"C3D": "38.5"}),
@@ -282,7 +282,7 @@ CLAIMS = (
     Claim(
         "Pooling rounds up in the authors' Caffe, and down in torch by default", "torch.nn.MaxPool3d, ceil_mode",
         _flooring, "parameters of depth-3", origin="ours",
-        finding=lambda cost: "With rounding down fc6 reads 3x3 pixels instead of 4x4 and loses so many parameters: depth-3 would have "
+        finding=lambda cost: "So many parameters are lost if fc6 reads 3x3 pixels instead of 4x4: depth-3 would have "
         f"{(cost('depth-3').params - _flooring(cost)) / 1e6:.2f} M, far from 17.5. This family rounds up.",
     ),
     Claim(

@@ -463,7 +463,7 @@ CLAIMS = (
         "torchvision's r2plus1d_18 is the paper's R(2+1)D", TORCHVISION,
         lambda cost: cost("R(2+1)D-L16").params - cost("r2plus1d_18").params, "parameters fewer than by the paper's rule",
         origin="read", verdict="does not hold",
-        finding=lambda cost: "The paper computes M_i from each layer's channels, torchvision one M_i per block from the block's channels: "
+        finding=lambda cost: "The paper computes M_i per layer, torchvision one M_i per block from the block's channels: "
         f"{cost('r2plus1d_18').params:,} instead of {cost('R(2+1)D-L16').params:,} (VMZ issue 89, torchvision issue 1265).",
     ),
     Claim(

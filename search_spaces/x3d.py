@@ -484,7 +484,7 @@ def _x2d(cost: CostOf) -> str:
     return (
         f"We count {100 - 100 * x2d.gmacs / 0.02067:.2f} % less, and {x2d.params_published / 1e6:.3f} M as the paper counts "
         f"parameters ({x2d.params / 1e6:.3f} M are all of them). Squeeze-excitation in every block, not in every other one, "
-        f"would add {more:,} to both and give the printed numbers: {with_more[0]:.2f} and {with_more[1]:.2f}. But with it M would "
+        f"would add {more:,} to both and give the printed numbers: {with_more[0]:.2f} and {with_more[1]:.2f}. But M would then "
         f"have {(m.params_published + _more_excitation('M')) / 1e6:.2f} M, where 3.76 is printed and counted."
     )
 

@@ -380,7 +380,7 @@ def plain_width(width: float, channels: Collection[int]) -> float:
     """The plainest width that scales each of these channel counts to the same result as `width`."""
     counts = {base: scaled(width, base) for base in channels}
     high = min((count + 0.5) / base for base, count in counts.items())
-    low = max(((count - 0.5) / base for base, count in counts.items() if count > 1), default=high / 2)  # 1 is the minimum
+    low = max(((count - 0.5) / base for base, count in counts.items() if count > 1), default=high / 2)
     return plainest(low, high)
 
 

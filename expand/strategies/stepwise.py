@@ -132,7 +132,8 @@ class Stepwise:
         return [
             Suggestion(
                 architecture, study.recipe.epochs, 0, step, tuple(names), parent,
-                reason=f"{' = '.join(names)} alone, {state.changes(architecture)}, cost x{macs(architecture) / current:.3f}{note}",
+                reason=f"{' = '.join(names)} alone, {state.changes(architecture)}, "
+                f"cost x{macs(architecture) / current:.3f}{note}",
             )
             for architecture, names in found.items()
         ]  # fmt: skip

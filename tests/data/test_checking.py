@@ -134,7 +134,7 @@ def test_prepared_and_run_from_it(root: Path, tmp_path: Path, monkeypatch: pytes
     cache_module.prepare(made, side=24)
     for module, name in ((keeping, "decode"), (keeping, "probe"), (room, "probe"), (manifest_module, "_hash_file")):
         monkeypatch.setattr(module, name, lambda path, **_: pytest.fail(f"{path} was read again"))
-    monkeypatch.setattr(cache_module, "require_room", lambda *_: None)
+    monkeypatch.setattr(cache_module, "require_disk_space", lambda *_: None)
     again = open_data(Data(source=str(to)), print)
     assert again.videos == made.videos and again.fingerprint() == made.fingerprint() and again.root == root
     train, val = (ClipCache(folder) for folder in cache_module.prepare(again, side=24))
