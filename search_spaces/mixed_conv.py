@@ -334,7 +334,7 @@ class MixedConvSpace(SearchSpace):
         if values["time"] == "stacked":
             for group in GROUPS:
                 if values[group] != "2D":
-                    raise UsageError(f"{group}={values[group]}: time=stacked leaves a single frame, so only 2D is allowed")
+                    raise UsageError(f"{group}={values[group]}: time=stacked leaves one frame, so only 2D is allowed")
         if values["frames"] == 1:  # one frame has no stride and nothing to stack
             values |= {"stride": self.stride, "time": "kept"}
         # There are no inner widths, or only those of conv2, whose input and output channels are equal.

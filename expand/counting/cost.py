@@ -175,7 +175,7 @@ def count_traced(network: nn.Module, shapes: Sequence[Shape]) -> Cost:
     finally:
         network.train(training)
     if uncounted:
-        raise _nobody_counts(network, uncounted)
+        raise _uncounted_error(network, uncounted)
     return Cost(
         macs=int(sum(count for name, count in by_operator.items() if name in COUNTED)),
         params=sum(p.numel() for p in network.parameters()),

@@ -25,7 +25,7 @@ from expand.core.layer_plan import Layer
 Shape = tuple[int, ...]  # of one stream, without the batch
 TRAINING_BATCH = 2  # in training mode a batch norm needs more than one value
 
-# More operators to leave out: their names below autograd, where these differ from expand/counting/cost.py. All views are left out.
+# More operators to leave out, by their names below autograd, if not in expand/counting/cost.py. All views are left out too.
 LEFT_OUT_BELOW = {
     "elementwise": (
         "_softmax _safe_softmax _log_softmax native_dropout bernoulli threshold leaky_relu elu hardtanh hardsigmoid softplus",

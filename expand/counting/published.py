@@ -130,9 +130,9 @@ normalisation.
 `expand cost` and every search count the same way. Tests check, on points of every family, that fvcore on a real forward pass and
 torch's FlopCounterMode agree with it to the last digit.
 
-**Columns.** A number printed in several places is one row. *ours* has as many digits as are printed, *exact* has all.
-*digits* says whether our number, *rounded* or *cut off* (truncated), gives the printed digits; *no* is neither, and a note gives
-the reason. A source is *exact* if the printed number, or a quotation of it, was seen; *recalled* is from memory: look it up before
+**Columns.** A number printed in several places is one row. *ours* has as many digits as are printed, *exact* has all. *digits*
+says whether our number, *rounded* or *cut off* (truncated), gives the printed digits; *no* is neither, and a note gives the
+reason. A source is *exact* if the printed number, or a quotation of it, was seen; *recalled* is from memory: look it up before
 citing it.
 """
 LABELS: Mapping[Quantity, str] = {"gmacs": "", "params_m": "all", "params_published_m": "weights"}

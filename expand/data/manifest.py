@@ -37,8 +37,9 @@ def cache_root() -> Path:
 class Video:
     """One labelled video.
 
-    `path` is relative to the manifest's root if the file is inside it. `label` is an index of the classes. All videos of a `group`
-    (a person, a source video) belong to one split. The other fields are known for a prepared source (`expand data prepare`).
+    `path` is relative to the manifest's root if the file is inside it. `label` is an index of the classes. All videos of a
+    `group` (a person, a source video) belong to one split. The other fields are known for a prepared source (`expand data
+    prepare`).
     """
 
     path: str
@@ -57,8 +58,8 @@ class Video:
 class Manifest:
     """The content of a source.
 
-    `layout` and `why` say how it was read, `left_out` which of its files are not used. `fps` is the frame rate of frame folders and
-    arrays that do not state one.
+    `layout` and `why` say how it was read, `left_out` which of its files are not used. `fps` is the frame rate of frame folders
+    and arrays that do not state one.
     """
 
     root: Path

@@ -1,7 +1,7 @@
 """Parallel work in threads, with results in order and bounded memory.
 
-Threads suffice because PyAV releases Python's lock while it decodes, scales and encodes (`benchmarks/preparing.py` compares both),
-and no frames are copied between processes.
+Threads suffice because PyAV releases Python's lock while it decodes, scales and encodes (`benchmarks/preparing.py` compares
+both), and no frames are copied between processes.
 """
 
 from __future__ import annotations

@@ -122,7 +122,9 @@ def grey(values: torch.Tensor) -> torch.Tensor:  # float (..., 3) -> (...)
 
 def mean_grey(clips: torch.Tensor) -> torch.Tensor:  # uint8 (B, T, H, W, 3) -> (B, 1, 1, 1, 1)
     """The mean brightness of each clip, from integer sums, which do not depend on the order of addition."""
-    sums = clips.sum((2, 3), dtype=torch.int32).sum(1, dtype=torch.int64).double()  # the sum of one frame cannot overflow
+    sums = (
+        clips.sum((2, 3), dtype=torch.int32).sum(1, dtype=torch.int64).double()
+    )  # the sum of one frame cannot overflow
     return (grey(sums) / clips[0, ..., 0].numel()).float().reshape(-1, 1, 1, 1, 1)
 
 

@@ -47,9 +47,7 @@ def read_source(
         raise UsageError(f"{shares}: the first must be above 0, and both together below 1")
     path, options = Path(os.path.abspath(os.path.expanduser(source))), options or Options()
     if not os.path.exists(path):
-        raise UsageError(
-            f"no data at {path}: give a folder of videos, a folder with train.csv, or a list (.csv, .txt)"
-        )
+        raise UsageError(f"no data at {path}: give a folder of videos, a folder with train.csv, or a list (.csv, .txt)")
     if is_prepared(path) and options.layout is None:
         return read_prepared(path, options)
     layout, why = detect(path, options.layout)
@@ -90,9 +88,7 @@ def _existing(rows: Sequence[Row], root: Path, options: Options, problems: Probl
     if options.skip_missing and there:
         some = f"{len(missing)} of {len(rows)} listed videos that are missing" if missing else ""
         return there, [f"{some}, such as {escaped(shown(missing[0].path, root))}"] if some else []
-    said = {
-        problem.partition(": ")[0] for problem in problems.found
-    }  # an invalid path has been reported already
+    said = {problem.partition(": ")[0] for problem in problems.found}  # an invalid path has been reported already
     problems.add(*(f"{row.where}: there is no file {row.path}" for row in missing if escaped(row.where) not in said))
     if missing:
         problems.hint = (
@@ -184,7 +180,8 @@ def _require_unlike(rows: Iterable[Row], problems: Problems) -> None:
         if row.label != other.label and row.label not in said:
             said.add(row.label)
             problems.add(
-                f"{row.where}: class '{row.label}' differs from '{other.label}' ({other.where}) only in case or blanks: use one spelling"
+                f"{row.where}: class '{row.label}' differs from '{other.label}' ({other.where}) only in case or blanks: use one "
+                "spelling"
             )
 
 

@@ -1,9 +1,9 @@
 """Which frames and which rectangle of a video a clip reads. Pure functions of numbers.
 
-`draw` samples the random augmentation parameters of one clip; everything else follows from them and the video's length and size.
-A clip spans (frames - 1) x stride + 1 frames at the cache's frame rate, which is the same for all videos. Shorter videos are
-padded by repeating the last frame. All streams of a sample are centred on the same moment: the longest clip is placed in the
-video, the others in the middle of it.
+`sample_augmentation` samples the random augmentation parameters of one clip; everything else follows from them and the video's
+length and size. A clip spans (frames - 1) x stride + 1 frames at the cache's frame rate, which is the same for all videos.
+Shorter videos are padded by repeating the last frame. All streams of a sample are centred on the same moment: the longest clip
+is placed in the video, the others in the middle of it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Rectangle(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Draw:
+class Augmentation:
     """The random augmentation parameters of one clip, the same for all its frames and streams.
 
     Attributes:
@@ -61,7 +61,7 @@ class Draw:
     weight: float
 
 
-def draw(recipe: Recipe, seed: int, *, flip: bool = True) -> Draw:
+def sample_augmentation(recipe: Recipe, seed: int, *, flip: bool = True) -> Augmentation:
     """Samples the augmentation parameters of a clip with this seed. `flip=False` disables flipping."""
     rng = Random(seed)
     moment, down, right, coin = (rng.random() for _ in range(4))
@@ -74,7 +74,7 @@ def draw(recipe: Recipe, seed: int, *, flip: bool = True) -> Draw:
         (rng.choice(OPERATIONS), rng.choice((-strength, strength))) for _ in range(recipe.randaugment_operations)
     )
     weight = rng.betavariate(recipe.mixup, recipe.mixup) if recipe.mixup else 1.0
-    return Draw(
+    return Augmentation(
         moment if recipe.temporal_jitter else 0.5, down, right, shape, flip and recipe.flip and coin < 0.5, colour,
         operations, weight,
     )  # fmt: skip
@@ -125,19 +125,19 @@ def _span(clip: Clip) -> int:
 # --- in space --------------------------------------------------------------------------------------------------------
 
 
-def random_rectangle(height: int, width: int, clip: Clip, recipe: Recipe, drawn: Draw) -> Rectangle:
+def random_rectangle(height: int, width: int, clip: Clip, recipe: Recipe, sampled: Augmentation) -> Rectangle:
     """The random rectangle to crop from a frame before it is resized to the clip's size.
 
     It equals resizing the whole frame first and cropping then, except for rounding by half a source pixel.
     """
     if recipe.crop == "resized":
-        rows, columns = _inception_size(height, width, recipe, drawn.shape)
+        rows, columns = _inception_size(height, width, recipe, sampled.shape)
     elif recipe.crop == "fixed":
         rows, columns = _size(height, width, clip, recipe.squeeze)
     else:
         small, large = recipe.scale_jitter
-        rows, columns = _size(height, width, clip, small + (large - small) * drawn.shape[0])
-    return Rectangle(round(drawn.down * (height - rows)), round(drawn.right * (width - columns)), rows, columns)
+        rows, columns = _size(height, width, clip, small + (large - small) * sampled.shape[0])
+    return Rectangle(round(sampled.down * (height - rows)), round(sampled.right * (width - columns)), rows, columns)
 
 
 def view_rectangle(height: int, width: int, clip: Clip, scale: Scale, crop: int = 0, crops: int = 1) -> Rectangle:

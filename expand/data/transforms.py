@@ -16,7 +16,7 @@ from torch.nn import functional
 from expand.core.clip import Clip
 from expand.core.errors import UsageError, unknown
 from expand.data import randaugment
-from expand.data.sampling import Draw, Rectangle, Scale, view_rectangle
+from expand.data.sampling import Augmentation, Rectangle, Scale, view_rectangle
 
 MEAN, STD = 0.45, 0.225  # of all three channels, as in SlowFast's and X3D's training
 LEAST, MOST = -MEAN / STD, (1 - MEAN) / STD  # black and white after normalisation
@@ -24,7 +24,7 @@ LEAST, MOST = -MEAN / STD, (1 - MEAN) / STD  # black and white after normalisati
 Frames = torch.Tensor
 
 
-def cut(frames: Frames, place: Rectangle, height: int, width: int) -> Frames:
+def crop_resized(frames: Frames, place: Rectangle, height: int, width: int) -> Frames:
     """Crops the same rectangle from every frame and resizes it: uint8 (T, height, width, 3).
 
     On a CPU torch resizes uint8 about ten times as fast as float, and rounds twice, once per direction. Elsewhere it supports
@@ -37,16 +37,16 @@ def cut(frames: Frames, place: Rectangle, height: int, width: int) -> Frames:
     return _resize(_within(frames, place).float(), height, width).round_().clamp_(0, 255).to(torch.uint8)
 
 
-def finish(
-    streams: Sequence[torch.Tensor], labels: torch.Tensor, draws: Sequence[Draw], classes: int
+def augment_batch(
+    streams: Sequence[torch.Tensor], labels: torch.Tensor, augmentations: Sequence[Augmentation], classes: int
 ) -> tuple[tuple[torch.Tensor, ...], torch.Tensor]:
     """Augments and normalises a batch on its own device: flips, RandAugment, colours, normalisation, mixup.
 
     Args:
         streams: uint8 (B, T, H, W, 3) each.
         labels: (B,).
-        draws: one per clip.
-        num_classes: the number of output classes.
+        augmentations: one per clip.
+        classes: the number of output classes.
 
     Returns:
         Streams as float (B, 3, T, H, W). With mixup (arXiv 1710.09412) the labels are (B, classes): the weights of the two
@@ -54,13 +54,14 @@ def finish(
     """
     done = []
     for stream in streams:
-        stream = _flipped(stream, draws)
-        if any(drawn.operations for drawn in draws):
-            stream = torch.stack([randaugment.apply(c, d.operations) for c, d in zip(stream, draws, strict=True)])
-        done.append(_coloured(stream, draws).permute(0, 4, 1, 2, 3))
-    if all(drawn.weight == 1 for drawn in draws):
+        stream = _flipped(stream, augmentations)
+        if any(sampled.operations for sampled in augmentations):
+            pairs = zip(stream, augmentations, strict=True)
+            stream = torch.stack([randaugment.apply(clip, sampled.operations) for clip, sampled in pairs])
+        done.append(_coloured(stream, augmentations).permute(0, 4, 1, 2, 3))
+    if all(sampled.weight == 1 for sampled in augmentations):
         return tuple(done), labels
-    weights = torch.tensor([drawn.weight for drawn in draws], device=labels.device)
+    weights = torch.tensor([sampled.weight for sampled in augmentations], device=labels.device)
     targets = functional.one_hot(labels, classes).float()
     return tuple(_mixed(stream, weights) for stream in done), _mixed(targets, weights)
 
@@ -101,10 +102,10 @@ def _resize(frames: Frames, height: int, width: int) -> Frames:  # (T, h, w, 3) 
     return planes.permute(0, 2, 3, 1)
 
 
-def _flipped(stream: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:
-    if not any(drawn.flip for drawn in draws):
+def _flipped(stream: torch.Tensor, augmentations: Sequence[Augmentation]) -> torch.Tensor:
+    if not any(sampled.flip for sampled in augmentations):
         return stream
-    return torch.stack([clip.flip(-2) if d.flip else clip for clip, d in zip(stream, draws, strict=True)])
+    return torch.stack([clip.flip(-2) if d.flip else clip for clip, d in zip(stream, augmentations, strict=True)])
 
 
 def _mixed(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -116,16 +117,16 @@ def _mixed(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 # --- colour ----------------------------------------------------------------------------------------------------------
 
 
-def _coloured(stream: torch.Tensor, draws: Sequence[Draw]) -> torch.Tensor:  # uint8 -> float (B, T, H, W, 3)
-    """Normalises, and changes brightness, contrast, saturation and hue.
+def _coloured(stream: torch.Tensor, augmentations: Sequence[Augmentation]) -> torch.Tensor:
+    """Normalises, and changes brightness, contrast, saturation and hue: uint8 (B, T, H, W, 3) to float.
 
-    All of it is one 3 x 3 matrix and one offset per clip, so one pass over the batch suffices; values are clipped at black and white
-    only at the end. The hue rotates about the grey axis of YIQ, which is linear, unlike HSV.
+    All of it is one 3 x 3 matrix and one offset per clip, so one pass over the batch suffices; values are clipped at black and
+    white only at the end. The hue rotates about the grey axis of YIQ, which is linear, unlike HSV.
     """
-    if all(drawn.colour == (1, 1, 1, 0) for drawn in draws):
+    if all(sampled.colour == (1, 1, 1, 0) for sampled in augmentations):
         return normalise(stream.float())
-    matrices = torch.stack([colour_matrix(*drawn.colour) for drawn in draws]).to(stream.device)
-    factors = torch.tensor([drawn.colour[:2] for drawn in draws], device=stream.device)
+    matrices = torch.stack([colour_matrix(*sampled.colour) for sampled in augmentations]).to(stream.device)
+    factors = torch.tensor([sampled.colour[:2] for sampled in augmentations], device=stream.device)
     offset = (factors[:, 0] * (1 - factors[:, 1])).reshape(-1, 1, 1, 1) * randaugment.mean_grey(stream)[..., 0]
     planes = stream.permute(0, 4, 1, 2, 3).contiguous().float()  # 5 times as fast as with interleaved colours
     changed = torch.empty_like(planes)

@@ -9,7 +9,9 @@ from expand.core.study import Study
 from expand.core.trial import Suggestion, Trial, TrialState
 
 
-def affordable(study: Study, trials: Sequence[Trial], suggestions: Sequence[Suggestion]) -> tuple[list[Suggestion], str]:
+def affordable(
+    study: Study, trials: Sequence[Trial], suggestions: Sequence[Suggestion]
+) -> tuple[list[Suggestion], str]:
     """The suggestions that the study's budget allows, in order, and why the budget ends the search ("" if it does not).
 
     A network starts only if all its seeds fit; a network that has started is finished. Infeasible candidates cost nothing.

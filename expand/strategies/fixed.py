@@ -33,5 +33,6 @@ class Fixed:
         architecture = Architecture.from_json(self.network)
         if study.space.architecture(**architecture.as_dict()) != architecture:
             raise UsageError(f"{study.space.name} has changed and no longer contains the network {architecture}")
-        network = Suggestion(architecture, study.recipe.epochs, 0, kind="fixed", reason="trained alone", name=self.label)
+        epochs = study.recipe.epochs
+        network = Suggestion(architecture, epochs, 0, kind="fixed", reason="trained alone", name=self.label)
         return next_network(study, trials, [network])

@@ -66,7 +66,8 @@ class Stepwise:
         state, step = space.start, 0
         targets = [target * 1e9 for target in budget.targets_gmacs]
         # The start is trained for the record only. Its accuracy decides nothing, so the first step does not wait for it.
-        suggestions = _missing(study, trials, [Suggestion(state, study.recipe.epochs, 0, kind="start", reason="the start")])
+        start = Suggestion(state, study.recipe.epochs, 0, kind="start", reason="the start")
+        suggestions = _missing(study, trials, [start])
         while (targets or not budget.targets_gmacs) and (budget.steps is None or step < budget.steps):
             step += 1
             candidates = self._grow(study, state, step, _number(trials, state), macs)

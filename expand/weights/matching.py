@@ -147,8 +147,8 @@ def fit_file(file: WeightFile, space: SearchSpace, architecture: Architecture, n
         )
     if not fit.matched.matched:
         raise UsageError(
-            f"{file.path}: none of its tensors belongs to this {space.name} network; the file has {_listed(_sizes(file.tensors))}, "
-            f"the network {_listed(_sizes(network.state_dict()))}{other}{_hint(file, space)}"
+            f"{file.path}: none of its tensors belongs to this {space.name} network; the file has "
+            f"{_listed(_sizes(file.tensors))}, the network {_listed(_sizes(network.state_dict()))}{other}{_hint(file, space)}"
         )
     if other and (fit.matched.missing or fit.matched.unexpected):
         raise UsageError(f"{file.path}: {fit.matched}{other}")

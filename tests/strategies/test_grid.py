@@ -106,8 +106,8 @@ def test_asking_again_about_equal_costs_asks_for_the_same() -> None:
 @pytest.mark.parametrize(
     ("strategy", "space", "words"),
     [
-        (Grid(), SPACE, "name one of the two"),
-        (Grid(points=("depth-1",), axes=("conv1",)), SPACE, "name one of the two"),
+        (Grid(), SPACE, "set exactly one of them"),
+        (Grid(points=("depth-1",), axes=("conv1",)), SPACE, "set exactly one of them"),
         (Grid(points=("dept-1",)), SPACE, "did you mean 'depth-"),
         (Grid(axes=("conv9",)), SPACE, "did you mean 'conv"),
         (Grid(axes=("frame_rate",)), SPACE, "frame_rate of c3d has no list of values"),

@@ -229,7 +229,7 @@ def test_the_ledger_says_whether_a_margin_is_noise():
         (Stepwise(axes=("framse",)), Budget(steps=1), "did you mean 'frames'"),
         (Stepwise(growth="fast"), Budget(steps=1), "solved, paper"),
         (Stepwise(factor=1.0), Budget(steps=1), "above 1"),
-        (Stepwise(), Budget(targets_gmacs=(5, 2)), "must rise"),
+        (Stepwise(), Budget(targets_gmacs=(5, 2)), "must be in rising order"),
     ],
 )
 def test_what_cannot_be_searched_is_said(strategy: Stepwise, budget: Budget, words: str):

@@ -1,8 +1,8 @@
 """A prepared folder: `manifest.csv`, one line per video with the results of decoding it once, and `manifest.json`.
 
-`manifest.json` says how the folder was created and stores the SHA-256 of `manifest.csv`. It is written last, so that an unfinished
-folder is recognised. The videos stay in place. When the folder is read, sizes and modification times are compared; only a file
-with another time is hashed again.
+`manifest.json` says how the folder was created and stores the SHA-256 of `manifest.csv`. It is written last, so that an
+unfinished folder is recognised. The videos stay in place. When the folder is read, sizes and modification times are compared;
+only a file with another time is hashed again.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`expand data check`: decodes every clip completely and lists all problems of a source.
 
-Kinds in `LEFT_OUT` are not used for training; other kinds are only reported. Of copies in two splits, the one in the test split is
-kept, or else the one in validation. Copies with two labels are all left out.
+Kinds in `LEFT_OUT` are not used for training; other kinds are only reported. Of copies in two splits, the one in the test split
+is kept, or else the one in validation. Copies with two labels are all left out.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Lists of videos, one per line: `path,label` or `path label`, with or without a header, which may name other columns.
 
-Lists are UTF-8, with or without byte-order mark, with any line ends. `#` starts a comment. Cells may be quoted. In a list separated
-by blanks a path may contain blanks; the label follows the suffix of the video. mmaction2's lists of frame folders have the
-number of frames in the middle: `dir 120 3`.
+Lists are UTF-8, with or without byte-order mark, with any line ends. `#` starts a comment. Cells may be quoted. In a list
+separated by blanks a path may contain blanks; the label follows the suffix of the video. mmaction2's lists of frame folders
+have the number of frames in the middle: `dir 120 3`.
 """
 
 from __future__ import annotations
@@ -84,12 +84,14 @@ def read_lines(path: Path, root: Path, problems: Problems) -> list[tuple[int, st
 def read_list(path: Path, root: Path, options: Options, problems: Problems, split: str = "") -> list[Row]:
     """The rows of one list. Relative paths start at the root or at a folder in it. Errors are added to `problems`."""
     if path.suffix.lower() not in (".csv", ".txt"):
-        raise UsageError(f"{path} is neither a folder nor a list (.csv, .txt): a list has a line 'path,label' a video")
+        raise UsageError(
+            f"{path} is neither a folder nor a list (.csv, .txt): a list has one line 'path,label' per video"
+        )
     before = len(problems.found)
     lines = read_lines(path, root, problems)
     if not lines:
         if len(problems.found) == before:
-            problems.add(f"{path} lists no video: wanted a line 'path,label' a video")
+            problems.add(f"{path} lists no video: expected one line 'path,label' per video")
         return []
     name = shown(path, root)
     table = _table(name, lines, root, options, problems)
@@ -119,7 +121,7 @@ def _table(name: str, lines: list[tuple[int, str]], root: Path, options: Options
         columns = _columns(head, f"{name} line {lines[0][0]}", options, problems)
         lines = lines[1:]
         if columns and not lines:
-            problems.add(f"{name} lists no video, only a header: wanted a line 'path,label' a video")
+            problems.add(f"{name} lists no video, only a header: expected one line 'path,label' per video")
     elif options.group_column:
         problems.add(f"{name} has no header: it does not say which column is '{options.group_column}'")
         return None

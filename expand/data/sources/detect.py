@@ -58,7 +58,7 @@ def detect(source: Path, wanted: str | None = None) -> tuple[Layout, str]:
     fitting = [(layout, why) for layout in LAYOUTS if (why := layout.finds(source))]
     if not fitting:
         raise UsageError(
-            f"{source} is neither a folder nor a list (.csv, .txt): a list has a line 'path,label' a video"
+            f"{source} is neither a folder nor a list (.csv, .txt): a list has one line 'path,label' per video"
         )
     (layout, why), *others = fitting
     also = [other.name for other, _ in others if other.name != "folders"]
@@ -143,7 +143,9 @@ def _class_folders(folder: Path, root: Path, split: str) -> list[Row]:
     if not rows:
         loose = sum(is_clip_file(entry.name) for entry in entries(folder))
         found = f"{loose} videos are directly in it" if loose else "no videos found"
-        raise UsageError(f"{folder}: {found}; expected a folder per class with videos ({' '.join(sorted(CLIP_SUFFIXES))})")
+        raise UsageError(
+            f"{folder}: {found}; expected a folder per class with videos ({' '.join(sorted(CLIP_SUFFIXES))})"
+        )
     return rows
 
 
@@ -172,12 +174,12 @@ LAYOUTS = (
     Layout("folders", lambda source: "it is a folder without any list" if source.is_dir() else "", _read_folders),
 )
 LOOKED_FOR = {
-    "ucf101": "wanted trainlist01.txt, testlist01.txt and classInd.txt in it or in a folder of it",
-    "hmdb51": "wanted brush_hair_test_split1.txt and so on in it or in a folder of it",
-    "something": "wanted something-something-v2-train.json, -validation.json and -labels.json, or labels/train.json and so on",
-    "kinetics": "wanted a .csv with the columns label,youtube_id,time_start,time_end,split",
-    "mmaction": "wanted NAME_train_list_videos.txt or NAME_train_list_rawframes.txt in it or in a folder of it",
-    "lists": "wanted train.csv (or .txt) in it, or one list",
-    "split-folders": "wanted folders train, val, test in it",
-    "folders": "wanted a folder",
+    "ucf101": "expected trainlist01.txt, testlist01.txt and classInd.txt in it or in a folder of it",
+    "hmdb51": "expected brush_hair_test_split1.txt and so on in it or in a folder of it",
+    "something": "expected something-something-v2-train.json, -validation.json and -labels.json, or labels/train.json and so on",
+    "kinetics": "expected a .csv with the columns label,youtube_id,time_start,time_end,split",
+    "mmaction": "expected NAME_train_list_videos.txt or NAME_train_list_rawframes.txt in it or in a folder of it",
+    "lists": "expected train.csv (or .txt) in it, or one list",
+    "split-folders": "expected folders train, val, test in it",
+    "folders": "expected a folder",
 }

@@ -26,7 +26,8 @@ SHOWN = 20  # most problems that an error shows; the others are counted
 class Row:
     """One video as its source describes it.
 
-    `split` and `group` are "" if the source does not state them. `frames` is the stated number of pictures of a frame folder, or 0.
+    `split` and `group` are "" if the source does not state them. `frames` is the stated number of pictures of a frame folder,
+    or 0.
     """
 
     path: Path
@@ -41,8 +42,8 @@ class Row:
 class Options:
     """How to read a source.
 
-    `layout` is a name, or None to detect it; `split` is one of three official splits; `group_column` is the column of a list with the
-    group; `fps` is the frame rate of frame folders and arrays; `skip_missing` allows missing listed files.
+    `layout` is a name, or None to detect it; `split` is one of three official splits; `group_column` is the column of a list
+    with the group; `fps` is the frame rate of frame folders and arrays; `skip_missing` allows missing listed files.
     """
 
     layout: str | None = None
@@ -56,7 +57,8 @@ class Options:
 class Found:
     """What a layout read below `root`.
 
-    `names` maps integer labels to classes, `order` is the official order of the classes, `left_out` lists unused files with reasons.
+    `names` maps integer labels to classes, `order` is the official order of the classes, `left_out` lists unused files with
+    reasons.
     """
 
     rows: list[Row]
@@ -122,7 +124,7 @@ def clips_below(folder: Path) -> list[Path]:
         raise UsageError(f"cannot look into the folder {error.filename}: {error.strerror}") from error
 
     for place, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
-        if os.path.realpath(place) in seen:  # a link in a circle
+        if os.path.realpath(place) in seen:  # a circle of links
             folders.clear()
             continue
         seen.add(os.path.realpath(place))

@@ -1,7 +1,7 @@
 """The scenes of the default data: actors, rooms and motions sampled from a seed, and their rendered frames.
 
-All samples are plain values, functions of the seed and a name. `expand/data/synthetic/render.py` explains the classes and writes the
-files.
+All samples are plain values, functions of the seed and a name. `expand/data/synthetic/render.py` explains the classes and
+writes the files.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class Patch:
 class Scene:
     """A room, its light and its camera.
 
-    `height` and `feet` (from the top) are in frame heights, noise and texture in grey levels of 255, `gain` and `drift` are factors
-    of brightness, shake is in pixels.
+    `height` and `feet` (from the top) are in frame heights, noise and texture in grey levels of 255, `gain` and `drift` are
+    factors of brightness, shake is in pixels.
     """
 
     height: float
@@ -103,9 +103,9 @@ class Scene:
 class Motion:
     """One clip's movement.
 
-    `moves` and `course` come from the class; everything else has the same distribution for all classes. `low_hold` and `high_hold`
-    are the shares of time at the two ends of the range. Angles are in radians from hanging down, lengths in standing heights
-    (`travel` and `offset` in frame heights), phases in turns.
+    `moves` and `course` come from the class; everything else has the same distribution for all classes. `low_hold` and
+    `high_hold` are the shares of time at the two ends of the range. Angles are in radians from hanging down, lengths in
+    standing heights (`travel` and `offset` in frame heights), phases in turns.
     """
 
     moves: str

@@ -22,7 +22,7 @@ from expand.core.files import not_a_file
 from expand.data.video.checks import DamagedVideo, VideoInfo, scaled
 from expand.data.video.images import is_stills, probe_stills, read_stills
 
-# A wrong time stamp would repeat one picture for hours, in as many copies. Slides and surveillance videos stand still for minutes.
+# A wrong time stamp would repeat one picture for hours, in as many copies. Slides and surveillance videos are still for minutes.
 MOST_STILL_SECONDS = 600.0
 MOST_REPEATS, SPARE_REPEATS = 30, 1800  # one picture per second, shown at 30 per second; and one minute in total
 
@@ -142,7 +142,9 @@ def _opened(path: str | Path) -> Iterator[tuple[Any, Any]]:
     try:
         container = av.open(str(path))
     except (av.FFmpegError, OSError, UnicodeError) as error:
-        raise DamagedVideo(path, f"not a readable video: truncated, or another kind of file ({_reason(error)})") from error
+        raise DamagedVideo(
+            path, f"not a readable video: truncated, or another kind of file ({_reason(error)})"
+        ) from error
     with container:
         yield container, _video_stream(path, container)
 
@@ -204,7 +206,7 @@ def _check_whole(path: str | Path, container: Any, stream: Any, decoded: _Decode
     """
     count, rate, duration = decoded.count, _rate(stream), _duration(container, stream)
     said = stream.frames - decoded.silent_packets
-    if stream.frames and container.format.name.startswith("mov"):  # an edit list leaves out samples that the container counts
+    if stream.frames and container.format.name.startswith("mov"):  # an edit list may leave out counted samples
         said = min(stream.frames, len(stream.index_entries)) - decoded.silent_packets
     missing = stream.frames and said - count > max(1, 0.02 * said)
     if not stream.frames and duration and rate:

@@ -1,7 +1,7 @@
 """Clips that are not video files: a folder of pictures (`img_00001.jpg`, `00001.png`) or an array (`.npy`, `.npz`).
 
-Pictures are numbered without gaps, with the same letters before each number; optical flow in the folder (`flow_x_`) is ignored. An
-array is uint8 (T, H, W, 3), RGB; an `.npz` holds it alone or as `frames`, optionally with `fps`. A gap in the numbers, an
+Pictures are numbered without gaps, with the same letters before each number; optical flow in the folder (`flow_x_`) is ignored.
+An array is uint8 (T, H, W, 3), RGB; an `.npz` holds it alone or as `frames`, optionally with `fps`. A gap in the numbers, an
 unreadable picture or another kind of array raises `DamagedVideo`.
 """
 

@@ -1,7 +1,7 @@
 """`expand data reencode`: smaller files with a keyframe every few frames, for decoding on the fly.
 
-The folder keeps the source's layout; `train.csv`, `val.csv` and `test.csv` in it list splits and labels. Each file's comment states
-its source and settings, so that a second run encodes only what is missing. Sound is left out.
+The folder keeps the source's layout; `train.csv`, `val.csv` and `test.csv` in it list splits and labels. Each file's comment
+states its source and settings, so that a second run encodes only what is missing. Sound is left out.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def reencode(
 ) -> Reencoded:
     """Encodes every readable video with a short side of at most `side` pixels and a keyframe every `keyframes` frames.
 
-    Afterwards the lists are written. The number and times of frames stay the same. `progress` gets (videos done, videos in total).
+    Afterwards the lists are written. The number and times of frames stay the same. `progress` gets (videos done, videos in
+    total).
 
     Raises:
         UsageError: the folder is the source's, or a file in it was not written by this command.
