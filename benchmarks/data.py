@@ -33,7 +33,7 @@ from expand.data.cache.clip_cache import ClipCache, prepare
 from expand.data.loader import TrainingClips, batches, mix
 from expand.data.manifest import Manifest
 from expand.data.read_source import read_source
-from expand.data.sampling import Draw, draw, frame_indices, random_rectangle, random_start
+from expand.data.sampling import Augmentation, frame_indices, random_rectangle, random_start, sample_augmentation
 from expand.data.transforms import centre_crop, normalise
 from expand.data.video.decode import scaled
 
@@ -115,7 +115,8 @@ def _in_float(cache: ClipCache) -> Callable[[int], object]:
 
     def load(round_: int) -> object:
         clips = [
-            _float_clip(cache.frames(index), draw(Recipe(), mix(0, round_, index))) for index in _some(cache, round_)
+            _float_clip(cache.frames(index), sample_augmentation(Recipe(), mix(0, round_, index)))
+            for index in _some(cache, round_)
         ]
         return normalise(torch.stack(clips))
 
@@ -128,18 +129,19 @@ def _decoding(cache: ClipCache, manifest: Manifest) -> Callable[[int], object]:
 
     def load(round_: int) -> object:
         return [
-            _decoded(paths[cache.names[index]], draw(Recipe(), mix(0, round_, index))) for index in _some(cache, round_)
+            _decoded(paths[cache.names[index]], sample_augmentation(Recipe(), mix(0, round_, index)))
+            for index in _some(cache, round_)
         ]
 
     return load
 
 
-def _decoded(path: Path, drawn: Draw) -> list[np.ndarray]:
+def _decoded(path: Path, sampled: Augmentation) -> list[np.ndarray]:
     """The frames of one clip, brought to the cache's side; only what is needed is decoded and converted."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
-        wanted = frame_indices(stream.frames, CLIP, random_start(stream.frames, CLIP, drawn.moment))
+        wanted = frame_indices(stream.frames, CLIP, random_start(stream.frames, CLIP, sampled.moment))
         tick = 1 / (stream.average_rate * stream.time_base)
         container.seek(int(wanted[0] * tick), stream=stream)
         width, height = scaled(stream.width, stream.height, SIDE)
@@ -157,9 +159,9 @@ def _some(cache: ClipCache, round_: int) -> list[int]:
     return torch.randperm(len(cache), generator=torch.Generator().manual_seed(round_))[:BATCH].tolist()
 
 
-def _float_clip(frames: np.ndarray, drawn: Draw) -> torch.Tensor:
-    chosen = frames[frame_indices(len(frames), CLIP, random_start(len(frames), CLIP, drawn.moment))]
-    top, left, height, width = random_rectangle(chosen.shape[1], chosen.shape[2], CLIP, Recipe(), drawn)
+def _float_clip(frames: np.ndarray, sampled: Augmentation) -> torch.Tensor:
+    chosen = frames[frame_indices(len(frames), CLIP, random_start(len(frames), CLIP, sampled.moment))]
+    top, left, height, width = random_rectangle(chosen.shape[1], chosen.shape[2], CLIP, Recipe(), sampled)
     return centre_crop(torch.from_numpy(chosen[:, top : top + height, left : left + width]), CLIP.height)
 
 
@@ -168,7 +170,9 @@ def _differences(cache: ClipCache) -> dict[str, float]:
     data = TrainingClips(cache, (CLIP,), Recipe(flip=False), seed=0, epoch=0)
     indices = list(range(min(64, len(cache))))
     cut = data.__getitems__(indices)
-    exact = [_float_clip(cache.frames(index), drawn) for index, drawn in zip(indices, cut.draws, strict=True)]
+    exact = [
+        _float_clip(cache.frames(index), sampled) for index, sampled in zip(indices, cut.augmentations, strict=True)
+    ]
     gaps = (cut.streams[0].permute(0, 4, 1, 2, 3) - torch.stack(exact)).abs()
     return {"largest": round(gaps.max().item(), 3), "mean": round(gaps.mean().item(), 4)}
 

@@ -1,4 +1,4 @@
-"""X3D's weights as others name them, and where their networks differ from `x3d.py`'s."""
+"""Names of X3D's weights in other code bases, and where their networks differ from `x3d.py`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 
 from expand.core.space import WeightLayout
 
-# SlowFast, models/video_model_builder.py and resnet_helper.py; PyTorchVideo, models/x3d.py, whose conv_t is the spatial
-# convolution and whose conv_xy the temporal one.
+# SlowFast: models/video_model_builder.py and resnet_helper.py. PyTorchVideo: models/x3d.py; its conv_t is the spatial
+# convolution and its conv_xy the temporal one.
 SLOWFAST_ENDS = {
     "s1.pathway0_stem.conv_xy": "stem_spatial", "s1.pathway0_stem.conv": "stem_temporal", "s1.pathway0_stem.bn": "stem_norm",
     "head.conv_5": "conv5", "head.conv_5_bn": "conv5_norm", "head.lin_5": "fc1", "head.projection": "fc2",
@@ -30,12 +30,12 @@ PYTORCHVIDEO_BLOCK = {
     "branch2.norm_b.1.block.2": "excitation.excite", "branch2.conv_c": "narrow", "branch2.norm_c": "narrow_norm",
 }  # fmt: skip
 NORM_EPS = 1e-5  # of both, and of x3d.py: torch's own
-NORM_BEHIND_FC1 = "a norm behind the head's first linear layer, which this X3D does not have"
+NORM_BEHIND_FC1 = "a norm after the head's first linear layer, which this X3D does not have"
 TWO_PATHWAYS = "a second pathway: a SlowFast network, not an X3D"
 
 
 def weight_layouts(depths: Sequence[int]) -> tuple[WeightLayout, ...]:
-    """The two public namings of an X3D whose stages have so many blocks."""
+    """The two public layouts of an X3D with these numbers of blocks per stage."""
     slowfast, pytorchvideo = dict(SLOWFAST_ENDS), dict(PYTORCHVIDEO_ENDS)
     at = [(stage, index) for stage, depth in enumerate(depths, start=1) for index in range(depth)]
     for number, (stage, index) in enumerate(at):
@@ -52,9 +52,11 @@ def weight_layouts(depths: Sequence[int]) -> tuple[WeightLayout, ...]:
 
 
 def fold_shortcut_norms(tensors: dict[str, torch.Tensor]) -> list[str]:
-    """Takes in the norms that stand behind shortcuts where the channels stay (SlowFast's first block of res2; there are none
-    in x3d.py): their gain goes into the shortcut's convolution, their offset into the norm that is added to it. In
-    evaluation that is the same network; in training this one place then uses no statistics of the batch."""
+    """Folds the norm of a shortcut with equal channels into its neighbours: SlowFast's first block of res2 has one, x3d.py not.
+
+    The gain goes into the shortcut's convolution, the offset into the norm that is added to it. In evaluation the network is
+    the same; in training this norm no longer uses batch statistics.
+    """
     notes = []
     for at in [name.removesuffix(".1.running_var") for name in tensors if name.endswith(".shortcut.1.running_var")]:
         convolution, offset = f"{at}.0.weight", f"{at.removesuffix('shortcut')}narrow_norm.bias"
@@ -62,7 +64,7 @@ def fold_shortcut_norms(tensors: dict[str, torch.Tensor]) -> list[str]:
         channels = tensors[names[3]].numel()
         vectors = [tensors[name].shape == (channels,) for name in (*names, offset) if name in tensors]
         square = convolution in tensors and tensors[convolution].shape == (channels, channels, 1, 1, 1)
-        if not square or vectors != [True] * 5:  # not this case, or no such network: matching says which
+        if not square or vectors != [True] * 5:  # not this case or a different network; matching reports it
             continue
         gain, bias, mean, variance = (tensors.pop(name).double() for name in names)
         gain = gain / (variance + NORM_EPS).sqrt()
@@ -72,5 +74,5 @@ def fold_shortcut_norms(tensors: dict[str, torch.Tensor]) -> list[str]:
         ):
             tensors[name] = value.to(tensors[name].dtype)
         tensors.pop(f"{at}.1.num_batches_tracked", None)
-        notes.append(f"the norm behind {at}.0 is folded into it and {offset}: the same network in evaluation")
+        notes.append(f"the norm after {at}.0 is folded into it and {offset}: the same network in evaluation")
     return notes

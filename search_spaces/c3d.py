@@ -1,9 +1,9 @@
 """C3D: how deep in time should kernels be?
 
 Source: D. Tran et al., "Learning Spatiotemporal Features with 3D Convolutional Networks", ICCV 2015 (arXiv 1412.0767):
-section 3.1 is the search over temporal depths with a network of five convolutions, section 3.2 the C3D of eight that came
-of it. Pooling rounds up, as in the authors' Caffe code; with torch's rounding down the search network would have
-3.67 million parameters less.
+section 3.1 is the search over temporal depths with a network of five convolutions, section 3.2 the resulting C3D with eight.
+Pooling rounds up, as in the authors' Caffe code. With torch's default, rounding down, the search network would have 3.67
+million parameters fewer.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from expand.core.space import (
     whole_steps,
 )
 
-# --- the network: plain torch, which export ships as it stands; the search space follows ------------------------------
+# --- the network: plain torch, exported as it is; the search space follows --------------------------------------------
 
 
 class C3D(nn.Module):
-    """Groups of 3D convolutions, a max pool behind each group, two hidden linear layers (sections 3.1 and 3.2).
+    """Groups of 3D convolutions with a max pool after each group, and two hidden linear layers (sections 3.1 and 3.2).
 
     Args:
         filters: for each group, the output channels of its convolutions.
-        depths: for each group, how many frames its kernels see: d x 3 x 3 with d odd, padded so that time is kept.
+        depths: temporal depth of each group's kernels: d x 3 x 3 with d odd, padded so that the number of frames stays.
         hidden: width of fc6 and fc7.
-        clip: (frames, height, width) of what it reads, which fixes the size of fc6.
+        clip: (frames, height, width) of the input, which determines the size of fc6.
     """
 
     def __init__(
@@ -104,13 +104,13 @@ PATTERNS = {
     "increasing": (3, 3, 5, 5, 7),
     "decreasing": (7, 5, 5, 3, 3),
 }
-# Every pool must find as many frames and pixels as it pools: behind pool1 time is halved four times, space five times.
+# Every pool needs at least as many frames and pixels as its kernel. After pool1, time is halved four times, space five times.
 LEAST_FRAMES, LEAST_SIDE = 9, 17
 
 AXES = (
     Axis("convolutions", "convolutions", "", "5: the search network, 8: C3D", "more convolutions, wider", choices=(5, 8)),
     *(
-        Axis(name, f"{name}_depth", "d", f"frames that {name}'s kernels see, odd", "deeper kernels", choices=DEPTHS)
+        Axis(name, f"{name}_depth", "d", f"temporal depth of {name}'s kernels in frames, odd", "deeper kernels", choices=DEPTHS)
         for name in GROUPS
     ),
     Axis("width", "width", "", "× the published filters and hidden units", "wider layers", low=0.01, high=4),
@@ -125,7 +125,7 @@ AXES = (
 def plan_c3d(
     clip: Clip, filters: Sequence[Sequence[int]], depths: Sequence[int], hidden: int, num_classes: int
 ) -> LayerPlan:
-    """The layers of `C3D`, top to bottom, for counting."""
+    """The layers of `C3D` in order, for counting."""
     plan = LayerPlan(clip)
     for group, (widths, depth) in enumerate(zip(filters, depths, strict=True), start=1):
         plan.stage(f"conv{group}")
@@ -139,9 +139,15 @@ def plan_c3d(
 
 @dataclass(frozen=True)
 class C3DSpace(SearchSpace):
-    """One temporal depth for each group of convolutions (the search network's groups are single layers): 4^5 networks at
-    each size. The fields are the start, which named points share in all but their depths; the defaults are the paper's
-    16 frames of 112 pixels."""
+    """One temporal depth per group of convolutions: 4^5 networks at each size.
+
+    The search network's groups are single layers. The fields are the start; named points differ from it in their depths only.
+    The defaults are the paper's 16 frames of 112 pixels.
+
+    >>> space = C3DSpace()
+    >>> space.constructor(space.point("depth-3"), num_classes=101)[1]["depths"]
+    (3, 3, 3, 3, 3)
+    """
 
     convolutions: int = 5
     width: float = 1.0
@@ -201,7 +207,7 @@ class C3DSpace(SearchSpace):
         return values | {"width": plain_width(values["width"], bases)}
 
     def rungs(self, architecture: Architecture, axis: Axis) -> Sequence[Any]:
-        """Widths in steps of a 1024th (distinct ones count), sides in steps of 4."""
+        """Widths in steps of 1/1024 (distinct networks only), resolutions in steps of 4."""
         match axis.name:
             case "width":
                 return [n / 1024 for n in range(math.ceil(axis.low * 1024), int(axis.high * 1024) + 1)]
@@ -213,12 +219,12 @@ class C3DSpace(SearchSpace):
                 return axis.choices
 
 
-# --- what is printed about these networks -----------------------------------------------------------------------------
+# --- published numbers and claims -------------------------------------------------------------------------------------
 
 MMACTION = "mmaction2 configs/recognition/c3d/README.md"
 VMZ = "VMZ c2/tutorials/models.md and model_zoo.md"
-UNPADDED = "another network: batch norm, and a pool5 without padding, so that fc6 reads 3x3 pixels instead of 4x4; see the claims"
-# The five-convolution networks were never given a cost each; what section 3.1 says of them all is under the claims.
+UNPADDED = "a different network: batch norm, and no padding in pool5, so that fc6 reads 3x3 pixels instead of 4x4; see the claims"
+# No cost was published for the single five-convolution networks; the claims have what section 3.1 says of all of them.
 PUBLISHED = (
     *printed_column("gmacs", MMACTION, {"C3D": "38.5"}),
     *printed_column("params_m", MMACTION, {"C3D": "78.4"}),
@@ -235,7 +241,7 @@ def _range(cost: CostOf) -> int:
 
 
 def _flooring(cost: CostOf) -> int:
-    """A crop of 96 pixels halves evenly to 3x3, which is what rounding down leaves of 112."""
+    """Parameters with a crop of 96 pixels, which halves evenly to 3x3; rounding down gives the same size from 112."""
     return cost("depth-3").params - cost("depth-3", resolution=96).params
 
 
@@ -249,53 +255,53 @@ CLAIMS = (
     Claim(
         "depth-1 and depth-7 differ by 51 thousand parameters", SECTION,
         _range, "parameters", printed=51_000, verdict="does not hold",
-        finding=lambda cost: f"It is {100 * _range(cost) / cost('depth-1').params:.0f} % of all that depth-1 has.",
+        finding=lambda cost: f"That is {100 * _range(cost) / cost('depth-1').params:.0f} % of depth-1's parameters.",
     ),
     Claim(
         "depth-1 and depth-7 differ by less than 0.3 % of the network's 17.5 million parameters", SECTION,
         lambda cost: 100 * _range(cost) / cost("depth-3").params, "% of depth-3",
         printed=0.3, verdict="does not hold",
-        finding=lambda cost: "In millions the six have "
+        finding=lambda cost: "Millions of parameters of the six networks: "
         + ", ".join(f"{cost(name).params / 1e6:.2f} ({name})" for name in PATTERNS)
-        + ". Only depth-3 is near 17.5, and it is the one that did best.",
+        + ". Only depth-3 is near 17.5, and it was the most accurate.",
     ),
     Claim(
         "The search compared temporal depths at equal capacity and cost", SECTION,
         lambda cost: cost("depth-7").macs / cost("depth-1").macs, "times the multiply-adds of depth-1 in depth-7",
         origin="read", verdict="does not hold",
         finding=lambda cost: f"{cost('depth-1').gmacs:.2f} GMACs a clip for depth-1, {cost('depth-3').gmacs:.2f} for depth-3, "
-        f"{cost('depth-7').gmacs:.2f} for depth-7. Depth was never varied alone: that depth-3 is best mixes how far kernels "
-        "see in time with how large the network is.",
+        f"{cost('depth-7').gmacs:.2f} for depth-7. The depth was never varied alone: the result for depth-3 mixes the "
+        "temporal depth of the kernels with the size of the network.",
     ),
     Claim(
-        "17 and 51 thousand are what is left if every filter is counted as one patch, without its input channels", SECTION,
+        "17 and 51 thousand are the counts if every filter is one patch, without its input channels", SECTION,
         lambda cost: 9 * 2 * sum(FILTERS), "parameters a step", printed=17_000, origin="ours", verdict="open",
         finding=lambda cost: f"Two frames more in {sum(FILTERS)} filters are 9 x 2 x {sum(FILTERS)} = "
-        f"{9 * 2 * sum(FILTERS):,}, six are {9 * 6 * sum(FILTERS):,}. Both fit; that this is the reason is a guess.",
+        f"{9 * 2 * sum(FILTERS):,}, six are {9 * 6 * sum(FILTERS):,}. Both fit; whether this is the reason is a guess.",
     ),
     Claim(
-        "Pooling rounds up in the authors' Caffe, and down in torch unless told otherwise", "torch.nn.MaxPool3d, ceil_mode",
+        "Pooling rounds up in the authors' Caffe, and down in torch by default", "torch.nn.MaxPool3d, ceil_mode",
         _flooring, "parameters of depth-3", origin="ours",
-        finding=lambda cost: "So many fc6 loses by rounding down, which leaves it 3x3 pixels instead of 4x4: depth-3 would have "
+        finding=lambda cost: "So many parameters are lost if fc6 reads 3x3 pixels instead of 4x4: depth-3 would have "
         f"{(cost('depth-3').params - _flooring(cost)) / 1e6:.2f} M, far from 17.5. This family rounds up.",
     ),
     Claim(
-        "mmaction2's C3D (78.4 M) and VMZ's (64.9 M) are one network", f"{MMACTION}; {VMZ}",
+        "mmaction2's C3D (78.4 M) and VMZ's (64.9 M) are the same network", f"{MMACTION}; {VMZ}",
         lambda cost: cost("C3D", num_classes=400, resolution=96).params_published / 1e6,
         "M weights where fc6 reads 3x3 pixels", printed=64.9, origin="read", verdict="does not hold",
-        finding="VMZ does not pad pool5, so that fc6 reads 3x3 pixels instead of 4x4 (counted here at 96 pixels, which leaves "
-        "as many). The convolutions, and so nearly all multiply-adds, are the same.",
+        finding="VMZ does not pad pool5, so that fc6 reads 3x3 pixels instead of 4x4 (counted here at 96 pixels, which gives "
+        "the same size). The convolutions, and so nearly all multiply-adds, are the same.",
     ),
     Claim(
-        "C3D has 78.4 million parameters whatever it was trained on", MMACTION,
+        "C3D has 78.4 million parameters for every data set", MMACTION,
         lambda cost: cost("C3D", num_classes=487).params / 1e6, "M with the 487 classes of Sports-1M",
         printed=78.4, origin="read", verdict="does not hold",
-        finding=lambda cost: f"78.4 is for the 101 classes of UCF101 ({cost('C3D').params:,}); each class more is "
+        finding=lambda cost: f"78.4 is for the 101 classes of UCF101 ({cost('C3D').params:,}); each further class adds "
         f"{cost('C3D', num_classes=102).params - cost('C3D').params:,}.",
     ),
 )  # fmt: skip
 
 
 def space() -> C3DSpace:
-    """The paper's: five convolutions, 16 frames of 112 pixels."""
+    """The paper's search space: five convolutions, 16 frames of 112 pixels."""
     return C3DSpace()

@@ -1,9 +1,9 @@
-"""Residual networks whose five groups of layers are 2D, 3D or (2+1)D: where should a network look at time, and how?
+"""Residual networks whose five groups of layers are 2D, 3D or (2+1)D: where and how should a network model time?
 
 Source: D. Tran et al., "A Closer Look at Spatiotemporal Convolutions for Action Recognition", CVPR 2018 (arXiv 1711.11248):
-R2D, f-R2D, MCx, rMCx, R3D and R(2+1)D, section 3 and Table 1, with the striding of the builder that was published with it.
-A 3D or (2+1)D layer that shrinks the image shrinks time as well; a 2D layer keeps it. Hence MC3 sees eight times more
-frames behind its split than R3D, and costs more.
+R2D, f-R2D, MCx, rMCx, R3D and R(2+1)D, section 3 and Table 1, with the strides of the published code. A 3D or (2+1)D layer with
+spatial stride also strides in time; a 2D layer does not. So MC3 processes eight times more frames after its split than R3D, and
+costs more.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from expand.core.space import (
     whole_steps,
 )
 
-# --- the network: plain torch, which export ships as it stands; the search space follows ------------------------------
+# --- the network: plain torch, exported as it is; the search space follows --------------------------------------------
 
 
 def matched_width(channels_in: int, channels_out: int) -> int:
-    """M_i of section 3.5: as many 1x3x3 filters before the 3x1x1 as give a (2+1)D layer the parameters of a 3x3x3 one."""
+    """M_i of section 3.5: the number of 1x3x3 filters that gives a (2+1)D layer the parameters of a 3x3x3 layer."""
     t, d = 3, 3
     return t * d**2 * channels_in * channels_out // (d**2 * channels_in + t * channels_out)
 
@@ -61,7 +61,7 @@ def convolution(kind: str, channels_in: int, channels_out: int, stride: int, mid
 
 
 class Block(nn.Module):
-    """Two convolutions, each with its norm, around a shortcut. `middles` are the inner widths of (2+1)D layers."""
+    """Two convolutions with norms, and a shortcut around them. `middles` are the inner widths of (2+1)D layers."""
 
     def __init__(self, kind: str, channels_in: int, channels_out: int, stride: int, middles: Sequence[int]) -> None:
         super().__init__()
@@ -82,17 +82,18 @@ class Block(nn.Module):
 
 
 class MixedConvNet(nn.Module):
-    """A residual network of basic blocks, each group of one kind (Table 1). No max pool; the first block of conv3, conv4
-    and conv5 strides.
+    """A residual network of basic blocks, each group of one kind (Table 1).
+
+    There is no max pool. The first block of conv3, conv4 and conv5 has stride 2.
 
     Args:
-        kinds: of conv1 to conv5, each "2D", "3D" or "(2+1)D".
+        kinds: kinds of conv1 to conv5, each "2D", "3D" or "(2+1)D".
         widths: output channels of conv1 to conv5.
         depths: blocks of conv2 to conv5.
         stem_middle: inner width of a (2+1)D conv1.
-        middle_rule: inner widths in the blocks: "paper" takes M_i from each layer's own input and output channels,
-            "torchvision" one from the block's.
-        stacked_frames: so many frames are channels to conv1, which leaves one frame (R2D); 0 keeps time.
+        middle_rule: inner widths in the blocks: "paper" computes M_i from each layer's input and output channels,
+            "torchvision" one M_i per block from the block's channels.
+        stacked_frames: number of frames that conv1 takes as channels, which leaves one frame (R2D); 0 keeps the time axis.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class MixedConvNet(nn.Module):
         super().__init__()
         stem = widths[0]
         if stacked_frames:
-            # One kernel over all frames and no padding in time: the 2D convolution of their channels stacked.
+            # One kernel over all frames without padding in time equals a 2D convolution of the stacked channels.
             layers: list[nn.Module] = [nn.Conv3d(3, stem, (stacked_frames, 7, 7), (1, 2, 2), (0, 3, 3), bias=False)]
         elif kinds[0] == "2D":
             layers = [nn.Conv3d(3, stem, (1, 7, 7), (1, 2, 2), (0, 3, 3), bias=False)]
@@ -161,11 +162,11 @@ BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 
 
 def pattern(low: str, split: int, high: str) -> tuple[str, ...]:
-    """Groups below `split` (conv1 is group 1) of one kind, that group and those above it of the other."""
+    """The kinds of the five groups: `low` before group `split` (conv1 is group 1), `high` from it on."""
     return tuple(low if group < split else high for group in range(1, 6))
 
 
-# Growing the split takes 3D layers further up from the bottom, growing the reversed split further down from the top.
+# Growing the split extends the 3D layers from the input upwards, growing the reversed split from the output downwards.
 SPLITS = {"f-R2D": pattern("3D", 1, "2D"), **{f"MC{x}": pattern("3D", x, "2D") for x in (2, 3, 4, 5)},
           "R3D": pattern("2D", 1, "3D")}  # fmt: skip
 REVERSED = {"f-R2D": SPLITS["f-R2D"], **{f"rMC{x}": pattern("2D", x, "3D") for x in (5, 4, 3, 2)}, "R3D": SPLITS["R3D"]}
@@ -197,7 +198,7 @@ def plan_mixed(
     middle_rule: str = "paper",
     stacked_frames: int = 0,
 ) -> LayerPlan:
-    """The layers of `MixedConvNet`, top to bottom (Table 1), for counting. Behind the first, a group's blocks are equal."""
+    """The layers of `MixedConvNet` in order (Table 1), for counting. All blocks of a group after its first are equal."""
     plan, stem = LayerPlan(clip).stage("conv1"), widths[0]
     if stacked_frames:
         plan.conv("conv", stem, (stacked_frames, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3))
@@ -241,9 +242,17 @@ def _plan_convolution(plan: LayerPlan, name: str, kind: str, channels: int, stri
 
 @dataclass(frozen=True)
 class MixedConvSpace(SearchSpace):
-    """For each of the five groups one of 2D, 3D and (2+1)D: 3^5 networks at each size, R2D beside them, which stacks its
-    frames. A split point (`split=MC3`) sets all five. The fields are the start, which named points share in all that
-    their names do not say; the defaults are the paper's 18 layers on 8 frames of 112 pixels."""
+    """2D, 3D or (2+1)D for each of five groups: 3^5 networks at each size, and R2D, which stacks its frames.
+
+    A split point (`split=MC3`) sets all five groups. The fields are the start; named points share all values that their names
+    do not set. The defaults are the paper's 18 layers on 8 frames of 112 pixels.
+
+    >>> space = MixedConvSpace()
+    >>> space.architecture(split="MC3") == space.point("MC3")
+    True
+    >>> space.constructor(space.point("MC3"), num_classes=400)[1]["kinds"]
+    ('3D', '3D', '2D', '2D', '2D')
+    """
 
     layers: int = 18
     width: float = 1.0
@@ -262,7 +271,7 @@ class MixedConvSpace(SearchSpace):
 
     @property
     def points(self) -> Mapping[str, Architecture]:
-        """The twelve of Table 1; with "-L16" on 16 frames; with "-34" of 34 layers; and torchvision's three on 16 frames."""
+        """The twelve networks of Table 1, with "-L16" for 16 frames and "-34" for 34 layers, and torchvision's three."""
         nets: dict[str, dict[str, Any]] = {"R2D": {"time": "stacked"}}
         nets |= {name: dict(zip(GROUPS, kinds, strict=True)) for name, kinds in NAMED.items()}
         sizes: dict[str, dict[str, Any]] = {"": {}, "-L16": {"frames": 16}, "-34": {"layers": 34}}
@@ -303,11 +312,11 @@ class MixedConvSpace(SearchSpace):
         return plan_mixed(self.inputs(architecture)[0], **self.constructor(architecture, num_classes)[1])
 
     def weight_layouts(self, architecture: Architecture) -> Sequence[WeightLayout]:
-        """torchvision's: r3d_18 is the point R3D, mc3_18 is MC3, and r2plus1d_18 has inner widths of its own."""
+        """torchvision's layout: r3d_18 is the point R3D, mc3_18 is MC3, r2plus1d_18 has different inner widths."""
         kinds = [architecture[group] for group in GROUPS]
         modules = torchvision_modules(kinds, BLOCKS[architecture["layers"]])
-        # torchvision's norms add 1e-5. (2+1)D networks of the paper's inner widths come in these names only from VMZ
-        # (ig65m-pytorch), whose norms add 1e-3 as ours do.
+        # torchvision's norms use an epsilon of 1e-5. (2+1)D networks with the paper's inner widths have these names only in
+        # VMZ's conversion (ig65m-pytorch), whose epsilon is 1e-3 like ours.
         if "(2+1)D" in kinds[2:] and architecture["middle_rule"] == "paper":
             return (WeightLayout("VMZ in torchvision's names", modules, 1e-3, BOTTLENECKS),)
         return (WeightLayout("torchvision", modules, 1e-5, BOTTLENECKS),)
@@ -315,7 +324,7 @@ class MixedConvSpace(SearchSpace):
     def canonical(self, values: dict[str, Any]) -> dict[str, Any]:
         if "split" in values and "reversed_split" in values:
             raise UsageError(
-                f"split={values['split']} and reversed_split={values['reversed_split']}: name one of the two"
+                f"split={values['split']} and reversed_split={values['reversed_split']}: set only one of the two"
             )
         for axis, patterns in (("split", SPLITS), ("reversed_split", REVERSED)):
             if axis in values:
@@ -325,10 +334,10 @@ class MixedConvSpace(SearchSpace):
         if values["time"] == "stacked":
             for group in GROUPS:
                 if values[group] != "2D":
-                    raise UsageError(f"{group}={values[group]}: with time=stacked one frame is left; allowed is 2D")
-        if values["frames"] == 1:  # spans no time, whatever the stride, and there is nothing to stack
+                    raise UsageError(f"{group}={values[group]}: time=stacked leaves one frame, so only 2D is allowed")
+        if values["frames"] == 1:  # one frame has no stride and nothing to stack
             values |= {"stride": self.stride, "time": "kept"}
-        # No inner widths, or only conv2's, whose input and output channels are equal.
+        # There are no inner widths, or only those of conv2, whose input and output channels are equal.
         if not any(values[group] == "(2+1)D" for group in GROUPS[2:]):
             values |= {"middle_rule": "paper"}
         bases = {*WIDTHS, *({STEM_MIDDLE} if values["conv1"] == "(2+1)D" else ())}
@@ -342,7 +351,7 @@ class MixedConvSpace(SearchSpace):
         return next((name for name, each in patterns.items() if each == kinds), None)
 
     def rungs(self, architecture: Architecture, axis: Axis) -> Sequence[Any]:
-        """Widths in steps of a 512th, sides in steps of 4."""
+        """Widths in steps of 1/512, resolutions in steps of 4."""
         match axis.name:
             case "width":
                 return [n / 512 for n in range(math.ceil(axis.low * 512), int(axis.high * 512) + 1)]
@@ -354,13 +363,13 @@ class MixedConvSpace(SearchSpace):
                 return axis.choices
 
 
-# --- weights that others published ------------------------------------------------------------------------------------
+# --- published weights ------------------------------------------------------------------------------------------------
 
 BOTTLENECKS = {"layer1.0.conv3": "blocks of three convolutions; this family's have two"}
 
 
 def torchvision_modules(kinds: Sequence[str], depths: Sequence[int]) -> dict[str, str]:
-    """torchvision's names (models/video/resnet.py) and ours: its stem is named as ours is, its (2+1)D layers are nested."""
+    """torchvision's module names (models/video/resnet.py) and ours. The stems have the same names; (2+1)D layers are nested."""
     modules = {f"stem.{index}": f"stem.{index}" for index in range(5)} | {"fc": "fc"}
     at = [(group, index) for group, depth in enumerate(depths, start=1) for index in range(depth)]
     for number, (group, index) in enumerate(at):
@@ -373,13 +382,13 @@ def torchvision_modules(kinds: Sequence[str], depths: Sequence[int]) -> dict[str
     return modules
 
 
-# --- what is printed about these networks -----------------------------------------------------------------------------
+# --- published numbers and claims -------------------------------------------------------------------------------------
 
 TABLE = "arXiv 1711.11248, Table 2"
 VMZ = "VMZ c2/tutorials/models.md"
 ZOO = "VMZ c2/tutorials/model_zoo.md"
 TORCHVISION = "torchvision 0.28, models/video/resnet.py"
-# Of 18 layers, as VMZ prints it: GMACs on 8 and on 16 frames, millions of parameters on 8 and on 16 frames.
+# 18 layers, as VMZ prints it: GMACs for 8 and 16 frames, millions of parameters for 8 and 16 frames.
 PRINTED = {
     "R2D": ("1.9", "2.2", "11.4", "11.5"),
     "f-R2D": ("13.8", "27.6", "11.4", "11.4"),
@@ -394,7 +403,7 @@ PRINTED = {
     "rMC2": ("19.9", "39.8", "33.3", "33.3"),
     "R(2+1)D": ("20.7", "41.5", "33.3", "33.3"),
 }
-# The paper's own table, from memory, where it is not what VMZ prints.
+# The paper's table, from memory, where it differs from VMZ.
 RECALLED = {"MC5": "16.9", "MC5-L16": "16.9", "R2D-L16": "11.4"}
 QUARTER = "a quarter of the 199.0 for 32 frames, rounded; the count itself rounds to a tenth less"
 NORMS = "as all parameters round; the weights alone give VMZ's figure"
@@ -420,7 +429,7 @@ PUBLISHED = (
 
 
 def _tenths(params: int) -> str:
-    """Millions to a tenth, a zero dropped, as VMZ writes them."""
+    """Millions with one decimal, without a trailing zero, as VMZ prints them."""
     return f"{params / 1e6:.1f}".removesuffix(".0")
 
 
@@ -439,8 +448,8 @@ CLAIMS = (
         "more frames.",
     ),
     Claim(
-        "rMC3 is the cheapest network but R2D", f"{VMZ}, read across its rows",
-        lambda cost: min(cost(name).gmacs for name in PRINTED if name != "R2D"), "GMACs, the least of eleven",
+        "rMC3 is the cheapest network except R2D", f"{VMZ}, read across its rows",
+        lambda cost: min(cost(name).gmacs for name in PRINTED if name != "R2D"), "GMACs, the lowest of eleven",
         printed=12.5, origin="read",
         finding=lambda cost: f"rMC3 it is ({cost('rMC3').gmacs:.2f}), below even f-R2D ({cost('f-R2D').gmacs:.2f}), which has "
         f"no 3D layer: 3D layers stride in time as they stride in space. R2D costs {cost('R2D').gmacs:.2f}.",
@@ -454,14 +463,14 @@ CLAIMS = (
         "torchvision's r2plus1d_18 is the paper's R(2+1)D", TORCHVISION,
         lambda cost: cost("R(2+1)D-L16").params - cost("r2plus1d_18").params, "parameters fewer than by the paper's rule",
         origin="read", verdict="does not hold",
-        finding=lambda cost: "The paper takes M_i from each layer's own channels, torchvision one for a block, from the block's: "
+        finding=lambda cost: "The paper computes M_i per layer, torchvision one M_i per block from the block's channels: "
         f"{cost('r2plus1d_18').params:,} instead of {cost('R(2+1)D-L16').params:,} (VMZ issue 89, torchvision issue 1265).",
     ),
     Claim(
         "A network has the same parameters on 8 frames and on 16", f"{VMZ}, read across its rows",
         lambda cost: cost("R2D-L16").params - cost("R2D").params, "parameters more on 16 frames (R2D)",
         origin="read", verdict="does not hold",
-        finding=lambda cost: "True of eleven. R2D's conv1 takes all frames as channels: "
+        finding=lambda cost: "True for eleven networks. R2D's conv1 takes all frames as channels: "
         f"{cost('R2D').params / 1e6:.2f} M and {cost('R2D-L16').params / 1e6:.2f} M, printed as 11.4 and 11.5.",
     ),
     Claim(
@@ -470,17 +479,17 @@ CLAIMS = (
         printed=12, origin="read", verdict="does not hold",
         finding=lambda cost: f"Without norms and biases {_as_printed(cost, weights=True)} of 12 round to what is printed. "
         f"MC5 (16.8) has {cost('MC5').params / 1e6:.3f} M with them and {cost('MC5').params_published / 1e6:.3f} M without. "
-        f"Nor are all of them cut off: f-R2D (11.4) has {cost('f-R2D').params / 1e6:.3f} M in all.",
+        f"Truncation does not explain all of them: f-R2D (11.4) has {cost('f-R2D').params / 1e6:.3f} M in all.",
     ),
     Claim(
         "R(2+1)D-34 costs 199.0 GFLOPs on 32 frames of 112 pixels", f"{ZOO}, whose column says 32x112x122",
         lambda cost: cost("R(2+1)D-34", frames=32).gmacs, "GMACs at 112x112", printed=199.0, verdict="does not hold",
-        finding=lambda cost: "The printed cost is that of 128x128 pixels: "
+        finding=lambda cost: "The printed cost is for 128x128 pixels: "
         f"{cost('R(2+1)D-34', frames=32, resolution=128).gmacs:.1f}.",
     ),
 )  # fmt: skip
 
 
 def space() -> MixedConvSpace:
-    """The paper's: 18 layers on 8 frames of 112 pixels."""
+    """The paper's search space: 18 layers on 8 frames of 112 pixels."""
     return MixedConvSpace()

@@ -1,4 +1,4 @@
-"""X3D: the network and the six axes along which it grew.
+"""X3D: the network and the six axes along which it is expanded.
 
 Source: C. Feichtenhofer, "X3D: Expanding Architectures for Efficient Video Recognition", CVPR 2020 (arXiv 2004.04730),
 Table 1 (the base network X2D), section 3 (the expansion). Where the paper and the code published with it differ, this
@@ -33,7 +33,7 @@ from expand.core.space import (
 )
 from search_spaces._x3d_weights import weight_layouts
 
-# --- the network: plain torch, which export ships as it stands; the search space follows ------------------------------
+# --- the network: plain torch, exported as it is; the search space follows --------------------------------------------
 
 
 class SqueezeExcitation(nn.Module):
@@ -65,8 +65,8 @@ class Block(nn.Module):
         self.shortcut = nn.Sequential()
         if stride != 1 or channels_in != channels:
             self.shortcut.append(nn.Conv3d(channels_in, channels, 1, stride=(1, stride, stride), bias=False))
-        # Without a norm where the channels stay (the first block of res2), as in pytorchvideo: 3,794,274 parameters for
-        # XS to M. SlowFast's code has one there, which makes 48 more.
+        # No norm if the channels stay the same (the first block of res2), as in pytorchvideo: 3,794,274 parameters for XS
+        # to M. SlowFast's code has a norm there, with 48 more parameters.
         if channels_in != channels:
             self.shortcut.append(nn.BatchNorm3d(channels))
 
@@ -81,9 +81,9 @@ class X3D(nn.Module):
     """X3D with explicit widths (Table 1). Time is never strided or pooled before the head.
 
     Args:
-        widths: output channels of res2 to res5; the stem has those of res2.
+        widths: output channels of res2 to res5; the stem has the width of res2.
         inner_widths: inner (bottleneck) channels of res2 to res5; conv5 has the last of them.
-        depths: blocks of res2 to res5.
+        depths: number of blocks of res2 to res5.
     """
 
     def __init__(
@@ -99,15 +99,15 @@ class X3D(nn.Module):
         super().__init__()
         stem = widths[0]
         self.stem_spatial = nn.Conv3d(3, stem, (1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1), bias=False)
-        # Five frames, not the three that Table 1 prints: the published costs contain a 5x1x1 (X3D-M is 4.732 GMACs with
-        # five and 4.723 with three; 4.73 is printed).
+        # Five frames, although Table 1 prints three: the published costs contain a 5x1x1 (X3D-M has 4.732 GMACs with five
+        # and 4.723 with three; 4.73 is printed).
         self.stem_temporal = nn.Conv3d(stem, stem, (5, 1, 1), padding=(2, 0, 0), groups=stem, bias=False)
         self.stem_norm = nn.BatchNorm3d(stem)
         blocks: list[nn.Module] = []
         channels_in = stem
         for channels, inner, depth in zip(widths, inner_widths, depths, strict=True):
             for index in range(depth):
-                # Squeeze-excitation in every other block, counted anew in each stage.
+                # Squeeze-excitation in every other block, starting with the first of each stage.
                 squeezed = round_to_8(inner / 16) if index % 2 == 0 else 0
                 blocks.append(Block(channels_in, channels, inner, stride=2 if index == 0 else 1, squeezed=squeezed))
                 channels_in = channels
@@ -135,14 +135,14 @@ class X3D(nn.Module):
         x = self.stem_norm(self.stem_temporal(self.stem_spatial(clip))).relu()
         x = self.blocks(x)
         x = self.conv5_norm(self.conv5(x)).relu()
-        # The mean over whatever is left, so that any clip size works; the reference pools with a kernel of the training
-        # size and fails on smaller clips.
+        # The mean over all remaining positions, so that any clip size works. The reference pools with a kernel of the
+        # training size and fails on smaller clips.
         x = x.mean((2, 3, 4))
         return self.fc2(self.dropout(self.fc1(x).relu()))
 
 
 def round_to_8(channels: float) -> int:
-    """The nearest multiple of 8, at least 8, and never below 0.9 of what was asked."""
+    """The nearest multiple of 8, at least 8, and never below 0.9 of `channels`."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
 
@@ -171,8 +171,11 @@ AXES = (
 
 
 def stage_widths(width: float) -> tuple[int, ...]:
-    """Output channels of res2 to res5 at γ_w = `width`. Rounded to 8: without it X3D-XL would cost 36.65 GMACs instead of
-    the published 35.84. (The paper's γ_w = 2.9 for XL is the code's factor: 1.45 in the paper's own unit.)"""
+    """Output channels of res2 to res5 at γ_w = `width`, rounded to multiples of 8.
+
+    Without rounding X3D-XL would cost 36.65 GMACs instead of the published 35.84. The paper's γ_w = 2.9 for XL is the code's
+    factor: 1.45 in the paper's unit.
+    """
     return tuple(round_to_8(basis * 2 * width) for basis in STAGE_BASES)
 
 
@@ -193,8 +196,10 @@ def plan_x3d(
     num_classes: int,
     head_width: int = 2048,
 ) -> LayerPlan:
-    """The layers of `X3D`, top to bottom (Table 1), for counting. Behind the first block of a stage every other block is
-    the same, so that blocks with and without squeeze-excitation are told once each."""
+    """The layers of `X3D` in order (Table 1), for counting.
+
+    After the first block of a stage, blocks with and without squeeze-excitation alternate, so each kind is listed once.
+    """
     plan, stem = LayerPlan(clip), widths[0]
     plan.stage("conv1").conv("stem_spatial", stem, (1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
     plan.conv("stem_temporal", stem, (5, 1, 1), padding=(2, 0, 0), groups=stem).norm("stem_norm").relu()
@@ -232,13 +237,19 @@ def _plan_block(plan: LayerPlan, channels: int, inner: int, *, stride: int, sque
 class X3DSpace(SearchSpace):
     """The six axes of X3D (section 3.2), from a start given by the fields. The defaults are X2D.
 
-    A clip's duration is frames x stride source frames. Frame rate (X-Fast) grows at constant duration. Frames
-    (X-Temporal) lengthens the clip too: each doubling adds the start's duration and divides by the new number of frames.
-    The paper prints no intermediate durations; this rule gives all that it does print (1x16, 2x16, XS 4x12, 8x8, 16x5,
-    and 13x6 for the contracted S).
+    A clip lasts frames x stride source frames. The axis frame_rate (X-Fast) keeps the duration. The axis frames (X-Temporal)
+    also lengthens the clip: each doubling adds the start's duration, which is then divided by the new number of frames. The
+    paper prints no intermediate durations; this rule gives all that it does print (1x16, 2x16, XS 4x12, 8x8, 16x5, and 13x6
+    for the contracted S).
 
     Attributes:
         longest_clip: longest duration of a clip in source frames, for short videos; none is no limit.
+
+    >>> space = X3DSpace()
+    >>> space.constructor(space.point("M"), num_classes=400)[1]["widths"]
+    (24, 48, 96, 192)
+    >>> space.inputs(space.point("M"))
+    (Clip(frames=16, stride=5, height=224, width=224, channels=3),)
     """
 
     frames: int = 1
@@ -299,7 +310,7 @@ class X3DSpace(SearchSpace):
         return plan_x3d(self.inputs(architecture)[0], **self.constructor(architecture, num_classes)[1])
 
     def weight_layouts(self, architecture: Architecture) -> Sequence[WeightLayout]:
-        """Both public ones, for any widths and depths; all clips of a network share its weights (XS, S and M)."""
+        """Both public layouts, for any widths and depths. Networks that differ in their clips only share weights (XS, S, M)."""
         return weight_layouts(stage_depths(architecture["depth"]))
 
     def canonical(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -309,7 +320,7 @@ class X3DSpace(SearchSpace):
             narrow = f"bottleneck={values['bottleneck']:g} at width={values['width']:g}"
             raise UsageError(f"{narrow} leaves a stage without channels; at least one is needed")
         return values | {
-            # A single frame spans no time, whatever the stride.
+            # A single frame has no stride.
             "stride": self.stride if values["frames"] == 1 else values["stride"],
             "width": plainest(*_width_interval(widths)),
             "bottleneck": plainest(
@@ -337,8 +348,10 @@ class X3DSpace(SearchSpace):
         return self._distinct(architecture, moves)
 
     def rungs(self, architecture: Architecture, axis: Axis) -> list[float]:
-        """Sides in steps of 4 from where we are, each distinct set of depths or of widths once, bottlenecks in steps of a
-        twentieth. The time axes move frames and stride together and have no rungs of their own."""
+        """Resolutions in steps of 4, each distinct set of depths or widths once, bottlenecks in steps of 1/20.
+
+        The time axes change frames and stride together and have no rungs.
+        """
         match axis.name:
             case "resolution":
                 return list(whole_steps(axis, architecture["resolution"], 4))
@@ -353,39 +366,39 @@ class X3DSpace(SearchSpace):
                 return []
 
     def _distinct(self, architecture: Architecture, moves: Sequence[dict[str, Any]]) -> list[Architecture]:
-        """The distinct networks after each move, in order, this one left out."""
+        """The distinct networks after each move, in order, without `architecture`."""
         points = (self.architecture(**(architecture.as_dict() | move)) for move in moves if move)
         return [point for point in dict.fromkeys(points) if point != architecture]
 
     def published_growth(self, architecture: Architecture, axis: Axis) -> Architecture | None:
-        """The step that reproduces the paper's walk: frames x2, side x√2, depth x2.2, width x1.45, bottleneck x2.25."""
-        here: dict[str, Any] = architecture.as_dict()
+        """The paper's step: frames x2, resolution x√2, depth x2.2, width x1.45, bottleneck x2.25."""
+        values: dict[str, Any] = architecture.as_dict()
         moved: dict[str, Any]
         match axis.name:
             case "frame_rate" | "frames":
-                moved = self._with_frames(architecture, 2 * here["frames"], axis.name)
+                moved = self._with_frames(architecture, 2 * values["frames"], axis.name)
             case "resolution":
-                side = here["resolution"]
+                side = values["resolution"]
                 published = [larger for smaller, larger in itertools.pairwise(PUBLISHED_RESOLUTIONS) if smaller == side]
                 moved = {"resolution": published[0] if published else round(side * math.sqrt(2) / 4) * 4}
             case "depth":
-                moved = {"depth": here["depth"] * 2.2}
+                moved = {"depth": values["depth"] * 2.2}
             case "width":
-                moved = {"width": here["width"] * 1.45}
+                moved = {"width": values["width"] * 1.45}
             case _:
-                moved = {"bottleneck": here["bottleneck"] * 2.25}
+                moved = {"bottleneck": values["bottleneck"] * 2.25}
         parameters = {each.parameter: each for each in self.axes}
         if not moved or any(value > parameters[name].high for name, value in moved.items()):
             return None
-        grown = self.architecture(**(here | moved))
+        grown = self.architecture(**(values | moved))
         return None if grown == architecture else grown
 
     def _with_frames(self, architecture: Architecture, count: int, axis: str) -> dict[str, Any]:
-        """Frames and stride after growing to `count` frames, or {} where the videos hold no more."""
+        """Frames and stride after growing to `count` frames, or {} if the clip would be too long."""
         frames, stride = architecture["frames"], architecture["stride"]
         duration = frames * stride
-        # From a single frame there is no duration to hold, so both axes lead to the same network (section 4.1 of the
-        # paper counts five distinct candidates there).
+        # A single frame has no duration to keep, so both axes lead to the same network (section 4.1 of the paper counts
+        # five distinct candidates there).
         if axis == "frames" or frames == 1:
             duration += self.stride * math.log2(count / frames)
         if self.longest_clip is not None:
@@ -396,24 +409,24 @@ class X3DSpace(SearchSpace):
 
 
 def _width_interval(widths: tuple[int, ...]) -> tuple[float, float]:
-    """All γ_w that round to these stage widths lie in [low, high)."""
+    """The interval [low, high) of all γ_w that round to these stage widths."""
     pairs = list(zip(widths, STAGE_BASES, strict=True))
     return max(_turn(c) / (2 * basis) for c, basis in pairs), min(_turn(c + 8) / (2 * basis) for c, basis in pairs)
 
 
 def _turn(channels: int) -> float:
-    """Where `round_to_8` starts to answer `channels`: midway to the multiple below, or where that is under 0.9."""
+    """The smallest value that `round_to_8` rounds to `channels`: midway to the multiple below, or where that is below 0.9."""
     return min(channels - 4, (channels - 8) / 0.9) if channels > 8 else 0.24
 
 
 def _distinct_widths(most: float) -> list[float]:
-    """One γ_w for each distinct set of stage widths up to `most`, rising."""
+    """One γ_w for each distinct set of stage widths up to `most`, in rising order."""
     turns = {round(_turn(8 * n) / (2 * basis), 9) for basis in STAGE_BASES for n in range(1, int(most * basis / 4) + 2)}
     edges = [LEAST_WIDTH, *sorted(turn for turn in turns if LEAST_WIDTH < turn < most), most]
     return [(low + high) / 2 for low, high in itertools.pairwise(edges)]
 
 
-# --- what is printed about these networks -----------------------------------------------------------------------------
+# --- published numbers and claims -------------------------------------------------------------------------------------
 
 QUOTED = "arXiv 2004.04730, Tables 1 and 2, as quoted in MindSpore's X3D README"
 INSTANCES = "arXiv 2004.04730, Table 3"
@@ -422,7 +435,7 @@ SLOWFAST = "SlowFast MODEL_ZOO.md"
 PYTORCHVIDEO = "PyTorchVideo docs/source/model_zoo.md"
 ONE_VIEW = "one of the 30 views: the test crop, 128 where training takes 112"
 WITH_NORMS = (
-    "another convention: batch norm counted at five operations an element (fvcore at the time) and the classifier applied at "
+    "another convention: batch norm counted as five operations per element (fvcore then) and the classifier applied at "
     "every position of the test crop"
 )
 X2D_OPEN = "unexplained; see the claims"
@@ -449,14 +462,14 @@ PUBLISHED = (
 
 
 def _three_frame_stem(cost: CostOf, name: str) -> float:
-    """GMACs of a named point if its stem's channel-wise kernel saw three frames instead of five."""
+    """GMACs of a named point if the channel-wise kernel of its stem had three frames instead of five."""
     point = X3DSpace().points[name]
     outputs = stage_widths(point["width"])[0] * point["frames"] * (point["resolution"] // 2) ** 2
     return (cost(name).macs - 2 * outputs) / 1e9
 
 
 def _more_excitation(name: str) -> int:
-    """Weights, and multiply-adds a clip, that squeeze-excitation in the blocks that have none would add."""
+    """Weights, and multiply-adds per clip, that squeeze-excitation in the other half of the blocks would add."""
     point = X3DSpace().points[name]
     inner = inner_widths(point["width"], point["bottleneck"])
     without = [depth // 2 for depth in stage_depths(point["depth"])]
@@ -471,7 +484,7 @@ def _x2d(cost: CostOf) -> str:
     return (
         f"We count {100 - 100 * x2d.gmacs / 0.02067:.2f} % less, and {x2d.params_published / 1e6:.3f} M as the paper counts "
         f"parameters ({x2d.params / 1e6:.3f} M are all of them). Squeeze-excitation in every block, not in every other one, "
-        f"would add {more:,} to both and give what is printed: {with_more[0]:.2f} and {with_more[1]:.2f}. But with it M would "
+        f"would add {more:,} to both and give the printed numbers: {with_more[0]:.2f} and {with_more[1]:.2f}. But M would then "
         f"have {(m.params_published + _more_excitation('M')) / 1e6:.2f} M, where 3.76 is printed and counted."
     )
 
@@ -497,18 +510,18 @@ CLAIMS = (
     Claim(
         "X3D-XS stays within 0.6 GFLOPs", INSTANCES,
         lambda cost: cost("XS").gmacs, "GMACs", printed=0.6, confidence="recalled", verdict="does not hold",
-        finding="A little over: 0.60 is cut off, not rounded. A search with a hard limit of 0.6 would not return XS.",
+        finding="Slightly more: 0.60 is truncated, not rounded. A search with a hard limit of 0.6 would not return XS.",
     ),
     Claim(
         "Each step of the expansion about doubles the cost", "arXiv 2004.04730, section 3.2",
-        lambda cost: (cost("XS").macs / cost("X2D").macs) ** (1 / 5), "times a step, from X2D to XS in five",
+        lambda cost: (cost("XS").macs / cost("X2D").macs) ** (1 / 5), "times per step, from X2D to XS in five steps",
         printed=2, confidence="recalled",
-        finding=lambda cost: "About: frames, blocks, channels and crops are whole numbers. Five steps make "
+        finding=lambda cost: "Approximately: frames, blocks, channels and crops are whole numbers. Five steps give "
         f"{cost('XS').macs / cost('X2D').macs:.1f} times, not 32.",
     ),
     Claim(
         "Testing on 30 views costs 30 times the printed cost", f"{SLOWFAST}, read across its columns",
-        lambda cost: cost("M", resolution=256).macs / cost("M").macs, "times the printed cost for each view of M",
+        lambda cost: cost("M", resolution=256).macs / cost("M").macs, "times the printed cost per view of M",
         origin="read", verdict="does not hold",
         finding=lambda cost: "Views are test crops of 256 pixels, the printed cost is of the training crop of 224: together "
         f"{30 * cost('M', resolution=256).gmacs:.0f} GMACs, not {30 * cost('M').gmacs:.0f}.",
@@ -523,5 +536,5 @@ CLAIMS = (
 
 
 def space() -> X3DSpace:
-    """The paper's space: it starts at X2D."""
+    """The paper's search space, which starts at X2D."""
     return X3DSpace()

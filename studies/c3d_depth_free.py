@@ -1,7 +1,7 @@
 """Which temporal depth for which layer? C3D's search network with a depth of 1, 3, 5 or 7 in each layer: 4^5 = 1,024 networks.
 
-The paper tried six of them (`c3d_temporal_depth`). Here they come first, or two of them at demo scale, and a quasi-random
-sequence draws the others, as many as `budget.trials` allows. All 1,024: `strategy=Grid(axes=GROUPS)` in a study of your own.
+The paper trained six of them (`c3d_temporal_depth`). Here these six (at demo scale two) are trained first; a quasi-random
+sequence samples others, as many as `budget.trials` allows. All 1,024: `strategy=Grid(axes=GROUPS)` in a study of your own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How deep in time should kernels be at equal cost? C3D's six networks with widths scaled to the multiply-adds of depth-3.
 
-The paper compared the depths at equal widths and took their capacities for equal; depth-7 has 9.3 million parameters more
-than depth-1 and costs seven times as much (docs/papers.md). This study asks the question fairly.
+The paper compared the depths at equal widths and assumed equal capacity; depth-7 has 9.3 million parameters more than depth-1
+and costs seven times as much (docs/papers.md). This study compares them at equal cost.
 """
 
 from __future__ import annotations

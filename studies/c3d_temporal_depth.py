@@ -1,7 +1,7 @@
-"""How deep in time should kernels be? The six networks of C3D's search, trained side by side.
+"""How deep in time should kernels be? The six networks of C3D's search.
 
 `--scale paper` is the published search (arXiv 1412.0767, section 3.1): UCF101, 16 frames of 112 pixels, 16 epochs of SGD.
-`--scale demo` asks it in minutes on two CPU cores, with an eighth of the filters on 40-pixel crops.
+`--scale demo` takes minutes on two CPU cores, with an eighth of the filters on 40-pixel crops.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from search_spaces.c3d import PATTERNS, C3DSpace
 SEEDS = (0, 1, 2)
 UCF101 = (9_537, 3_783, 101)  # videos of the first split's training list, of its test list, classes
 
-# Section 3.1: batches of 30, a learning rate of 0.003 that falls to a tenth every 4 epochs, 16 epochs; weight decay from
-# the prototxt. Frames are squeezed to 128 x 171 and cropped to 112; a clip is 16 consecutive frames. The paper cuts each
-# video into such clips without overlap; here an epoch takes one from each video, at random.
+# Section 3.1: batches of 30, a learning rate of 0.003 that is divided by 10 every 4 epochs, 16 epochs; weight decay from the
+# prototxt. Frames are resized to 128 x 171 and cropped to 112; a clip is 16 consecutive frames. The paper splits each video
+# into clips without overlap; here an epoch samples one clip per video at random.
 PAPER_RECIPE = Recipe(
     epochs=16, batch_size=30, learning_rate=0.003, schedule="step", decay_every=4, warmup_epochs=0, momentum=0.9,
     nesterov=False, weight_decay=0.005, dropout=0.5, crop="fixed", views=1, loader_workers=8,

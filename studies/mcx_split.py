@@ -1,7 +1,7 @@
-"""Where should a network look at time? R2D, f-R2D, MC2 to MC5, rMC2 to rMC5, R3D and R(2+1)D, the twelve of the (2+1)D paper.
+"""Where should a network model time? R2D, f-R2D, MC2 to MC5, rMC2 to rMC5, R3D and R(2+1)D, the twelve of the (2+1)D paper.
 
 `--scale paper` is the published comparison (arXiv 1711.11248, section 4 and Table 2): Kinetics-400, 18 layers, 8 frames of
-112 pixels. `--scale demo` asks it in minutes on two CPU cores, with a quarter of the channels on 28-pixel crops.
+112 pixels. `--scale demo` takes minutes on two CPU cores, with a quarter of the channels on 28-pixel crops.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ KINETICS_400 = (240_000, 20_000, 400)  # training videos, validation videos, cla
 TWELVE = ("R2D", *NAMED)
 
 # Section 4: 45 epochs of a million clips, which are 188 passes over the 240 thousand training videos; a learning rate of
-# 0.01 that falls to a tenth every 10 of the 45 (42 of the 188), warmed up over the first 10. Batches of 32 a device,
-# weight decay from the published script. Frames are squeezed to 128 x 171 and cropped to 112, from a random moment on
-# (temporal jitter). Ten clips a video for video@1. The released models were trained at 15 frames a second; here a stride of 1 is
-# the training videos' median rate.
+# 0.01 that is divided by 10 every 10 of the 45 (42 of the 188), with a warm-up over the first 10. Batches of 32 per device,
+# weight decay from the published script. Frames are resized to 128 x 171 and cropped to 112, from a random frame on (temporal
+# jitter). Ten clips per video for video@1. The released models were trained at 15 frames per second; here a stride of 1 is the
+# training videos' median frame rate.
 PAPER_RECIPE = Recipe(
     epochs=188, batch_size=32, learning_rate=0.01, schedule="step", decay_every=42, warmup_epochs=42,
     warmup_learning_rate=0.001, momentum=0.9, nesterov=False, weight_decay=1e-4, dropout=0.0,

@@ -1,8 +1,8 @@
 """Which kind of convolution for which group? 2D, 3D or (2+1)D in each of five groups: 3^5 = 243 networks.
 
-The paper tried eleven of them (`mcx_split`, R2D left out, which has no time to look at). Here they come first, or three of
-them at demo scale, and a quasi-random sequence draws the others, as many as `budget.trials` allows. All 243:
-`strategy=Grid(axes=GROUPS)` in a study of your own.
+The paper trained eleven of them (`mcx_split`, without R2D, which has no time axis). Here these eleven (at demo scale three) are
+trained first; a quasi-random sequence samples others, as many as `budget.trials` allows. All 243: `strategy=Grid(axes=GROUPS)`
+in a study of your own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Is a 3D convolution better in two parts? R3D against R(2+1)D at matched parameters, of 18 and of 34 layers.
+"""Is a factorised 3D convolution better? R3D against R(2+1)D at equal parameters, with 18 and with 34 layers.
 
-The inner widths M_i of a (2+1)D layer give it the parameters of the 3D layer it replaces (arXiv 1711.11248, section 3.5), so
-that what differs is the factorisation and the ReLU in between.
+The inner widths M_i give a (2+1)D layer the parameters of the 3D layer it replaces (arXiv 1711.11248, section 3.5), so the
+networks differ only in the factorisation and the ReLU in between.
 """
 
 from __future__ import annotations

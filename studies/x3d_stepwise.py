@@ -1,7 +1,7 @@
 """The search that found X3D: stepwise expansion along six axes from a single-frame network.
 
-`--scale paper` is the published regime and recipe (arXiv 2004.04730, sections 3 and 4). `--scale demo` asks the same question
-in minutes on two CPU cores: a half-width start on 48-pixel crops, three doublings.
+`--scale paper` has the published targets and recipe (arXiv 2004.04730, sections 3 and 4). `--scale demo` takes minutes on two
+CPU cores: a half-width start on 48-pixel crops, three doublings.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ def study(scale: str = "demo") -> Study:
 
 
 def paper() -> Study:
-    """From X2D over the regimes of 0.6, 2, 5, 20 and 40 GMACs. The paper's instances stop from 10 % below (XL) to 1 %
-    above (XS) their regime's round number, hence `reach` and `overshoot`."""
+    """From X2D to 0.6, 2, 5, 20 and 40 GMACs.
+
+    The paper's networks stop from 10 % below (XL) to 1 % above (XS) these targets, hence `reach` and `overshoot`.
+    """
     return Study(
         name="x3d_stepwise",
         scale="paper",
         space=X3DSpace(),
         strategy=Stepwise(growth="paper", reach=0.89, overshoot=1.01),
         budget=Budget(targets_gmacs=(0.6, 2.0, 5.0, 20.0, 40.0)),
-        # 1.6 at 1024 clips is 0.1 at 64; 256 epochs, 35 of warm-up, ten views.
+        # A learning rate of 1.6 for 1024 clips is 0.1 for 64; 256 epochs, 35 of them warm-up; ten views.
         recipe=Recipe(
             epochs=256, batch_size=64, learning_rate=0.1, warmup_epochs=35, warmup_learning_rate=0.01,
             weight_decay=5e-5, dropout=0.5, views=10, loader_workers=8,
@@ -34,7 +36,7 @@ def paper() -> Study:
 
 
 def demo() -> Study:
-    """Three doublings from half of X2D's width at 48 pixels; rendered clips last 32 frames."""
+    """Three doublings from half of X2D's width at 48 pixels. Rendered clips have 32 frames."""
     return Study(
         name="x3d_stepwise",
         scale="demo",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
 import hashlib
+import importlib
 import importlib.util
 import json
 import os
@@ -82,6 +84,19 @@ def test_the_reference_page_is_fresh():
     assert written == (ROOT / "docs" / "reference.md").read_text(), "write it again: make reference"
     for kind in (Study, Recipe, Data, Budget):
         assert all(f"{field.name}` |" in written for field in fields(kind))
+
+
+EXAMPLES = (
+    "expand.core.layer_plan", "expand.core.space", "expand.counting.cost", "expand.strategies.budget",
+    "expand.strategies.grid", "expand.strategies.sampled", "expand.strategies.stepwise", "search_spaces.c3d",
+    "search_spaces.mixed_conv", "search_spaces.x3d",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_examples_in_docstrings_run(name):
+    done = doctest.testmod(importlib.import_module(name))
+    assert done.attempted and not done.failed
 
 
 # --- what a field means ----------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
-"""How an accuracy is written, and how small a difference so many clips can show. Standard library only.
+"""How an accuracy is written, and the smallest difference that N clips can show. Standard library only.
 
-Accuracies are fractions from 0 to 1 everywhere; what a person reads is in percent, and differences and errors in points
-(hundredths), each with one decimal. `report/assets/charts.js` rounds the same way for the page.
+In code, accuracies are fractions from 0 to 1. Output shows percent, and differences and errors in percentage points, with
+one decimal. `report/assets/charts.js` rounds the same way for the page.
 """
 
 from __future__ import annotations
@@ -30,43 +30,49 @@ class ClassRow:
 
 
 def percent(fraction: float, *, signed: bool = False) -> str:
-    """ "76.3" of 0.7625: one decimal, half away from zero. The fraction counts with six decimals, as the record keeps it, so that
-    122 of 160 clips and a mean over seeds of 0.76249999 are written alike, whatever binary fractions make of them. Up to 1,000
-    clips that is the rounding of the exact ratio; above, ratios within 0.0000005 of a half count as one."""
+    """Formats 0.7625 as "76.3": one decimal, half away from zero.
+
+    The fraction is first rounded to six decimals, as in the record, so that 122 of 160 clips and a mean over seeds of
+    0.76249999 give the same text. Up to 1,000 clips this equals rounding the exact ratio.
+    """
     tenths = (math.floor(abs(fraction) * 1e6 + 0.5) + 500) // 1000
     sign = "-" if fraction < 0 and tenths else "+" if signed else ""
     return f"{sign}{tenths // 10}.{tenths % 10}"
 
 
 def with_error(fraction: float, error: float | None) -> str:
-    """ "76.3 ± 3.4", or without an error "76.3"."""
+    """Formats "76.3 ± 3.4", or "76.3" without an error."""
     return percent(fraction) + ("" if error is None or not math.isfinite(error) else f" ± {percent(error)}")
 
 
 def in_percent(fraction: float, error: float | None = None) -> str:
-    """In running text: "76.3 % ± 3.4"."""
+    """Formats "76.3 % ± 3.4", for sentences."""
     return with_error(fraction, error).replace(" ±", " % ±") if error is not None else f"{percent(fraction)} %"
 
 
 def two_errors(first: float, second: float) -> float:
-    """Two standard errors of the difference of two independent numbers with these errors: 2 sqrt(a^2 + b^2). Equal numbers
-    differ by more in 4.6 of 100 cases."""
+    """Two standard errors of the difference of two independent numbers: 2 sqrt(a^2 + b^2).
+
+    Two equal numbers differ by more in 4.6 of 100 cases.
+    """
     return 2 * math.hypot(first, second)
 
 
 def resolution(clips: int, top1: float = 0.5) -> float:
-    """The smallest difference in top-1 of two networks that so many clips can show: two binomial standard errors of the
-    difference, 2 sqrt(2 p (1 - p) / N), at about 95 %. p = 50 % is the worst case. It is for answers that are right or wrong
-    independently of each other (an unpaired comparison); networks that fail on the same clips differ by less than this by
-    chance, so that it errs on the safe side. More seeds do not make it smaller: all are scored on the same clips."""
+    """The smallest difference in top-1 between two networks that `clips` clips can show, at about 95 % confidence.
+
+    It is two binomial standard errors of the difference, 2 sqrt(2 p (1 - p) / N); p = 0.5 is the worst case. The comparison is
+    unpaired; networks that fail on the same clips differ by less by chance, so the value is conservative. More seeds do not
+    make it smaller, because all are scored on the same clips.
+    """
     error = math.sqrt(top1 * (1 - top1) / max(clips, 1))
     return two_errors(error, error)
 
 
 def resolution_text(clips: int) -> str:
-    """The same as a sentence without its full stop."""
+    """`resolution` as a sentence without its full stop."""
     return (
-        f"with {clips:,} validation clips, networks that differ by less than {percent(resolution(clips))} points cannot be told "
-        f"apart ({percent(resolution(clips, 0.9))} where both are right on 90 %): two binomial standard errors of an unpaired "
-        "difference, about 95 %"
+        f"with {clips:,} validation clips, networks that differ by less than {percent(resolution(clips))} points cannot be "
+        f"distinguished ({percent(resolution(clips, 0.9))} if both have 90 % top-1): two binomial standard errors of an "
+        "unpaired difference, about 95 % confidence"
     )

@@ -1,6 +1,6 @@
-"""Files of users before they are opened, and their names before they are shown. Standard library only.
+"""Checks users' files before opening them, and escapes their names before showing them. Standard library only.
 
-A named pipe blocks whoever opens it, a device may never end, a name may hold bytes that are no text or that a terminal obeys.
+Opening a named pipe blocks, reading a device may never end, and a name may hold invalid text or terminal control codes.
 """
 
 from __future__ import annotations
@@ -12,35 +12,37 @@ import stat
 from pathlib import Path
 from typing import Any
 
-MOST_BYTES = 1 << 30  # of a list or a JSON file; the largest data set's list has some 100 MB
-LINES = "\n\t"  # what a text of several lines keeps
+MOST_BYTES = 1 << 30  # of a list or JSON file; the largest data set's list has about 100 MB
+LINES = "\n\t"  # control characters kept in a text of several lines
 KINDS = {
     stat.S_IFIFO: "a named pipe (FIFO)", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
     stat.S_IFDIR: "a folder",
 }  # fmt: skip
-# Control characters, bytes that are not UTF-8 (as os.fsdecode gives them), line ends of Unicode, and what turns the direction of
-# writing, so that a name reads as another one.
+# Control characters, bytes that are not UTF-8 (as os.fsdecode returns them), Unicode line ends, and marks that reverse the
+# writing direction, which make one name look like another.
 NOT_SHOWN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def not_a_file(path: str | Path) -> str:
-    """Why a path cannot be read as a file, as a clause such as "it is a named pipe (FIFO), not a file"; "" for a regular
-    file, also by links. Nothing is opened."""
+    """Why a path cannot be read as a file, such as "it is a named pipe (FIFO), not a file"; "" for a regular file.
+
+    Links are followed. Nothing is opened.
+    """
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
         return "there is no such file"
     except (OSError, ValueError) as error:  # a circle of links; a NUL character
-        return f"it cannot be looked at ({getattr(error, 'strerror', None) or error})"
+        return f"it cannot be inspected ({getattr(error, 'strerror', None) or error})"
     return "" if stat.S_ISREG(mode) else f"it is {KINDS.get(stat.S_IFMT(mode), 'something else')}, not a file"
 
 
 def read_bytes(path: str | Path, most: int = MOST_BYTES) -> bytes:
-    """All of a regular file.
+    """The content of a regular file.
 
     Raises:
-        FileNotFoundError: there is none.
-        OSError: it is something else than a file, larger than `most` bytes, or cannot be read; `strerror` says which.
+        FileNotFoundError: the file does not exist.
+        OSError: it is not a regular file, is larger than `most` bytes, or cannot be read; `strerror` says which.
     """
     if reason := not_a_file(path):
         raise (OSError if os.path.lexists(path) else FileNotFoundError)(0, reason, str(path))
@@ -50,12 +52,12 @@ def read_bytes(path: str | Path, most: int = MOST_BYTES) -> bytes:
 
 
 def read_json(path: str | Path, shape: Any = object) -> Any:
-    """What a JSON file holds; `shape` is what it must have, see `misfit`.
+    """The content of a JSON file, checked against `shape` (see `misfit`).
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: the file does not exist.
         OSError: as `read_bytes`.
-        ValueError: it is not JSON, or not of this shape.
+        ValueError: it is not JSON, or does not have this shape.
     """
     try:
         content = json.loads(read_bytes(path).decode("utf-8-sig"))
@@ -67,7 +69,7 @@ def read_json(path: str | Path, shape: Any = object) -> Any:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file that nothing depends on; {} where there is none that can be read."""
+    """The JSON object in an optional file; {} if it is missing or unreadable."""
     try:
         return read_json(path, dict)
     except (OSError, ValueError):
@@ -75,19 +77,25 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def misfit(plain: Any, shape: Any, name: str = "") -> str:
-    """Where JSON is not of a shape, such as "'study.seeds' is no list"; "" where it is. A shape is a type or a union of them, a
-    dict of fields, which must be there unless their name ends in "?", or a list of one shape for all entries."""
-    said = f"'{name}'" if name else "it"
+    """Where a JSON value differs from a shape, such as "'study.seeds' is no list"; "" if it matches.
+
+    Args:
+        plain: the decoded JSON.
+        shape: a type or union of types, a dict of fields (required unless the key ends in "?"), or a list of one shape for
+            all entries.
+        name: the dotted name of the value, for the message.
+    """
+    label = f"'{name}'" if name else "it"
     kind = "object" if isinstance(shape, dict) else "list" if isinstance(shape, list) else ""
     if kind and not isinstance(plain, type(shape)):
-        return f"{said} is no {kind}"
+        return f"{label} is no {kind}"
     if kind == "object":
-        for asked, inner in shape.items():
-            key = asked.removesuffix("?")
-            below = f"{name}.{key}".lstrip(".")
-            if key not in plain and key == asked:
-                return f"'{below}' is missing"
-            if key in plain and (reason := misfit(plain[key], inner, below)):
+        for field, inner in shape.items():
+            key = field.removesuffix("?")
+            path = f"{name}.{key}".lstrip(".")
+            if key not in plain and key == field:
+                return f"'{path}' is missing"
+            if key in plain and (reason := misfit(plain[key], inner, path)):
                 return reason
         return ""
     if kind == "list":
@@ -95,16 +103,16 @@ def misfit(plain: Any, shape: Any, name: str = "") -> str:
     if isinstance(plain, shape) and not (shape is int and isinstance(plain, bool)):
         return ""
     names: dict[Any, str] = {dict: "an object", list: "a list", str: "a text", int: "a whole number"}
-    return f"{said} is {shortened(json.dumps(plain), 40)}, not {names.get(shape, shape)}"
+    return f"{label} is {shortened(json.dumps(plain), 40)}, not {names.get(shape, shape)}"
 
 
 def json_bytes(content: Any, **options: Any) -> bytes:
-    """JSON as UTF-8. Names with other bytes become escapes that `json.loads` turns into the same names again."""
+    """JSON as UTF-8. Bytes that are not UTF-8 become escapes, which `json.loads` turns back into the same bytes."""
     return json.dumps(content, ensure_ascii=False, **options).encode(errors="backslashreplace")
 
 
 def escaped(text: str, keep: str = "") -> str:
-    r"""A text as it may be shown: what `NOT_SHOWN` tells becomes `\xe9` or `\u202e`, but for the characters in `keep`."""
+    r"""A text that is safe to show: characters in `NOT_SHOWN` become `\xe9` or `\u202e`, except those in `keep`."""
     return NOT_SHOWN.sub(lambda match: match[0] if match[0] in keep else _escape(match[0]), text)
 
 

@@ -1,16 +1,16 @@
-"""A network as the list of its layers: what it costs by arithmetic, without building or running it.
+"""A network as a list of layers, to compute its cost by arithmetic, without building or running it.
 
-A family tells a `LayerPlan` its layers in the order of the network, and the plan follows the clip's shape:
+A family adds its layers to a `LayerPlan` in the order of the network. The plan follows the clip's shape:
 
     plan = LayerPlan(clip)
     plan.stage("stem").conv("conv", 24, 3, stride=(1, 2, 2), padding=1).norm("norm").relu()
     plan.stage("head").mean().linear("fc", 400)
 
-What is counted of a layer, for one clip: multiply-adds and output elements of convolutions and linear layers (fvcore's
-`FlopCountAnalysis` without norms, and `ActivationCountAnalysis`), parameters, and the bytes that autograd keeps for the
-backward pass in float32. What a layer keeps follows torch's own backward formulas: convolutions, linear layers, norms,
-SiLU and max pools keep their input, ReLU and sigmoid their result, a product both factors, a dropout its mask, a max pool
-the positions that it took; one tensor kept by several is kept once. Standard library only.
+Counted per layer and clip: multiply-adds and output elements of convolutions and linear layers (fvcore's `FlopCountAnalysis`
+without norms, and `ActivationCountAnalysis`), parameters, and the bytes that autograd saves for the backward pass in float32.
+Saved bytes follow torch's backward formulas: convolutions, linear layers, norms, SiLU and max pools save their input, ReLU and
+sigmoid their output, a product both factors, dropout its mask, a max pool also its indices. A tensor saved by several layers
+counts once. Standard library only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Extent = int | Sequence[int]  # one number, or (time, height, width)
 
 @dataclass(slots=True)
 class Layer:
-    """A layer, or `times` equal ones of a stage; the numbers are of one of them."""
+    """A layer, or `times` equal layers of a stage; the numbers are for one of them."""
 
     stage: str
     name: str
@@ -40,13 +40,13 @@ class Layer:
     params: int = 0
     weights: int = 0  # parameters of convolutions and linear layers without their biases
     activations: int = 0
-    other_flops: int = 0  # what fvcore adds: two operations an element of a batch norm
+    other_flops: int = 0  # what fvcore adds: two operations per element of a batch norm
     kept_bytes: int = 0  # for the backward pass
     buffer_bytes: int = 0
 
 
 class Feature:
-    """A tensor between two layers: its shape, and whether something keeps it for the backward pass."""
+    """A tensor between two layers: its shape, and whether it is already saved for the backward pass."""
 
     __slots__ = ("channels", "elements", "kept", "size")
 
@@ -56,7 +56,13 @@ class Feature:
 
 
 class LayerPlan:
-    """Records layers, each applied to what the one before it gave. `at` is where the plan stands."""
+    """Records layers, each applied to the output of the one before. `at` is the current feature.
+
+    >>> plan = LayerPlan(Clip(frames=4, stride=1, height=8, width=8))
+    >>> _ = plan.stage("stem").conv("conv", 24, 3, padding=1).relu().stage("head").mean().linear("fc", 10)
+    >>> [layer.macs for layer in plan.layers]  # 4 x 8 x 8 positions of 3 x 24 kernels with 27 weights each; 24 x 10
+    [497664, 240]
+    """
 
     def __init__(self, clip: Clip) -> None:
         self.layers: list[Layer] = []
@@ -64,7 +70,7 @@ class LayerPlan:
         self._stage, self._times = "", 1
 
     def stage(self, name: str, *, times: int = 1) -> LayerPlan:
-        """The layers that follow belong to this stage and stand in the network so many times, on the same shapes."""
+        """Starts a stage: its layers occur `times` times in the network, on the same shapes."""
         self._stage, self._times = name, times
         return self
 
@@ -79,7 +85,7 @@ class LayerPlan:
         groups: int = 1,
         bias: bool = False,
     ) -> LayerPlan:
-        """A 3D convolution to `channels`.
+        """Adds a 3D convolution with `channels` outputs.
 
         Raises:
             UsageError: the padded clip is smaller than the kernel.
@@ -95,7 +101,7 @@ class LayerPlan:
         return self
 
     def linear(self, name: str, channels: int, *, bias: bool = True) -> LayerPlan:
-        """A linear layer to `channels` at every position."""
+        """Adds a linear layer with `channels` outputs, applied at every position."""
         x = self.at
         weights = x.channels * channels
         layer = self._add(name, "linear", Feature(channels, x.size))
@@ -105,7 +111,7 @@ class LayerPlan:
         return self
 
     def norm(self, name: str) -> LayerPlan:
-        """A batch norm with scale and shift; its buffers are a mean and a variance a channel and one counter."""
+        """Adds a batch norm with scale and shift; its buffers are a mean and a variance per channel, and one counter."""
         x = self.at
         layer = self._add(name, "norm", Feature(x.channels, x.size))
         layer.params, layer.other_flops = 2 * x.channels, 2 * x.elements
@@ -114,7 +120,7 @@ class LayerPlan:
         return self
 
     def max_pool(self, name: str, kernel: Extent, *, ceil: bool = False) -> LayerPlan:
-        """A max pool whose stride is its kernel, rounding up if `ceil`."""
+        """Adds a max pool whose stride is its kernel; `ceil` rounds sizes up."""
         x, extents = self.at, _three(kernel)
         size = self._strided(name, extents, extents, (0, 0, 0), ceil=ceil)
         layer = self._add(name, "pool", Feature(x.channels, size))
@@ -123,12 +129,12 @@ class LayerPlan:
         return self
 
     def mean(self) -> LayerPlan:
-        """The mean over time and space."""
+        """Averages over time and space."""
         self.at = Feature(self.at.channels, (1, 1, 1))
         return self
 
     def flatten(self) -> LayerPlan:
-        """Every position's channels in a row."""
+        """Flattens all positions into channels."""
         self.at = Feature(self.at.elements, (1, 1, 1), kept=self.at.kept)
         return self
 
@@ -137,24 +143,24 @@ class LayerPlan:
         self._keep(self.at)
         return self
 
-    sigmoid = relu  # both need their result, not their input
+    sigmoid = relu  # both save their output, not their input
 
     def silu(self) -> LayerPlan:
         self._keep(self.at)
         return self._fresh()
 
     def dropout(self) -> LayerPlan:
-        """With a mask in the type of its input, as on a CPU; on a GPU it is a quarter of that."""
+        """Adds a dropout. Its mask has the type of the input, as on a CPU; on a GPU it takes a quarter of that."""
         self._fresh()
         self.layers[-1].kept_bytes += self.at.elements * FLOAT
         return self
 
     def add(self) -> LayerPlan:
-        """A shortcut of the same shape comes back."""
+        """Adds a shortcut of the same shape."""
         return self._fresh()
 
     def gates(self, x: Feature) -> LayerPlan:
-        """Here stand gates for the channels of `x`, which they multiply."""
+        """Multiplies `x` by the current feature, which holds one gate per channel."""
         self._keep(self.at)
         self._keep(x)
         self.at = Feature(x.channels, x.size)
@@ -162,13 +168,13 @@ class LayerPlan:
 
     @contextlib.contextmanager
     def branch(self, x: Feature) -> Iterator[None]:
-        """The layers within start from `x`; behind them the plan stands where it stood."""
-        here, self.at = self.at, x
+        """Adds the layers of this block to a branch that starts at `x`; afterwards the current feature is restored."""
+        before, self.at = self.at, x
         yield
-        self.at = here
+        self.at = before
 
     def _fresh(self) -> LayerPlan:
-        """Another tensor of the same shape."""
+        """Continues with a new tensor of the same shape."""
         self.at = Feature(self.at.channels, self.at.size)
         return self
 
@@ -190,9 +196,10 @@ class LayerPlan:
         for extent, k, s, p in zip(self.at.size, kernel, stride, padding, strict=True):
             steps = extent + 2 * p - k
             if steps < 0:
-                here, seen = ("x".join(map(str, shape)) for shape in (self.at.size, kernel))
+                size, needed = ("x".join(map(str, shape)) for shape in (self.at.size, kernel))
                 raise UsageError(
-                    f"the clip is too small: {here} (frames, height, width) are left at {self._stage} {name}, which sees {seen}"
+                    f"the clip is too small: {self._stage} {name} has a {needed} kernel, but its input is only {size} "
+                    "(frames, height, width)"
                 )
             sizes.append((math.ceil(steps / s) if ceil else steps // s) + 1)
         return (sizes[0], sizes[1], sizes[2])
@@ -203,5 +210,5 @@ def _three(extent: Extent) -> Sequence[int]:
 
 
 def total(layers: Iterable[Layer], quantity: str) -> int:
-    """The sum of one of a layer's numbers over a network, equal layers each counted."""
+    """The sum of one `Layer` field over a network; repeated layers count each time."""
     return sum(getattr(layer, quantity) * layer.times for layer in layers)

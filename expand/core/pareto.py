@@ -1,7 +1,7 @@
 """Pareto dominance, front and hypervolume: pure functions of plain numbers. Standard library only.
 
-A point is one number an objective; directions say for each whether large or small is good. Directions are dealt with
-once, in `_costs`: everything after it makes numbers small.
+A point has one number per objective. `directions` says which to maximize and which to minimize; `_costs` converts all
+points to minimization, and everything after it minimizes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def dominates(a: Point, b: Point, directions: Sequence[Direction]) -> bool:
     """Whether `a` is at least as good as `b` in every objective and better in one.
 
     Raises:
-        ValueError: a number that is not finite, a wrong count of numbers, an unknown direction.
+        ValueError: a number is not finite, the points have different lengths, or a direction is unknown.
     """
     first, second = _costs((a, b), directions)
     return _dominates(first, second)
@@ -37,14 +37,16 @@ def pareto_front(points: Sequence[Point], directions: Sequence[Direction]) -> li
 
 
 def hypervolume(points: Sequence[Point], directions: Sequence[Direction], reference: Point) -> float:
-    """The area that the points dominate, bounded by `reference`, for two objectives (Zitzler and Thiele, 1998). A
-    point that is not better than the reference in both adds nothing. Its unit is the product of the objectives' units.
+    """The area that the points dominate, bounded by `reference`, for two objectives.
+
+    Source: Zitzler and Thiele, 1998. Points that are not better than the reference in both objectives add nothing. The unit is
+    the product of the objectives' units.
 
     Raises:
         ValueError: other than two objectives, or as `dominates`.
     """
     if len(directions) != 2:
-        raise ValueError(f"hypervolume: two objectives wanted, got {len(directions)}")
+        raise ValueError(f"hypervolume: needs two objectives, got {len(directions)}")
     *costs, (bound_x, bound_y) = _costs([*points, reference], directions)
     area, floor = 0.0, bound_y
     for x, y in sorted(costs):
@@ -55,7 +57,7 @@ def hypervolume(points: Sequence[Point], directions: Sequence[Direction], refere
 
 
 def _front_of_two(costs: Sequence[Point]) -> list[int]:
-    """By sorting: from left to right, what lies lower than everything before, and its equals."""
+    """The front of two objectives by sorting: from left to right, points lower than all before, and points equal to them."""
     best: set[Point] = set()
     floor = math.inf
     for cost in sorted(costs):
@@ -70,13 +72,13 @@ def _dominates(a: Point, b: Point) -> bool:
 
 
 def _costs(points: Sequence[Point], directions: Sequence[Direction]) -> list[Point]:
-    """The points with every objective turned so that small is good."""
+    """The points with every objective converted to minimization."""
     for direction in directions:
         if direction not in ("maximize", "minimize"):
             raise ValueError(f"direction '{direction}': allowed are maximize, minimize")
     for index, point in enumerate(points):
         if len(point) != len(directions):
-            raise ValueError(f"point {index} {tuple(point)}: {len(directions)} numbers wanted, one an objective")
+            raise ValueError(f"point {index} {tuple(point)}: {len(directions)} numbers needed, one per objective")
         if not all(math.isfinite(value) for value in point):
             raise ValueError(f"point {index} {tuple(point)}: not finite, so it cannot be compared")
     signs = [-1 if direction == "maximize" else 1 for direction in directions]

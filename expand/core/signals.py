@@ -1,7 +1,8 @@
-"""SIGINT and SIGTERM: noted when they arrive, acted on where nothing is half done. Standard library only.
+"""SIGINT and SIGTERM: recorded when they arrive, raised where no operation is half done. Standard library only.
 
-Within `handled`, a signal raises `Interrupted` between two of Python's instructions. Within `deferred` it is only noted,
-and raised when the block ends: a database write is done whole. `immediate` is the opposite, for long work inside it.
+Inside `handled`, a signal raises `Interrupted` between two Python instructions. Inside `deferred` it is only recorded and
+raised at the end of the block, so that a database write completes. `immediate` allows interrupts again, for long work
+inside `deferred`.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-PATIENCE = 2.0  # seconds after which another signal ends the process at once, whatever it is doing
+PATIENCE = 2.0  # seconds after which a further signal ends the process at once
 
 
 class Interrupted(BaseException):
-    """A person or a scheduler asked this process to end."""
+    """The user or a scheduler asked this process to end."""
 
     def __init__(self, number: int) -> None:
         self.word = "interrupted" if number == signal.SIGINT else "terminated"
@@ -31,7 +32,7 @@ class Interrupted(BaseException):
 
 _noted: tuple[int, float] | None = None  # the first signal and when it came
 _raises = True
-_owner: int | None = None  # the process that handles; a forked one inherits the handlers
+_owner: int | None = None  # pid of the process that handles signals; forked processes inherit the handlers
 
 
 def _handle(number: int, frame: types.FrameType | None) -> None:
@@ -56,7 +57,7 @@ def _without_ours(arguments: sys.UnraisableHookArgs) -> None:
 
 @contextlib.contextmanager
 def handled() -> Iterator[None]:
-    """Takes both signals for the block; nothing where it is taken already, or outside the main thread."""
+    """Handles both signals inside the block; does nothing if they are handled already, or outside the main thread."""
     global _owner, _noted
     if _owner == os.getpid() or threading.current_thread() is not threading.main_thread():
         yield
@@ -100,19 +101,19 @@ def receive() -> None:
 
 
 def noted() -> Interrupted | None:
-    """What arrived and has not ended the process yet."""
+    """The signal that has arrived and has not ended the process yet."""
     return None if _noted is None or _owner is None else Interrupted(_noted[0])
 
 
 def check() -> None:
-    """Raises what was noted; also a second time, because code of others may have swallowed the first."""
+    """Raises the recorded signal; again on every call, because other code may have caught the first exception."""
     if (arrived := noted()) is not None:
         raise arrived
 
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """What is done in this block is done whole."""
+    """Delays signals to the end of the block."""
     with _raising(False):
         yield
     if _raises:
@@ -121,10 +122,10 @@ def deferred() -> Iterator[None]:
 
 @contextlib.contextmanager
 def immediate() -> Iterator[None]:
-    """Within `deferred`: a signal ends this block at once."""
+    """Lets a signal interrupt this block inside `deferred`."""
     check()
     with _raising(True):
-        check()  # one may have come between the first look and the change
+        check()  # a signal may have arrived between the first check and the change
         yield
 
 
@@ -142,8 +143,7 @@ def _raising(raises: bool) -> Iterator[None]:
 
 
 def leave(code: int) -> NoReturn:
-    """Ends the process. A daemon thread that hangs in native code must not be waited for: then no clean-up of the
-    interpreter takes place."""
+    """Ends the process, without the interpreter's clean-up if a daemon thread of ours runs: it may hang in native code."""
     if any(thread.daemon and thread.name.startswith("expand") for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()

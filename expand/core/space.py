@@ -28,9 +28,17 @@ Value = int | float | str
 class Axis:
     """One direction in which a family grows.
 
-    `parameter` is the architecture value the axis is about; growing an axis may move others along with it (a higher
-    frame rate over the same duration means more frames). Legal values are either `choices` or the numbers from `low`
-    to `high`; `integer` says whether only whole ones count.
+    Attributes:
+        name: the name in studies and tables.
+        parameter: the architecture value that grows. Others may change with it: a higher frame rate over the same duration
+            means more frames.
+        symbol: the paper's symbol.
+        unit: the unit, or what the numbers count.
+        grows: what growing the axis does, in words.
+        low: smallest legal number, without `choices`.
+        high: largest legal number, without `choices`.
+        integer: only whole numbers are legal.
+        choices: the legal values, in growing order; empty for an axis of numbers.
     """
 
     name: str
@@ -44,10 +52,10 @@ class Axis:
     choices: tuple[Value, ...] = ()
 
     def check(self, value: object) -> Value:
-        """The value in its proper type.
+        """Returns the value in its proper type.
 
         Raises:
-            UsageError: it is not legal on this axis.
+            UsageError: the value is not legal on this axis.
         """
         if self.choices:
             for choice in self.choices:
@@ -71,13 +79,13 @@ class Axis:
 
 
 def _typed(value: object) -> str:
-    """As it is compared when typed: without regard to case and parentheses, which a shell wants quoted."""
+    """The value for comparing user input: without case and parentheses, which a shell needs quoted."""
     return str(value).lower().replace("(", "").replace(")", "")
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """One point of a family. Equal networks are equal objects: spaces hand out canonical values only."""
+    """One point of a search space. Equal networks are equal objects, because spaces return canonical values only."""
 
     family: str
     values: tuple[tuple[str, Value], ...]
@@ -100,9 +108,9 @@ class Architecture:
         return Architecture(plain["family"], tuple(plain["values"].items()))
 
     def changes(self, other: Architecture) -> str:
-        """What differs from here to `other`, for people: "stride 8→6, frames 2→4"."""
-        there = other.as_dict()
-        pairs = [(key, value, there.get(key)) for key, value in self.values]
+        """The values that change from this architecture to `other`, for people: "stride 8→6, frames 2→4"."""
+        new_values = other.as_dict()
+        pairs = [(key, value, new_values.get(key)) for key, value in self.values]
         return ", ".join(f"{key} {_short(old)}→{_short(new)}" for key, old, new in pairs if old != new)
 
     def __str__(self) -> str:
@@ -115,8 +123,7 @@ def _short(value: object) -> str:
 
 @dataclass(frozen=True)
 class Counted:
-    """What published tables print of a network, by our own count: multiply-adds of one clip, all parameters, and those
-    without biases and normalisation."""
+    """Our count of what published tables print: multiply-adds of one clip, and parameters with and without biases and norms."""
 
     macs: int
     params: int
@@ -132,14 +139,20 @@ Quantity = Literal["gmacs", "params_m", "params_published_m"]
 
 @dataclass(frozen=True)
 class Published:
-    """A cost printed somewhere for one of a family's named points, to be held against our own count.
+    """A published cost of a named point, to compare with our own count.
 
-    `printed` is the text as it stands there, so that its digits count. `params_m` are all parameters in millions,
-    `params_published_m` those without biases and normalisation, `gmacs` multiply-adds of one clip. `confidence` says
-    "exact" where the printed page was seen and "recalled" where it was not. `values` are what the source sets otherwise
-    than the point (a larger crop), `num_classes` its classes where they are not the family's. `deviates` is the reason
-    where our count is not meant to give the printed digits (another convention, another network); a test holds that all
-    others do. `note` is anything else worth a line.
+    Attributes:
+        point: the point's name.
+        quantity: `gmacs` are multiply-adds of one clip, `params_m` all parameters in millions, `params_published_m`
+            parameters without biases and normalisation.
+        printed: the number as printed; its digits set the precision of the comparison.
+        source: where it is printed.
+        confidence: "exact" if the printed page was seen, "recalled" if not.
+        values: what the source sets differently from the point, such as a larger crop.
+        note: anything else worth a line.
+        num_classes: the source's number of classes, if it differs from the family's.
+        deviates: why our count differs from the printed digits (another convention, another network). A test checks that
+            all other counts match.
     """
 
     point: str
@@ -154,7 +167,7 @@ class Published:
 
 
 def printed_column(quantity: Quantity, source: str, numbers: Mapping[str, str], **common: Any) -> tuple[Published, ...]:
-    """One column of a printed table, the text by point: a `Published` each; `common` are fields that all of them share."""
+    """One column of a printed table as `Published` entries; `common` holds the fields that all of them share."""
     return tuple(Published(point, quantity, printed, source, **common) for point, printed in numbers.items())
 
 
@@ -163,11 +176,18 @@ CostOf = Callable[..., Counted]  # cost_of("MC3", frames=16, num_classes=10): wh
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence about costs, and what our counts say.
+    """A statement about costs, and what our counts say.
 
-    `origin` says whether the source "printed" it, whether it is what readers "read" from its tables, or whether it is
-    "ours", which no source says. `printed` is the number it rests on (None where there is none), `measured` computes ours
-    in the same unit, an int where it is a count. `finding` explains; where it names numbers it is a function of the costs.
+    Attributes:
+        statement: the claim, as a sentence without its full stop.
+        source: where it is made.
+        measured: computes our number from the costs of named points; an int for a count.
+        unit: the unit of `measured` and `printed`.
+        finding: the explanation; a function of the costs if it contains numbers.
+        printed: the source's number; None if it prints none.
+        confidence: "exact" if the printed page was seen, "recalled" if not.
+        origin: "printed" in the source, "read" by readers from its tables, or "ours".
+        verdict: whether the claim holds.
     """
 
     statement: str
@@ -183,13 +203,16 @@ class Claim:
 
 @dataclass(frozen=True)
 class WeightLayout:
-    """How another code base names the weights of one of a family's networks, so that its checkpoints can be read.
+    """How another code base names the weights of a network, so that its checkpoints can be read.
 
-    `modules` are its modules' names and ours; the tensors of a module (`weight`, `running_mean`) keep their names. Where its
-    norms add another `norm_eps` than ours do, gains are scaled so that evaluation gives the same numbers; None leaves them.
-    `unlike` are modules that make it another network, with what they are: a file that has one of them is refused.
-    `convert` gets the file's tensors under our names, changes them in place where the two definitions differ, and says
-    in a sentence each what it did.
+    Attributes:
+        name: the code base.
+        modules: its module names and ours. Tensor names within a module (`weight`, `running_mean`) stay the same.
+        norm_eps: epsilon of its norms. If ours differs, gains are scaled so that evaluation gives the same numbers; None
+            leaves them.
+        unlike: modules that show that it is a different network, with a description; a file that has one is refused.
+        convert: changes the file's tensors, under our names, in place where the two definitions differ. Returns one
+            sentence per change.
     """
 
     name: str
@@ -200,10 +223,15 @@ class WeightLayout:
 
 
 class SearchSpace(ABC):
-    """A family of networks: its axes, its start, and a network for each of its points.
+    """A family of networks: its axes, its start, and a network for each point.
 
-    A space is frozen (a frozen dataclass whose fields are plain values), so that it can be written out and compared.
-    `num_classes` is what the family was published for. `published` and `claims` are what `expand cost --papers` checks.
+    A subclass is a frozen dataclass with plain values as fields, so that it can be stored and compared. `num_classes` is the
+    published number of classes. `expand cost --papers` checks `published` and `claims`.
+
+    >>> from search_spaces.x3d import X3DSpace
+    >>> space = X3DSpace()
+    >>> space.start.changes(space.point("M"))
+    'frames 1→16, stride 16→5, resolution 112→224, bottleneck 1→2.25, depth 1→2.2'
     """
 
     name: str
@@ -212,7 +240,7 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def start_values(self) -> dict[str, Any]:
-        """The start's values in the order they are shown; an architecture has exactly these names."""
+        """The start's values in display order; every architecture has exactly these names."""
 
     @property
     @abstractmethod
@@ -221,55 +249,58 @@ class SearchSpace(ABC):
 
     @property
     def published(self) -> tuple[Published, ...]:
-        """Costs that were printed for the named points."""
+        """Published costs of the named points."""
         return ()
 
     @property
     def claims(self) -> tuple[Claim, ...]:
-        """What is said about the family's costs."""
+        """Statements about the family's costs."""
         return ()
 
     @abstractmethod
     def constructor(self, architecture: Architecture, num_classes: int) -> tuple[type[nn.Module], dict[str, Any]]:
-        """The network's class and its plain keyword arguments; export writes exactly these."""
+        """The network's class and its keyword arguments, plain values; export writes exactly these."""
 
     @abstractmethod
     def inputs(self, architecture: Architecture) -> tuple[Clip, ...]:
-        """The clip each stream of the network reads."""
+        """One clip per stream of the network."""
 
     def layer_plan(self, architecture: Architecture, num_classes: int) -> LayerPlan | None:
-        """The network as a list of its layers, from which its costs follow by arithmetic; None where the family has none, and
-        its costs come from running the network on shapes."""
+        """The network as a list of layers, to compute its cost by arithmetic; None: run the network on shapes instead."""
         return None
 
     def weight_layouts(self, architecture: Architecture) -> Sequence[WeightLayout]:
-        """The layouts in which others publish weights of this network; our own needs none."""
+        """The layouts in which others publish weights of this network."""
         return ()
 
     def larger(self, architecture: Architecture, axis: Axis) -> Sequence[Architecture]:
-        """Points reachable by growing this axis alone, in order: on an axis of numbers the cost never falls, which strategies
-        count on; choices that are words (kinds of layers) may cost more or less."""
+        """Architectures reachable by growing this axis alone, in order.
+
+        On an axis of numbers the cost must never fall; strategies depend on it. Choices that are words, such as kinds of
+        layers, may cost more or less.
+        """
         return self._moved(architecture, axis, self._around(architecture, axis)[1])
 
     def smaller(self, architecture: Architecture, axis: Axis) -> Sequence[Architecture]:
-        """Points reachable by shrinking this axis alone, the nearest first (for contraction)."""
+        """Architectures reachable by shrinking this axis alone, the nearest first (for contraction)."""
         return self._moved(architecture, axis, self._around(architecture, axis)[0][::-1])
 
     def rungs(self, architecture: Architecture, axis: Axis) -> Sequence[Value]:
-        """The values of an axis worth trying from here, in the order in which it grows; `larger` and `smaller` climb them."""
+        """The values to try on an axis from this architecture, in growing order; `larger` and `smaller` use them."""
         return axis.choices
 
     def value_on(self, architecture: Architecture, axis: Axis) -> Value | None:
-        """Where an architecture stands on an axis; None where it is not on it (a network without a split point)."""
+        """An architecture's value on an axis; None if it has none (a network without a split point)."""
         return architecture.as_dict().get(axis.parameter)
 
     def published_growth(self, architecture: Architecture, axis: Axis) -> Architecture | None:
-        """The paper's own fixed step along this axis, or None where it gives none."""
+        """The paper's fixed step along this axis; None if it gives none."""
         return None
 
     def canonical(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Values that build the same network, in the one form all such values share. Where an axis is about several
-        values at once (a split point), its own name is among `values` when it was given, and not in the answer.
+        """Maps all values that build the same network to one canonical form.
+
+        An axis that sets several values at once (a split point) appears in `values` if it was given, and never in the result.
 
         Raises:
             UsageError: values that are legal alone but not together, such as a clip too short for the network.
@@ -278,19 +309,19 @@ class SearchSpace(ABC):
 
     @property
     def start(self) -> Architecture:
-        """Where a search begins."""
+        """The architecture at which a search starts."""
         return self.architecture()
 
     def build(self, architecture: Architecture, num_classes: int) -> nn.Module:
-        """The network, freshly initialised from torch's current random state."""
+        """Builds the network, initialised from torch's current random state."""
         network, arguments = self.constructor(architecture, num_classes)
         return network(**arguments)
 
     def architecture(self, **values: object) -> Architecture:
-        """The canonical point with these values; what is not named is as at the start.
+        """The canonical architecture with these values; all others are the start's.
 
         Raises:
-            UsageError: a name or a value that is not of this family.
+            UsageError: the family has no such name, or the value is not legal.
         """
         axis_of = {axis.parameter: axis for axis in self.axes}
         for name in values:
@@ -300,10 +331,10 @@ class SearchSpace(ABC):
         return Architecture(self.name, tuple(self.canonical(chosen).items()))
 
     def point(self, name: str, **values: object) -> Architecture:
-        """A named point, case not minded, with other values where some are given.
+        """A named point, ignoring case; `values` replace the point's own.
 
         Raises:
-            UsageError: there is no such point, parameter or value.
+            UsageError: there is no such point or parameter, or the value is not legal.
         """
         by_name = {each.lower(): architecture for each, architecture in self.points.items()}
         if name.lower() not in by_name:
@@ -318,7 +349,7 @@ class SearchSpace(ABC):
         raise unknown(f"{self.name} axis", name, [axis.name for axis in self.axes])
 
     def _moved(self, architecture: Architecture, axis: Axis, values: Sequence[Value]) -> list[Architecture]:
-        """The distinct networks with these values of an axis, in order, this one and impossible ones left out."""
+        """The distinct networks with these values of an axis, in order, without `architecture` and without impossible ones."""
         found: dict[Architecture, None] = {}
         for value in values:
             with contextlib.suppress(UsageError):
@@ -327,40 +358,42 @@ class SearchSpace(ABC):
         return list(found)
 
     def _around(self, architecture: Architecture, axis: Axis) -> tuple[list[Value], list[Value]]:
-        """The rungs of an axis below and above where an architecture stands."""
-        here, rungs = self.value_on(architecture, axis), list(self.rungs(architecture, axis))
-        if here in rungs:
-            return rungs[: rungs.index(here)], rungs[rungs.index(here) + 1 :]
-        if not isinstance(here, (int, float)):
+        """The rungs of an axis below and above an architecture's value."""
+        value, rungs = self.value_on(architecture, axis), list(self.rungs(architecture, axis))
+        if value in rungs:
+            return rungs[: rungs.index(value)], rungs[rungs.index(value) + 1 :]
+        if not isinstance(value, (int, float)):
             return [], []
         numbers = [rung for rung in rungs if isinstance(rung, (int, float))]
-        return [rung for rung in numbers if rung < here], [rung for rung in numbers if rung > here]
+        return [rung for rung in numbers if rung < value], [rung for rung in numbers if rung > value]
 
 
 # --- widths and other numbers that round -----------------------------------------------------------------------------
 
 
 def scaled(width: float, channels: int) -> int:
-    """So many times these channels, to the nearest whole number, at least one."""
+    """`width` times `channels`, rounded to the nearest whole number, at least 1."""
     return max(1, math.floor(width * channels + 0.5))
 
 
 def plain_width(width: float, channels: Collection[int]) -> float:
-    """The plainest number that scales each of these channel counts to the same as `width` does."""
+    """The plainest width that scales each of these channel counts to the same result as `width`."""
     counts = {base: scaled(width, base) for base in channels}
     high = min((count + 0.5) / base for base, count in counts.items())
-    low = max(((count - 0.5) / base for base, count in counts.items() if count > 1), default=high / 2)  # above nothing
+    low = max(((count - 0.5) / base for base, count in counts.items() if count > 1), default=high / 2)
     return plainest(low, high)
 
 
-def whole_steps(axis: Axis, here: int, step: int) -> range:
-    """The whole values of an axis in steps of `step`, `here` among them."""
-    return range(int(axis.low) + (here - int(axis.low)) % step, int(axis.high) + 1, step)
+def whole_steps(axis: Axis, value: int, step: int) -> range:
+    """The whole values of an axis in steps of `step`, including `value`."""
+    return range(int(axis.low) + (value - int(axis.low)) % step, int(axis.high) + 1, step)
 
 
 def plainest(low: float, high: float) -> float:
-    """The number in [low, high) with the fewest decimals, the one nearest the middle among those: for the one value that
-    stands for all that round to the same network."""
+    """The number in [low, high) with the fewest decimals, and of these the one nearest the middle.
+
+    It is the canonical value of all that round to the same network.
+    """
     for digits in range(10):
         scale = 10**digits
         first, last = math.ceil(round(low * scale, 6)), math.ceil(round(high * scale, 6)) - 1

@@ -162,7 +162,7 @@ class Objective:
         require(self, f"objectives.{self.name}.", known_before_training=known)
 
     def over(self, value: float) -> bool:
-        """Whether a value breaks the limit."""
+        """Whether a value exceeds the limit."""
         if self.limit is None:
             return False
         return value > self.limit if self.direction == "minimize" else value < self.limit

@@ -1,5 +1,4 @@
-"""A limit on the time of one candidate, for one that hangs: in a Ray worker, which may be killed, and in this process,
-which may not. Standard library only."""
+"""A time limit for one candidate: for a Ray worker, which may be killed, and for this process. Standard library only."""
 
 from __future__ import annotations
 
@@ -23,10 +22,10 @@ class TimedOut(ExpandError):
 
 @contextlib.contextmanager
 def ends_process(seconds: float | None, log: Path) -> Iterator[None]:
-    """Ends this process when the block takes longer, with the stack of every thread in `log`.
+    """Ends this process if the block takes longer than `seconds`, and writes the stack of every thread to `log`.
 
-    The clock is a thread of the interpreter's own in C: it fires where Python code never runs again, as in a decoder
-    that hangs in native code. What is left in `log` tells the next attempt, and the driver, that there was no crash.
+    The timer is a C thread of the interpreter, so it also fires when native code hangs, such as a decoder. A remaining
+    `log` shows the next attempt and the driver that the process timed out and did not crash.
     """
     if seconds is None:
         yield
@@ -42,18 +41,19 @@ def ends_process(seconds: float | None, log: Path) -> Iterator[None]:
 
 
 def stack(log: Path) -> str:
-    """Where an earlier attempt hung; nothing if none did."""
+    """The stack of an earlier attempt that timed out; "" if none did."""
     return log.read_text(errors="replace") if log.exists() else ""
 
 
 class Alarm:
-    """Raises `TimedOut`, or what `late` makes of the seconds, in the block when it takes longer: between two of Python's
-    instructions, so that an operator in native code is waited for. Once a second from then on, for code that takes exceptions
-    in. Only in a process's main thread, where signals arrive; elsewhere there is no limit.
+    """Raises `late(seconds)` in a block that takes longer than `seconds`.
+
+    It raises between two Python instructions, so native code finishes first, and again every second, because other code may
+    catch the exception. It works only in the main thread, where signals arrive; elsewhere there is no limit.
     """
 
     def __init__(self, seconds: float | None, late: Callable[[float], Exception] = TimedOut) -> None:
-        self.seconds, self.late, self.held = seconds, late, False
+        self.seconds, self.late, self.paused = seconds, late, False
         self.used = seconds is not None and threading.current_thread() is threading.main_thread()
 
     def __enter__(self) -> Alarm:
@@ -68,14 +68,14 @@ class Alarm:
             signal.signal(signal.SIGALRM, self.handler)
 
     def _ring(self, number: int, frame: types.FrameType | None) -> None:
-        if not self.held and self.seconds is not None:
+        if not self.paused and self.seconds is not None:
             raise self.late(self.seconds)
 
     @contextlib.contextmanager
     def held_back(self) -> Iterator[None]:
-        """What is done in this block is done whole; an alarm that was due comes after it."""
-        self.held = True
+        """Delays an alarm to the end of the block, so that a write completes."""
+        self.paused = True
         try:
             yield
         finally:
-            self.held = False
+            self.paused = False

@@ -1,4 +1,4 @@
-"""What is asked for and what came of it: `Suggestion`, `Cost`, `Metrics`, `Trial`. Standard library only."""
+"""What a strategy suggests and its result: `Suggestion`, `Cost`, `Metrics`, `Trial`. Standard library only."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ PARAMS_CONVENTION = "all parameters; params_published leaves out biases and norm
 
 
 class TrialState(StrEnum):
-    """`INFEASIBLE`: over a limit known before training, never trained. `PRUNED`: stopped early. Only `COMPLETE` trials,
-    trained to the full budget of their study, may stand on a front."""
+    """The state of a trial.
+
+    `INFEASIBLE`: exceeds a limit known before training, never trained. `PRUNED`: stopped early. Only `COMPLETE` trials, trained
+    for all epochs of their study, may be on a front.
+    """
 
     RUNNING = "running"
     COMPLETE = "complete"
@@ -29,10 +32,10 @@ class TrialState(StrEnum):
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A strategy's wish: train this architecture, grown from `parent` (a trial's number) along `axes`, and why.
+    """What a strategy suggests to train, and why: an architecture, grown from `parent` (a trial's number) along `axes`.
 
-    `axes` names more than one axis where growing either gives the same network. `name` is what people call the network
-    where it has a name, such as "MC3".
+    `axes` holds several axes if growing any of them gives the same network. `name` is the network's common name, such as
+    "MC3".
     """
 
     architecture: Architecture
@@ -48,15 +51,19 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one clip costs at the training crop, known before training.
+    """The cost of one clip at the training crop, known before training.
 
-    `macs` are multiply-adds of convolutions and linear layers (one multiply-add is one; X3D, section 3: "FLOPs").
-    `params` are all parameters; `params_published` leaves out biases and normalisation, which is what X3D's tables
-    print. `activations` are the elements of all convolution and linear outputs (RegNet, section 3.2). `input` is one
-    (C, T, H, W) a stream. `fvcore_flops` is fvcore's own total, which adds norms. `buffer_bytes` are the network's buffers
-    (running statistics), `training_bytes` what autograd keeps of one clip for the backward pass, in float32. None is unknown:
-    a run recorded before these were counted, a network that cannot be run in training mode on shapes. `counter` says
-    which counter counted.
+    Attributes:
+        macs: multiply-adds of convolutions and linear layers; one multiply-add counts as one (X3D, section 3: "FLOPs").
+        params: all parameters.
+        params_published: parameters without biases and normalisation, as X3D's tables print them.
+        activations: output elements of all convolutions and linear layers (RegNet, section 3.2).
+        input: one (C, T, H, W) per stream.
+        fvcore_flops: fvcore's own total, which adds norms.
+        buffer_bytes: the network's buffers (running statistics).
+        training_bytes: what autograd saves for the backward pass of one clip, in float32. None is unknown: an older run, or a
+            network that cannot be run in training mode on shapes.
+        counter: which counter was used.
     """
 
     macs: int
@@ -75,19 +82,21 @@ class Cost:
 
     @property
     def flops(self) -> int:
-        """A multiply-add as two operations."""
+        """Operations; a multiply-add counts as two."""
         return 2 * self.macs
 
     @property
     def weight_bytes(self) -> int:
-        """All parameters in float32, and the buffers."""
+        """Bytes of all parameters in float32 and of the buffers."""
         return 4 * self.params + (self.buffer_bytes or 0)
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """What validation said: fractions from 0 to 1 over `clips` videos, each scored by the mean softmax of `views`
-    uniformly spaced centre clips."""
+    """Validation results: fractions from 0 to 1 over `clips` videos.
+
+    Each video's score is the mean softmax of `views` uniformly spaced centre clips.
+    """
 
     top1: float
     top5: float
@@ -97,13 +106,13 @@ class Metrics:
 
     @property
     def standard_error(self) -> float:
-        """Binomial standard error of `top1`: the noise that the finite validation split alone brings."""
+        """Binomial standard error of `top1`: the noise of the finite validation split alone."""
         return (self.top1 * (1 - self.top1) / max(self.clips, 1)) ** 0.5
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One architecture trained once with one seed, as the record knows it."""
+    """One architecture trained once with one seed, as stored in the record."""
 
     number: int
     state: TrialState
@@ -130,6 +139,8 @@ class Trial:
 
     @property
     def label(self) -> str:
-        """How people call it: "step 3 depth", "MC3 seed 1"."""
-        wish = self.suggestion
-        return f"{wish.name} seed {wish.seed}" if wish.name else f"step {wish.step} {'='.join(wish.axes) or wish.kind}"
+        """A short name for people: "step 3 depth", "MC3 seed 1"."""
+        suggestion = self.suggestion
+        if suggestion.name:
+            return f"{suggestion.name} seed {suggestion.seed}"
+        return f"step {suggestion.step} {'='.join(suggestion.axes) or suggestion.kind}"

@@ -1,4 +1,4 @@
-"""Numbers as people read them: multiply-adds, bytes, seconds."""
+"""Formats numbers for people: multiply-adds, bytes, seconds."""
 
 from __future__ import annotations
 

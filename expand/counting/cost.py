@@ -1,11 +1,11 @@
-"""What a network costs, counted before it is trained.
+"""The cost of a network, counted before it is trained.
 
-The papers' convention: multiply-adds (one multiply-add is one) of convolutions and linear layers, of one clip at the
-training crop. X3D's tables follow it to the printed digit; PyTorchVideo's add batch norm at five operations an element
+The papers' convention: multiply-adds (one multiply-add counts as one) of convolutions and linear layers, for one clip at the
+training crop. X3D's tables follow it to the printed digit. PyTorchVideo's tables add batch norm as five operations per element
 and use the test crop, so they print more for the same network.
 
-`cost_of` counts a family's network without running it: from its layers where the family tells them, else on shapes.
-`count_cost` is the reference, fvcore on a forward pass; tests hold that all agree to the last digit.
+`cost_of` counts a network without running it: from the family's `layer_plan`, or else on shapes. `count_cost` is the reference:
+fvcore on a forward pass. Tests check that all agree to the last digit.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from expand.counting.meta_counter import Shape, ShapeCount, count_shapes
 
 COUNTED = frozenset({"conv", "linear", "addmm", "matmul", "mm", "bmm", "baddbmm", "einsum"})
 
-# Operators that fvcore has no handle for and the convention leaves out on purpose: they touch each element once or so,
-# and no table of the field counts them.
+# Operators without a handle in fvcore that the convention leaves out on purpose: they read each element about once, and
+# published tables do not count them.
 LEFT_OUT = {
     "elementwise": (
         "add add_ sub sub_ rsub mul mul_ div div_ neg exp log sqrt pow abs clamp clamp_ where ge gt le lt eq sigmoid",
@@ -49,10 +49,15 @@ LAYERS, SHAPES, FVCORE = "the family's layers, by arithmetic", "a pass on shapes
 
 @functools.lru_cache(maxsize=100_000)
 def cost_of(space: SearchSpace, architecture: Architecture, num_classes: int) -> Cost:
-    """The cost of one clip, by the quickest counter that the family has; remembered.
+    """The cost of one clip, by the fastest counter that the family supports. Results are cached.
+
+    >>> from search_spaces.x3d import X3DSpace
+    >>> space = X3DSpace()
+    >>> f"{cost_of(space, space.point('M'), num_classes=400).gmacs:.2f} GMACs"
+    '4.73 GMACs'
 
     Raises:
-        ExpandError: the network cannot be built or run on shapes, or uses an operator that nobody counts.
+        UsageError: the network cannot be built or run on shapes, or uses an operator without a counting rule.
     """
     clips = space.inputs(architecture)
     plan = _plan(space, architecture, num_classes)
@@ -62,7 +67,7 @@ def cost_of(space: SearchSpace, architecture: Architecture, num_classes: int) ->
 
 
 def family_layers(space: SearchSpace, architecture: Architecture, num_classes: int) -> list[Layer]:
-    """Where in the network the cost arises: the layers that the family tells, else the network's modules."""
+    """The cost of each part of the network: the layers of the family's plan, or else the network's modules."""
     plan, shapes = _plan(space, architecture, num_classes), shapes_of(space.inputs(architecture))
     if plan is not None:
         return plan.layers
@@ -70,21 +75,21 @@ def family_layers(space: SearchSpace, architecture: Architecture, num_classes: i
 
 
 def _plan(space: SearchSpace, architecture: Architecture, num_classes: int) -> LayerPlan | None:
-    return space.layer_plan(architecture, num_classes) if _tells_its_own(type(space)) else None
+    return space.layer_plan(architecture, num_classes) if _has_own_plan(type(space)) else None
 
 
 def counted(space: SearchSpace, architecture: Architecture, num_classes: int) -> Counted:
-    """What published tables print of it."""
+    """The counts that published tables print."""
     cost = cost_of(space, architecture, num_classes)
     return Counted(cost.macs, cost.params, cost.params_published)
 
 
 @functools.cache
-def _tells_its_own(family: type[SearchSpace]) -> bool:
-    """Not where a subclass builds another network and inherits the layers of the old one."""
+def _has_own_plan(family: type[SearchSpace]) -> bool:
+    """Whether `layer_plan` describes the family's network: not if a subclass builds another network and inherits the plan."""
     order = [kind.__dict__ for kind in family.__mro__]
-    told = next(place for place, names in enumerate(order) if "layer_plan" in names)
-    return not any("constructor" in names or "build" in names for names in order[:told])
+    planned = next(place for place, names in enumerate(order) if "layer_plan" in names)
+    return not any("constructor" in names or "build" in names for names in order[:planned])
 
 
 def cost_of_layers(layers: Sequence[Layer], shapes: Sequence[Shape], counter: str = LAYERS) -> Cost:
@@ -107,22 +112,27 @@ def cost_of_network(
 ) -> tuple[Cost, ShapeCount]:
     """The cost of any network on one clip of these shapes, and its layers.
 
+    Args:
+        build: returns the network.
+        shapes: one (C, T, H, W) per stream.
+        name: the network's name in errors.
+
     Raises:
-        ExpandError: it cannot be built or run on shapes, or uses an operator that nobody counts.
-        UsageError: what was built is no nn.Module.
+        UsageError: `build` fails or returns no nn.Module, the network cannot be run on shapes, or it uses an operator without
+            a counting rule.
     """
     count = count_shapes(build, shapes, _LEFT_OUT_BARE, name)
     if count.uncounted:
-        raise _nobody_counts(count.network, count.uncounted)
+        raise _uncounted_error(count.network, count.uncounted)
     cost = cost_of_layers(count.layers, shapes, SHAPES)
     return (cost if count.training else replace(cost, training_bytes=None)), count
 
 
-def _nobody_counts(network: nn.Module, uncounted: Mapping[str, int]) -> UsageError:
+def _uncounted_error(network: nn.Module, uncounted: Mapping[str, int]) -> UsageError:
     names = ", ".join(f"{name} (x{times})" for name, times in sorted(uncounted.items()))
     return UsageError(
-        f"the cost of {type(network).__name__} would be wrong, by an unknown share: nobody counts {names}; write the layer "
-        "with torch's own convolutions and linear layers, or list the operator in expand/counting/cost.py with its reason"
+        f"the cost of {type(network).__name__} is unknown: there is no counting rule for {names}; write the layer with torch's "
+        "own convolutions and linear layers, or list the operator in expand/counting/cost.py with the reason to leave it out"
     )
 
 
@@ -131,7 +141,7 @@ def shapes_of(clips: Sequence[Clip]) -> tuple[Shape, ...]:
 
 
 def random_clips(clips: Sequence[Clip], *, batch: int = 1, device: str = "cpu") -> tuple[torch.Tensor, ...]:
-    """One random (batch, channels, frames, height, width) tensor a stream."""
+    """One random tensor (batch, channels, frames, height, width) per stream."""
     return tuple(torch.rand(batch, *shape, device=device) for shape in shapes_of(clips))
 
 
@@ -139,16 +149,16 @@ def random_clips(clips: Sequence[Clip], *, batch: int = 1, device: str = "cpu") 
 
 
 def count_cost(network: nn.Module, clips: Sequence[Clip]) -> Cost:
-    """The cost of one clip, counted by fvcore on a forward pass of random numbers: the reference.
+    """The reference: the cost of one clip, counted by fvcore on a forward pass of random numbers.
 
     Raises:
-        ExpandError: the network uses an operator that nobody counts and nobody has listed as left out.
+        UsageError: the network uses an operator that has no counting rule and is not listed as left out.
     """
     return count_traced(network, shapes_of(clips))
 
 
 def count_traced(network: nn.Module, shapes: Sequence[Shape]) -> Cost:
-    """The same, on one clip of these shapes."""
+    """`count_cost` for one clip of these shapes."""
     from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis
 
     training = network.training
@@ -156,7 +166,7 @@ def count_traced(network: nn.Module, shapes: Sequence[Shape]) -> Cost:
     try:
         with torch.no_grad():
             inputs = tuple(torch.rand(1, *shape) for shape in shapes)
-            # fvcore reports the operators it skips by warnings on the root of its logger; they are checked right here.
+            # fvcore reports skipped operators as warnings of its root logger; they are checked below instead.
             logging.getLogger("fvcore").setLevel(logging.ERROR)
             flops = FlopCountAnalysis(network, inputs).tracer_warnings("none")
             by_operator = flops.by_operator()
@@ -165,7 +175,7 @@ def count_traced(network: nn.Module, shapes: Sequence[Shape]) -> Cost:
     finally:
         network.train(training)
     if uncounted:
-        raise _nobody_counts(network, uncounted)
+        raise _uncounted_error(network, uncounted)
     return Cost(
         macs=int(sum(count for name, count in by_operator.items() if name in COUNTED)),
         params=sum(p.numel() for p in network.parameters()),
@@ -194,8 +204,10 @@ SMALL_CLIP = 100_000  # elements of a channel; below, a real forward pass is qui
 
 
 def count_macs(build: Callable[[], nn.Module], clips: Sequence[Clip]) -> int:
-    """Multiply-adds by torch's own counter, a second reference: on shapes alone (the `meta` device) where the clip is large,
-    seconds less for X3D-L."""
+    """A second reference: multiply-adds by torch's own counter.
+
+    Large clips are counted on shapes alone (the `meta` device), which saves seconds for X3D-L.
+    """
     small = sum(clip.frames * clip.height * clip.width for clip in clips) < SMALL_CLIP
     device = "cpu" if small else "meta"
     with torch.device(device):
@@ -206,17 +218,17 @@ def count_macs(build: Callable[[], nn.Module], clips: Sequence[Clip]) -> int:
 
 
 def at_crop(space: SearchSpace, architecture: Architecture, crop: int) -> Architecture:
-    """The same network on clips of another size.
+    """The same network with another crop size.
 
     Raises:
-        UsageError: the family has no resolution, or builds another network for another one.
+        UsageError: the family has no resolution, or builds another network for another resolution.
     """
     if "resolution" not in architecture.as_dict():
         raise UsageError(f"--crop {crop}: {space.name} has no value 'resolution'")
     moved = space.architecture(**architecture.as_dict() | {"resolution": crop})
     if space.constructor(moved, 1) != space.constructor(architecture, 1):
         raise UsageError(
-            f"--crop {crop}: {space.name} builds its head for the crop it is trained on, {architecture['resolution']}; "
+            f"--crop {crop}: {space.name} builds its head for the training crop, {architecture['resolution']}; "
             f"resolution={crop} is another network"
         )
     return moved

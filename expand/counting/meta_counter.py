@@ -1,8 +1,8 @@
-"""What any network costs, from one pass on shapes alone (torch's `meta` device): nothing is computed.
+"""The cost of any network from one pass on shapes alone (torch's `meta` device), without computing values.
 
-For families without a `layer_plan`, and for networks of other people. Every operator below autograd is seen: convolutions and
-matrix products are counted by torch's own formulas, those listed in `counting/cost.py` are left out, any other is an error. What
-autograd would keep is counted in a second pass, in training mode.
+It serves families without a `layer_plan` and networks from elsewhere. It sees every operator below autograd: convolutions and
+matrix products are counted by torch's formulas, operators listed in `counting/cost.py` are left out, and any other is an error.
+A second pass, in training mode, counts what autograd saves.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from expand.core.errors import UsageError
 from expand.core.layer_plan import Layer
 
 Shape = tuple[int, ...]  # of one stream, without the batch
-TRAINING_BATCH = 2  # a batch norm may not see a single value
+TRAINING_BATCH = 2  # in training mode a batch norm needs more than one value
 
-# Names below autograd of what is left out, where they are not those of expand/counting/cost.py. Views are left out as such.
+# More operators to leave out, by their names below autograd, if not in expand/counting/cost.py. All views are left out too.
 LEFT_OUT_BELOW = {
     "elementwise": (
         "_softmax _safe_softmax _log_softmax native_dropout bernoulli threshold leaky_relu elu hardtanh hardsigmoid softplus",
@@ -45,17 +45,22 @@ LEFT_OUT_BELOW = {
     ),
 }
 _BELOW = frozenset(name for lines in LEFT_OUT_BELOW.values() for line in lines for name in line.split())
-# fvcore adds these to its total: four operations an element, five with a scale, which is this argument, and so many for each
-# element that resizing makes. A batch norm with fixed statistics is one operation, two with a scale.
+# fvcore adds these to its total. NORMS: four operations per element, five with a scale, whose argument's position this is.
+# RESIZED: operations per output element. A batch norm with fixed statistics takes one operation, two with a scale.
 NORMS = {"native_layer_norm": 2, "native_group_norm": 1}
 RESIZED = {"upsample_nearest2d": 1, "upsample_bilinear2d": 4, "grid_sampler_2d": 4}
 
 
 @dataclass
 class ShapeCount:
-    """A network's layers by the dotted names of its modules, the operators that nobody counts, and what it reads.
+    """The result of one count.
 
-    `training` is False where a pass in training mode failed, so that what autograd keeps is unknown."""
+    Attributes:
+        network: the network on the `meta` device.
+        layers: its modules as layers, with dotted names.
+        uncounted: operators without a counting rule.
+        training: False if the pass in training mode failed, so that the bytes saved by autograd are unknown.
+    """
 
     network: nn.Module
     layers: list[Layer]
@@ -66,10 +71,10 @@ class ShapeCount:
 def count_shapes(
     build: Callable[[], nn.Module], shapes: Sequence[Shape], left_out: frozenset[str], name: str
 ) -> ShapeCount:
-    """Counts one clip of these shapes, one a stream. `name` is for errors.
+    """Counts one clip of these shapes, one (C, T, H, W) per stream. `name` appears in errors.
 
     Raises:
-        UsageError: the network cannot be built, or run on shapes; or what was built is no nn.Module.
+        UsageError: `build` fails or returns no nn.Module, or the network cannot be run on shapes.
     """
     network = _on_meta(build, name)
     counting = _Counting(network, left_out)
@@ -86,7 +91,7 @@ def _on_meta(build: Callable[[], nn.Module], name: str) -> nn.Module:
     try:
         with torch.device("meta"):
             network = build()
-    except Exception:  # a constructor that computes with numbers (a schedule, a checkpoint)
+    except Exception:  # a constructor that needs real values (a schedule, a checkpoint)
         try:
             network = build()
         except Exception as error:
@@ -99,7 +104,7 @@ def _on_meta(build: Callable[[], nn.Module], name: str) -> nn.Module:
 
 @contextlib.contextmanager
 def no_fused_attention() -> Iterator[None]:
-    """torch's attention layers as their matrix products, not as one operator of their own."""
+    """Makes torch's attention layers run as matrix products, not as one fused operator."""
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -115,7 +120,7 @@ def _clips(shapes: Sequence[Shape], batch: int) -> list[torch.Tensor]:
 def _reason(shapes: Sequence[Shape], error: Exception) -> str:
     read = " + ".join("x".join(map(str, shape)) for shape in shapes)
     if isinstance(error, NotImplementedError) or "meta" in str(error):
-        hint = "; what it does may depend on values, which shapes do not have"
+        hint = "; its forward pass may depend on values, which shapes do not have"
     else:
         hint = ""
     line = (str(error) or "no message").splitlines()[0]
@@ -145,15 +150,15 @@ class _Counting(TorchDispatchMode):
             self._layers[name] = layer
 
     def layers(self) -> list[Layer]:
-        """Those that have or cost anything."""
+        """The layers that have parameters, outputs or saved bytes."""
         return [layer for layer in self._layers.values() if layer.params or layer.activations or layer.kept_bytes]
 
     @property
-    def here(self) -> Layer:
+    def current(self) -> Layer:
         return self._layers[self._stack[-1] if self._stack else ""]
 
     def names(self) -> contextlib.ExitStack:
-        """While this is open, what is seen belongs to the innermost module that is running."""
+        """While this is open, operators are attributed to the innermost running module."""
         stack = contextlib.ExitStack()
         for name, module in self.network.named_modules():
             enter = module.register_forward_pre_hook(lambda *_, name=name: self._stack.append(name))
@@ -176,18 +181,18 @@ class _Counting(TorchDispatchMode):
         out = func(*args, **kwargs)
         first = out[0] if isinstance(out, (tuple, list)) else out
         if formula is not None:
-            layer, macs = self.here, formula(*args, **kwargs, out_val=out) // 2
+            layer, macs = self.current, formula(*args, **kwargs, out_val=out) // 2
             layer.macs += macs
             layer.activations += first.numel()
             layer.output = tuple(first.shape[1:])
         elif "batch_norm" in name:
             given = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)) | kwargs
-            training = given.get("training", False)  # absent where the operator is for inference only
-            self.here.other_flops += args[0].numel() * ((4 if training else 1) + (args[1] is not None))
+            training = given.get("training", False)  # absent in operators for inference only
+            self.current.other_flops += args[0].numel() * ((4 if training else 1) + (args[1] is not None))
         elif name in NORMS:
-            self.here.other_flops += args[0].numel() * (4 + (args[NORMS[name]] is not None))
+            self.current.other_flops += args[0].numel() * (4 + (args[NORMS[name]] is not None))
         elif name in RESIZED:
-            self.here.other_flops += first.numel() * RESIZED[name]
+            self.current.other_flops += first.numel() * RESIZED[name]
         elif not (func.is_view or (func.namespace in ("aten", "prim") and self._is_left_out(name))):
             self.uncounted[f"{func.namespace}::{name}"] += 1
         return out
@@ -197,16 +202,18 @@ class _Counting(TorchDispatchMode):
 
 
 def _count_kept(network: nn.Module, shapes: Sequence[Shape], counting: _Counting) -> bool:
-    """Adds the bytes of every storage that autograd keeps, once, where it is first kept; False if the pass fails. What has
-    one dimension is a norm's statistics, which do not grow with the batch."""
+    """Adds the bytes of every storage that autograd saves, to the layer that saves it first. Returns False if the pass fails.
+
+    Tensors with one dimension are skipped: they are a norm's statistics, which do not grow with the batch.
+    """
     own = {tensor.untyped_storage()._cdata for tensor in (*network.parameters(), *network.buffers())}
-    seen: dict[int, torch.Tensor] = {}  # kept alive, so that no address is used twice
+    seen: dict[int, torch.Tensor] = {}  # keeps the storages alive, so that no address is reused
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         address = tensor.untyped_storage()._cdata
         if address not in own and tensor.dim() > 1 and address not in seen:
             seen[address] = tensor
-            counting.here.kept_bytes += math.ceil(tensor.untyped_storage().nbytes() / TRAINING_BATCH)
+            counting.current.kept_bytes += math.ceil(tensor.untyped_storage().nbytes() / TRAINING_BATCH)
         return tensor
 
     try:
@@ -216,6 +223,6 @@ def _count_kept(network: nn.Module, shapes: Sequence[Shape], counting: _Counting
             torch.enable_grad(),
         ):
             network.train()(*_clips(shapes, TRAINING_BATCH))
-    except Exception:  # it trains on something else than clips alone
+    except Exception:  # its training mode needs more than clips
         return False
     return True

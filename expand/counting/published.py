@@ -1,7 +1,7 @@
-"""Published costs against our own counts, as a page: pure functions of families and a counting function.
+"""A page that compares published costs with our counts: pure functions of families and a counting function.
 
-What is printed, and where, stands in the family files (`SearchSpace.published` and `.claims`); everything beside it is
-counted when the page is made.
+The published numbers and their sources are in the family files (`SearchSpace.published` and `.claims`); everything else is
+counted when the page is built.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COUNTING = "Arithmetic over each family's layers (`expand/core/layer_plan.py`), 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A printed number, which may stand in several places, beside our count of the same network."""
+    """A printed number, which may occur in several sources, and our count of the same network."""
 
     published: tuple[Published, ...]
     count: int
@@ -37,13 +37,13 @@ class Comparison:
 
     @property
     def ours(self) -> Decimal:
-        """Our count in the printed unit, all digits."""
+        """Our count in the printed unit, with all digits."""
         return Decimal(self.count) / SIZES[self.first.quantity]
 
     @property
     def shown(self) -> str:
         """Our count with as many digits as are printed."""
-        return str(_cut(self.ours, self.first.printed, ROUND_HALF_UP))
+        return str(_to_digits(self.ours, self.first.printed, ROUND_HALF_UP))
 
     @property
     def ratio(self) -> float:
@@ -55,19 +55,19 @@ class Comparison:
 
 
 def agreement(printed: str, ours: Decimal) -> Agreement:
-    """Whether our number, rounded or cut off to the printed digits, is the printed one."""
-    if _cut(ours, printed, ROUND_HALF_UP) == Decimal(printed):
+    """Whether our number, rounded or truncated ("cut off") to the printed digits, equals the printed number."""
+    if _to_digits(ours, printed, ROUND_HALF_UP) == Decimal(printed):
         return "rounded"
-    return "cut off" if _cut(ours, printed, ROUND_DOWN) == Decimal(printed) else "no"
+    return "cut off" if _to_digits(ours, printed, ROUND_DOWN) == Decimal(printed) else "no"
 
 
-def _cut(number: Decimal, printed: str, rounding: str) -> Decimal:
+def _to_digits(number: Decimal, printed: str, rounding: str) -> Decimal:
     return number.quantize(Decimal(1).scaleb(-len(printed.partition(".")[2])), rounding=rounding)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim with our number beside it and its finding in words."""
+    """A claim, our number, and the finding in words."""
 
     claim: Claim
     measured: float
@@ -76,7 +76,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Family:
-    """What the page says of one space."""
+    """The page's data for one search space."""
 
     space: SearchSpace
     comparisons: tuple[Comparison, ...]
@@ -85,10 +85,10 @@ class Family:
 
 
 def examine(space: SearchSpace, count: Count) -> Family:
-    """Counts every named point, every printed number's network and every claim, each network once.
+    """Counts all named points, and the networks of all printed numbers and claims, each network once.
 
     Raises:
-        UsageError: a printed number is of no point or of values that are not legal.
+        UsageError: a printed number refers to an unknown point or to illegal values.
     """
     once = functools.cache(lambda architecture, classes: count(space, architecture, classes))
 
@@ -116,24 +116,24 @@ def examine(space: SearchSpace, count: Count) -> Family:
 
 # --- the page --------------------------------------------------------------------------------------------------------
 
-HEAD = f"""# Published against measured
+HEAD = f"""# Published and counted costs
 
-Costs as papers and model zoos print them, beside our own count of the same networks. `expand cost --papers --to docs/papers.md`
-(`make papers`) writes this page; what is printed, and where, stands in `search_spaces/*.py`, and nothing else here is typed.
+Costs printed in papers and model zoos, and our own counts of the same networks. `expand cost --papers --to docs/papers.md`
+(`make papers`) writes this page. The printed numbers and their sources are in `search_spaces/*.py`; everything else is computed.
 
-**Convention.** Multiply-adds (one multiply-add is one operation) of convolutions and linear layers, of one clip at the training
-crop, one view, batch 1; norms, activations, pooling and additions are left out. A row about another crop, clip or number of
-classes says so behind the network's name. Parameters are counted in two ways: *all* of them, and *weights*, without biases and
+**Convention.** Multiply-adds (one multiply-add is one operation) of convolutions and linear layers, for one clip at the training
+crop, one view, batch 1; norms, activations, pooling and additions are left out. Rows for another crop, clip or number of classes
+say so after the network's name. Parameters are counted in two ways: *all* of them, and *weights*, without biases and
 normalisation.
 
 **Counter.** {COUNTING}.
-`expand cost` and every search count the same way; tests hold, on points of every family, that fvcore on a real forward pass and
+`expand cost` and every search count the same way. Tests check, on points of every family, that fvcore on a real forward pass and
 torch's FlopCounterMode agree with it to the last digit.
 
-**Columns.** A number printed alike in several places is one row. *ours* has as many digits as are printed, *exact* has all.
-*digits* says whether ours gives the printed digits when it is *rounded* or when it is *cut off*; *no* is neither, and a note says
-why. A source is *exact* where the printed number, or a quotation of it, was seen; *recalled* is from memory, to be looked up
-before it is cited.
+**Columns.** A number printed in several places is one row. *ours* has as many digits as are printed, *exact* has all. *digits*
+says whether our number, *rounded* or *cut off* (truncated), gives the printed digits; *no* is neither, and a note gives the
+reason. A source is *exact* if the printed number, or a quotation of it, was seen; *recalled* is from memory: look it up before
+citing it.
 """
 LABELS: Mapping[Quantity, str] = {"gmacs": "", "params_m": "all", "params_published_m": "weights"}
 ORIGINS = {"printed": "printed", "read": "not printed, but what readers take from it", "ours": "our own observation"}
@@ -149,9 +149,9 @@ def _summary(families: Sequence[Family]) -> str:
     rows = []
     for family in families:
         outcomes = [row.agreement for row in family.comparisons]
-        said = [finding.claim for finding in family.findings if finding.claim.origin != "ours"]
-        failed = sum(claim.verdict == "does not hold" for claim in said)
-        counts = (len(outcomes), *(outcomes.count(each) for each in ("rounded", "cut off", "no")), len(said), failed)
+        claims = [finding.claim for finding in family.findings if finding.claim.origin != "ours"]
+        failed = sum(claim.verdict == "does not hold" for claim in claims)
+        counts = (len(outcomes), *(outcomes.count(each) for each in ("rounded", "cut off", "no")), len(claims), failed)
         rows.append([f"[{family.space.name}](#{family.space.name})", str(len(family.points)), *map(str, counts)])
     heads = ["family", "networks", "printed numbers", "rounded", "cut off", "no", "claims", "do not hold"]
     lines = ["## In short", "", *_table(heads, "lrrrrrrr", rows)]
@@ -165,13 +165,13 @@ def _summary(families: Sequence[Family]) -> str:
         )
     ]
     if wrong:
-        lines += ["Printed claims that do not hold (the reasons are further down):", "", *wrong, ""]
+        lines += ["Printed claims that do not hold (reasons below):", "", *wrong, ""]
     return "\n".join(lines)
 
 
 def _section(family: Family) -> str:
     space = family.space
-    about = f"{_headline(space)} {space.num_classes} classes where a row says nothing else."
+    about = f"{_headline(space)} {space.num_classes} classes unless a row says otherwise."
     lines = [f"## {space.name}", "", *_wrapped(about.strip(), ""), ""]
     sources = _numbered(each.source for row in family.comparisons for each in row.published)
     notes = _numbered(text for row in family.comparisons for each in row.published for text in _remarks(each))
@@ -254,20 +254,20 @@ def _sentence(statement: str) -> str:
 
 
 def _doubt(finding: Finding) -> str:
-    """What a reader of the summary alone must know of a claim that nobody has looked up."""
+    """A warning for the summary about a claim that was not looked up."""
     return " *Recalled*: look the claim up before citing it." if finding.claim.confidence == "recalled" else ""
 
 
 def _verdict(finding: Finding) -> str:
     claim = finding.claim
-    said = {"holds": "Holds", "does not hold": "Does not hold", "open": "Open"}[claim.verdict]
-    verdict = "Counted" if claim.origin == "ours" else f"*{said}*: counted"
+    word = {"holds": "Holds", "does not hold": "Does not hold", "open": "Open"}[claim.verdict]
+    verdict = "Counted" if claim.origin == "ours" else f"*{word}*: counted"
     printed = "" if claim.printed is None else f", printed {_plain(claim.printed)}"
     return f"{verdict} {_plain(finding.measured)} {claim.unit}{printed}."
 
 
 def _plain(number: float) -> str:
-    """A count with all its digits, anything else with four."""
+    """A count with all digits, any other number with four."""
     return f"{number:,}" if isinstance(number, int) else f"{number:,.4g}"
 
 
@@ -280,7 +280,7 @@ def _wrapped(text: str, indent: str) -> list[str]:
 
 
 def _item(mark: str, text: str) -> list[str]:
-    """An entry of a list, its further lines indented."""
+    """A list entry with its continuation lines indented."""
     lines = _wrapped(text, " " * (len(mark) + 1))
     return [mark + lines[0][len(mark) :], *lines[1:]]
 
@@ -290,11 +290,11 @@ def _table(heads: Sequence[str], alignment: str, rows: Iterable[Sequence[str]]) 
     return [*(f"| {' | '.join(cells)} |" for cells in (heads, ruler, *rows)), ""]
 
 
-# --- the same for a program ------------------------------------------------------------------------------------------
+# --- as JSON ---------------------------------------------------------------------------------------------------------
 
 
 def plain(families: Sequence[Family]) -> list[dict[str, Any]]:
-    """The page's content as plain values."""
+    """The page's content as plain values, for JSON."""
     return [
         {
             "space": family.space.name,
@@ -318,5 +318,5 @@ def _plain_comparison(row: Comparison, published: Published) -> dict[str, Any]:
 
 def _plain_finding(finding: Finding) -> dict[str, Any]:
     names = ("statement", "source", "confidence", "origin", "verdict", "printed", "unit")
-    said = {name: getattr(finding.claim, name) for name in names}
-    return said | {"measured": finding.measured, "finding": finding.words}
+    claim = {name: getattr(finding.claim, name) for name in names}
+    return claim | {"measured": finding.measured, "finding": finding.words}

@@ -17,42 +17,44 @@ from expand.core.clip import Clip
 from expand.core.errors import ExpandError
 from expand.core.study import Recipe
 from expand.data.sampling import (
-    Draw,
+    Augmentation,
     Scale,
-    draw,
     frame_indices,
     random_rectangle,
     random_start,
+    sample_augmentation,
     uniform_start,
     view_rectangle,
     widest,
     within,
 )
-from expand.data.transforms import Pairs, crop_at, cut, finish, mirrored_labels, normalise
+from expand.data.transforms import Pairs, augment_batch, crop_at, crop_resized, mirrored_labels, normalise
 
 if TYPE_CHECKING:
     from expand.data.cache.clip_cache import ClipCache
     from expand.data.cache.device_cache import DeviceClips
 
 Sample = tuple[tuple[torch.Tensor, ...], int]
-Finished = tuple[tuple[torch.Tensor, ...], torch.Tensor]  # (B, C, T, H, W) a stream; labels (B,) or (B, classes)
+Batch = tuple[tuple[torch.Tensor, ...], torch.Tensor]  # (B, C, T, H, W) per stream; labels (B,) or (B, classes)
 CPU = torch.device("cpu")
-BATCH_SECONDS = 120  # the longest that a loader process may take for a batch before it counts as hanging
-SHARED_MEMORY = Path("/dev/shm")  # where loader processes leave their batches
+BATCH_SECONDS = 120  # a loader process that needs longer for a batch counts as hanging
+SHARED_MEMORY = Path("/dev/shm")  # loader processes pass their batches through it
 
 
-class Cut(NamedTuple):
-    """A batch cut out but not yet augmented: uint8 (B, T, H, W, 3) a stream, labels (B,), and what is left to do."""
+class CroppedBatch(NamedTuple):
+    """A cropped batch, not yet augmented: uint8 (B, T, H, W, 3) per stream, labels (B,), and the augmentations to apply."""
 
     streams: tuple[torch.Tensor, ...]
     labels: torch.Tensor
-    draws: tuple[Draw, ...]
+    augmentations: tuple[Augmentation, ...]
 
 
-class TrainingClips(Dataset[Finished]):
-    """One augmented clip a video, a batch at a time. What clip `index` looks like depends only on seed, epoch and index, so the
-    number of loader processes changes nothing and a resumed training sees what an unbroken one would have seen. (With mixup,
-    on its neighbour in the batch, too.)"""
+class TrainingClips(Dataset[Batch]):
+    """One augmented clip per video.
+
+    Clip `index` depends only on seed, epoch and index (with mixup also on its neighbour in the batch). So the number of loader
+    processes changes nothing, and a resumed training sees the same clips as an uninterrupted one.
+    """
 
     def __init__(
         self, cache: ClipCache | DeviceClips, clips: Sequence[Clip], recipe: Recipe, *, seed: int, epoch: int,
@@ -65,42 +67,47 @@ class TrainingClips(Dataset[Finished]):
     def __len__(self) -> int:
         return len(self.cache)
 
-    def __getitem__(self, index: int) -> Finished:
-        return self.finish(self.__getitems__([index]))
+    def __getitem__(self, index: int) -> Batch:
+        return self.augment(self.__getitems__([index]))
 
-    def __getitems__(self, indices: Sequence[int]) -> Cut:
-        """The DataLoader asks for whole batches where it finds this."""
-        draws = tuple(
-            draw(self.recipe, mix(self.seed, self.epoch, index), flip=self.mirrored is not None) for index in indices
+    def __getitems__(self, indices: Sequence[int]) -> CroppedBatch:
+        """The cropped clips of a whole batch; torch's DataLoader calls this if it exists."""
+        augmentations = tuple(
+            sample_augmentation(self.recipe, mix(self.seed, self.epoch, index), flip=self.mirrored is not None)
+            for index in indices
         )
         labels = [int(self.cache.labels[index]) for index in indices]
         if self.mirrored is not None:
-            labels = [self.mirrored[label] if d.flip else label for label, d in zip(labels, draws, strict=True)]
+            labels = [self.mirrored[label] if d.flip else label for label, d in zip(labels, augmentations, strict=True)]
         streams = tuple(
-            torch.stack([self._cut(index, clip, drawn) for index, drawn in zip(indices, draws, strict=True)])
+            torch.stack(
+                [self._crop(index, clip, sampled) for index, sampled in zip(indices, augmentations, strict=True)]
+            )
             for clip in self.clips
         )
-        return Cut(streams, torch.tensor(labels), draws)
+        return CroppedBatch(streams, torch.tensor(labels), augmentations)
 
     def name(self, index: int) -> str:
         return self.cache.names[index]
 
-    def finish(self, batch: Cut) -> Finished:
-        """On whatever device the batch is on."""
-        return finish(batch.streams, batch.labels, batch.draws, len(self.cache.classes))
+    def augment(self, batch: CroppedBatch) -> Batch:
+        """Augments a batch on its own device."""
+        return augment_batch(batch.streams, batch.labels, batch.augmentations, len(self.cache.classes))
 
-    def _cut(self, index: int, clip: Clip, drawn: Draw) -> torch.Tensor:
+    def _crop(self, index: int, clip: Clip, sampled: Augmentation) -> torch.Tensor:
         length = self.cache.length(index)
-        start = within(length, clip, self.clips, random_start(length, widest(self.clips), drawn.moment))
+        start = within(length, clip, self.clips, random_start(length, widest(self.clips), sampled.moment))
         frames = _picked(self.cache, index, frame_indices(length, clip, start))
         height, width = frames.shape[1:3]
-        place = random_rectangle(height, width, clip, self.recipe, drawn)
-        return cut(frames, place, clip.height, clip.width)
+        place = random_rectangle(height, width, clip, self.recipe, sampled)
+        return crop_resized(frames, place, clip.height, clip.width)
 
 
 class ViewClips(Dataset[Sample]):
-    """All views of every video: `views` clips evenly spaced in time by `crops` squares of each. Item i is view
-    i % (views * crops) of its video; the crops of one clip follow each other."""
+    """All views of every video: `views` clips evenly spaced in time, times `crops` squares of each.
+
+    Item i is view i % (views * crops) of video i // (views * crops); the crops of one clip are consecutive.
+    """
 
     def __init__(
         self, cache: ClipCache, clips: Sequence[Clip], views: int, *, crops: int = 1, scale: Scale = 1.0
@@ -113,7 +120,7 @@ class ViewClips(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         number, crop = divmod(index, self.crops)
-        if self._read[0] != number:  # what the crops of a clip share is read once
+        if self._read[0] != number:  # the crops of a clip share its frames, which are read once
             self._read = (number, self._frames(*divmod(number, self.views)))
         streams = []
         for clip, frames in zip(self.clips, self._read[1], strict=True):
@@ -125,7 +132,7 @@ class ViewClips(Dataset[Sample]):
         return self.cache.names[index // (self.views * self.crops)]
 
     def _frames(self, video: int, view: int) -> list[np.ndarray]:
-        """What each stream reads of a video in one view: uint8 (frames, H, W, 3)."""
+        """The frames of one view of a video, uint8 (frames, H, W, 3) per stream."""
         length = self.cache.length(video)
         start = uniform_start(length, widest(self.clips), view, self.views)
         return [
@@ -135,7 +142,7 @@ class ViewClips(Dataset[Sample]):
 
 
 def _picked(cache: ClipCache | DeviceClips, index: int, indices: Sequence[int]) -> torch.Tensor:
-    """These frames of a video, uint8 (T, H, W, 3), on the device where the clips are."""
+    """The frames `indices` of a video, uint8 (T, H, W, 3), on the device of the cache."""
     return torch.as_tensor(cache.picked(index, indices))
 
 
@@ -147,13 +154,15 @@ def batches(
     workers: int = 0,
     device: torch.device = CPU,
     skip: int = 0,
-) -> Iterator[Finished]:
-    """((B, C, T, H, W) a stream, labels). Shuffled from `shuffle_seed` where one is given; then a last batch of a
-    single clip is left out, since batch norm can't train on it. The first `skip` batches are left out, too.
+) -> Iterator[Batch]:
+    """Batches of ((B, C, T, H, W) per stream, labels).
 
-    For a CUDA device, batches are copied there from pinned memory, one ahead of the one in use, and training clips, copied
-    as bytes, are augmented there; otherwise the loader's processes do that, and batches stay on the CPU. Where the
-    cache itself is on a device (it has a `device`), clips are also cut there, without other processes.
+    With `shuffle_seed` the order is shuffled, and a last batch of a single clip is dropped, because batch norm cannot train on
+    it. The first `skip` batches are skipped.
+
+    For a CUDA device, batches are copied from pinned memory, one batch ahead, and training clips are copied as bytes and
+    augmented on the GPU. Otherwise the loader processes augment_batch, and batches stay on the CPU. If the cache itself is on a
+    device (it has a `device`), clips are cropped there too, without loader processes.
     """
     total = len(data)  # type: ignore[arg-type]
     order = list(range(total))
@@ -162,23 +171,23 @@ def batches(
         if total % batch_size == 1 and total > 1:
             order = order[:-1]
     groups = [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
-    ends = getattr(data, "finish", _as_it_is)
-    there, held = device.type == "cuda", getattr(getattr(data, "cache", None), "device", None) is not None
-    workers = 0 if held else workers
-    collate = default_collate if ends is _as_it_is else _as_it_is if there else ends
+    finalize = getattr(data, "augment", _unchanged)
+    on_cuda, cache_on_device = device.type == "cuda", getattr(getattr(data, "cache", None), "device", None) is not None
+    workers = 0 if cache_on_device else workers
+    collate = default_collate if finalize is _unchanged else _unchanged if on_cuda else finalize
     loader = DataLoader(
-        data, batch_sampler=groups[skip:], num_workers=workers, collate_fn=collate, pin_memory=there and not held,
+        data, batch_sampler=groups[skip:], num_workers=workers, collate_fn=collate, pin_memory=on_cuda and not cache_on_device,
         timeout=BATCH_SECONDS if workers else 0,
     )  # fmt: skip
     loaded = _in_time(loader, data, groups[skip:]) if workers else loader
-    yield from _sent_ahead(loaded, device, ends) if there else loaded
+    yield from _prefetched(loaded, device, finalize) if on_cuda else loaded
 
 
 def _in_time(loader: DataLoader[Any], data: Dataset[Any], groups: Sequence[Sequence[int]]) -> Iterator[Any]:
-    """What the loader's processes bring.
+    """The loader's batches, with a time limit.
 
     Raises:
-        ExpandError: a batch did not come, with the files that it is of.
+        ExpandError: a batch did not arrive in time; the message names its files.
     """
     batches = iter(loader)
     for group in groups:
@@ -189,19 +198,25 @@ def _in_time(loader: DataLoader[Any], data: Dataset[Any], groups: Sequence[Seque
                 raise
             names = sorted({data.name(index) for index in group})  # type: ignore[attr-defined]
             raise ExpandError(
-                f"no batch came within {BATCH_SECONDS:g} s: the decoder hangs on one of {', '.join(names)}; look at them "
-                "with `expand data check`, or leave them out"
+                f"no batch arrived within {BATCH_SECONDS:g} s: the decoder hangs on one of {', '.join(names)}; check them "
+                "with `expand data check`, or remove them from the data"
             ) from None
 
 
 def loaders_that_fit(recipe: Recipe, clips: Sequence[Clip]) -> tuple[Recipe, list[str]]:
-    """The recipe with as many loader processes as the free shared memory can hold the batches of, and a line where those are
-    fewer: a process that finds it full is killed. The number of processes changes no number of the training.
+    """Reduces the recipe's loader processes to the free shared memory, because a process that finds it full is killed.
+
+    The number of processes does not change the results.
+
+    Returns:
+        The recipe, and a message if it has fewer processes now.
     """
     if not recipe.loader_workers or not SHARED_MEMORY.is_dir():
         return recipe, []
     clip = sum(4 * c.channels * c.frames * c.height * c.width for c in clips)  # bytes, float32
-    each = 2 * (2 * recipe.batch_size) * clip  # a process is two batches ahead; those of validation are twice as large
+    each = (
+        2 * (2 * recipe.batch_size) * clip
+    )  # a process loads two batches ahead; validation batches are twice as large
     free = shutil.disk_usage(SHARED_MEMORY).free
     fitting = min(recipe.loader_workers, free // each)
     if fitting == recipe.loader_workers:
@@ -213,29 +228,29 @@ def loaders_that_fit(recipe: Recipe, clips: Sequence[Clip]) -> tuple[Recipe, lis
     ]
 
 
-def _sent_ahead(loaded: Iterable[Any], device: torch.device, finish: Callable[[Any], Finished]) -> Iterator[Finished]:
-    """Each batch on the device, while the next one is on its way. A CPU in a GPU's place gets the same batches."""
+def _prefetched(loaded: Iterable[Any], device: torch.device, finalize: Callable[[Any], Batch]) -> Iterator[Batch]:
+    """Copies each batch to the device while the one before is in use. The batches are the same on a CPU."""
     side = torch.cuda.Stream(device) if device.type == "cuda" else None
-    on_the_way: deque[tuple[Any, torch.cuda.Event | None]] = deque()
+    in_transfer: deque[tuple[Any, torch.cuda.Event | None]] = deque()
     for batch in loaded:
-        on_the_way.append(_send(batch, device, side))
-        if len(on_the_way) == 2:
-            yield finish(_arrived(*on_the_way.popleft()))
-    for batch, copied in on_the_way:
-        yield finish(_arrived(batch, copied))
+        in_transfer.append(_send(batch, device, side))
+        if len(in_transfer) == 2:
+            yield finalize(_arrived(*in_transfer.popleft()))
+    for batch, copied in in_transfer:
+        yield finalize(_arrived(batch, copied))
 
 
 def _send(batch: Any, device: torch.device, side: torch.cuda.Stream | None) -> tuple[Any, torch.cuda.Event | None]:
-    streams, labels, *draws = batch
-    with torch.cuda.stream(side):  # nothing where there is none
+    streams, labels, *augmentations = batch
+    with torch.cuda.stream(side):  # no effect without a stream
         moved = tuple(stream.to(device, non_blocking=True) for stream in streams)
         labels = labels.to(device, non_blocking=True)
         copied = side.record_event() if side else None
-    return (Cut(moved, labels, *draws) if draws else (moved, labels)), copied
+    return (CroppedBatch(moved, labels, *augmentations) if augmentations else (moved, labels)), copied
 
 
 def _arrived(batch: Any, copied: torch.cuda.Event | None) -> Any:
-    """The stream that computes waits for the copy, and the memory is not given away while it is used there."""
+    """Makes the compute stream wait for the copy, and keeps the memory reserved while that stream uses it."""
     if copied is not None:
         current = torch.cuda.current_stream()
         current.wait_event(copied)
@@ -244,12 +259,12 @@ def _arrived(batch: Any, copied: torch.cuda.Event | None) -> Any:
     return batch
 
 
-def _as_it_is(batch: Any) -> Any:
+def _unchanged(batch: Any) -> Any:
     return batch
 
 
 def mix(*numbers: int) -> int:
-    """One seed from several numbers (a splitmix step each), so that neighbouring seeds are unrelated."""
+    """One seed from several numbers, by a splitmix64 step each, so that neighbouring numbers give unrelated seeds."""
     state = 0
     for number in numbers:
         state = (state + number + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF

@@ -1,7 +1,7 @@
-"""The manifest: which videos there are, of which class, on which side of the split, from which source.
+"""The manifest: the videos of a data set, with class, split and source.
 
-It says by a fingerprint what the data were, so that a search resumed on other data is refused. Content hashes are
-remembered in the cache folder: a second look at the same files reads none of them.
+Its fingerprint identifies the data, so that resuming a search on other data is refused. Content hashes are stored in the cache
+folder, so that unchanged files are not read again.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from expand.core.errors import ExpandError
 from expand.core.files import not_a_file
 
 SPLITS = ("train", "val", "test")
-CHANGES = ("label changed", "clip moved to another split", "file changed")  # a listing's three fields
+CHANGES = ("label changed", "clip moved to another split", "file changed")  # the three fields of a listing's entry
 Listing = dict[str, list[str]]  # path -> [class name, split, sha256]
 
 
 def cache_root() -> Path:
-    """Where everything derived from videos is kept: $EXPAND_CACHE, $XDG_CACHE_HOME/expand or ~/.cache/expand."""
+    """The folder for everything derived from videos: $EXPAND_CACHE, $XDG_CACHE_HOME/expand or ~/.cache/expand."""
     if chosen := os.environ.get("EXPAND_CACHE"):
         return Path(os.path.abspath(Path(chosen).expanduser()))
     base = os.environ.get("XDG_CACHE_HOME")
@@ -35,9 +35,12 @@ def cache_root() -> Path:
 
 @dataclass(frozen=True)
 class Video:
-    """One labelled clip. `path` is relative to the manifest's root when inside it; `label` indexes the classes; the
-    clips of one `group` (a person, a source video) belong on one side of the split. The rest is known of a prepared
-    source (`expand data prepare`): what was decoded, and the content at that size."""
+    """One labelled video.
+
+    `path` is relative to the manifest's root if the file is inside it. `label` is an index of the classes. All videos of a
+    `group` (a person, a source video) belong to one split. The other fields are known for a prepared source (`expand data
+    prepare`).
+    """
 
     path: str
     label: int
@@ -74,15 +77,18 @@ class Manifest:
         return self.root / video.path
 
     def hashes(self, videos: Sequence[Video] | None = None) -> list[str]:
-        """The SHA-256 of each video's bytes, in order. Raises `ExpandError` for a file that cannot be read."""
+        """The SHA-256 of each video's bytes, in order.
+
+        Raises:
+            ExpandError: a file cannot be read.
+        """
         chosen = self.videos if videos is None else videos
         unknown = [video for video in chosen if not video.sha256]
         fresh = iter(content_hashes([self.absolute(video) for video in unknown]))
         return [video.sha256 or next(fresh) for video in chosen]
 
     def fingerprint(self) -> str:
-        """SHA-256 over the classes and every video's path, label, split, group, size in bytes and content, and over the
-        frame rate that was stated for clips that do not say theirs."""
+        """SHA-256 over the classes, every video's path, label, split, group, size in bytes and content, and `fps`."""
         digest = hashlib.sha256(repr((self.classes, self.fps) if self.fps else self.classes).encode())
         for video, content in zip(self.videos, self.hashes(), strict=True):
             size = video.bytes or stamp_of(self.absolute(video))[1]
@@ -90,7 +96,7 @@ class Manifest:
         return digest.hexdigest()
 
     def listing(self) -> Listing:
-        """Plain JSON to keep beside a run, for `describe_changes`. A path listed twice gets its split in brackets."""
+        """Plain JSON to store with a run, for `describe_changes`. A path listed twice gets its split in brackets."""
         rows: Listing = {}
         for video, content in zip(self.videos, self.hashes(), strict=True):
             key = f"{video.path} ({video.split})" if video.path in rows else video.path
@@ -98,7 +104,7 @@ class Manifest:
         return rows
 
     def crossing_groups(self) -> tuple[str, ...]:
-        """Groups with clips in more than one split: a leak that given lists may have, and the user should know of."""
+        """Groups with clips in more than one split: a leak that a user's lists may contain."""
         splits: dict[str, set[str]] = defaultdict(set)
         for video in self.videos:
             splits[video.group].add(video.split)
@@ -106,9 +112,17 @@ class Manifest:
 
 
 def divide_groups(clips: Iterable[tuple[str, int]], shares: Mapping[str, float]) -> dict[str, str]:
-    """Group -> split, from each clip's (group, label): whole groups go to "val" (and "test") by these shares, the rest
-    to "train". Greedy, the classes with fewest groups first, large groups first, then by hash: no chance in it.
-    A class with two groups or more is in both train and val, unless others' groups forbid it.
+    """Assigns whole groups to splits: "val" (and "test") by these shares, the rest to "train".
+
+    The algorithm is greedy and deterministic: classes with the fewest groups first, large groups first, then by hash. A class
+    with two groups or more is in both train and val, unless the groups of other classes forbid it.
+
+    Args:
+        clips: (group, label) of each clip.
+        shares: the share of each split except "train".
+
+    Returns:
+        The split of each group.
     """
     sizes: dict[str, Counter[int]] = defaultdict(Counter)
     members: dict[int, set[str]] = defaultdict(set)
@@ -142,7 +156,7 @@ def _fill_gaps(
     groups_of: Mapping[int, list[str]],
     have: dict[str, Counter[int]],
 ) -> None:
-    """Moves a group to where its class is not, if no class is gone thereby from training or validation."""
+    """Moves a group to a split without its class, if no class disappears from training or validation by that."""
     for label, groups in groups_of.items():
         for split in ("train", "val"):
             for group in groups:
@@ -155,7 +169,7 @@ def _fill_gaps(
 
 
 def describe_changes(old: Listing, new: Listing) -> str:
-    """What differs between two listings, in one line: "train: 1 video added, 2 labels changed"."""
+    """The differences of two listings in one line: "train: 1 video added, 2 labels changed"."""
     changes: dict[str, Counter[str]] = defaultdict(Counter)
     for path in new.keys() - old.keys():
         changes[new[path][1]]["video added"] += 1
@@ -177,7 +191,7 @@ def _one_split(split: str, counts: Counter[str]) -> str:
 
 
 def content_hashes(paths: Sequence[Path]) -> list[str]:
-    """SHA-256 of each file. One already read at this size and modification time is answered from memory."""
+    """SHA-256 of each file. Stored hashes are used for files of the same size and modification time."""
     keys = [stamp_of(path) for path in paths]
     known = _remembered(keys)
     unknown = [key for key in dict.fromkeys(keys) if key not in known]
@@ -191,7 +205,7 @@ Stamp = tuple[str, int, int]  # absolute path, size in bytes, modification time 
 
 
 def stamp_of(path: Path) -> Stamp:
-    """What tells that a clip is the same as before without reading it; for a folder of frames, of all its files together."""
+    """Path, size and modification time, to detect changes without reading; for a folder of frames, over all its files."""
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
@@ -204,7 +218,7 @@ def stamp_of(path: Path) -> Stamp:
 
 
 def _hash_file(path: str) -> str:
-    """Of a folder of frames: the hash of its files' names and hashes, in order. Of a pipe or a device: of what it is."""
+    """A file's SHA-256; for a folder of frames over its files' names and hashes, for a pipe or device over its kind."""
     try:
         if os.path.isdir(path):
             files = sorted(entry.name for entry in os.scandir(path) if entry.is_file())
@@ -238,7 +252,7 @@ def _remembered(keys: Iterable[Stamp]) -> dict[Stamp, str]:
     try:
         with _memory() as memory:
             found = {key: memory.execute(query, _sql(key)).fetchone() for key in set(keys)}
-    except (sqlite3.Error, OSError):  # no memory (a full or read-only disk) costs time, never an answer
+    except (sqlite3.Error, OSError):  # without the database (a full or read-only disk) hashing only takes longer
         return {}
     return {key: row[0] for key, row in found.items() if row}
 
@@ -255,6 +269,6 @@ def _remember(hashes: dict[Stamp, str]) -> None:
 
 
 def _sql(key: Stamp) -> tuple[str | bytes, int, int]:
-    """SQLite's texts are UTF-8; a path that is not stands there as its bytes."""
+    """A key for SQLite, whose texts are UTF-8; another path is stored as bytes."""
     path, size, time = key
     return (path if path.isprintable() else os.fsencode(path)), size, time

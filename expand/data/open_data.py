@@ -14,8 +14,7 @@ from expand.data.synthetic.render import ensure_rendered
 
 
 def open_data(data: Data, note: Callable[[str], None]) -> Manifest:
-    """The videos of a study, without copies in two splits or under two labels; the default ones are rendered if they are
-    not there yet."""
+    """The videos of a study, without copies in two splits or with two labels. Renders the default clips if needed."""
     if data.source is not None:
         manifest = read_source(
             data.source, options_of(data), validation_share=data.validation_share, test_share=data.test_share

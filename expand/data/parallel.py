@@ -1,7 +1,7 @@
-"""Work ahead in threads, with results in order and in bounded memory.
+"""Parallel work in threads, with results in order and bounded memory.
 
-Threads, not processes: PyAV gives Python's lock back while it decodes, scales and encodes (`benchmarks/preparing.py` compares
-both), and no frames travel between processes.
+Threads suffice because PyAV releases Python's lock while it decodes, scales and encodes (`benchmarks/preparing.py` compares
+both), and no frames are copied between processes.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 MOST_THREADS = 32
-AHEAD_BYTES = 256 << 20  # of finished results that wait for an earlier one; those under way come on top
+AHEAD_BYTES = 256 << 20  # of finished results that wait for an earlier one; running work adds to it
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def cores() -> int:
-    """Processors that this process may use."""
+    """The number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_order(
     items: Iterable[Item], work: Callable[[Item], Result], *, weigh: Callable[[Result], int] = lambda result: 0
 ) -> Iterator[tuple[Item, Result]]:
-    """Each item with its result, in order. What `work` raises is raised here. `weigh` says a result's bytes.
+    """Each item with its result, in order. Exceptions of `work` are raised here. `weigh` returns a result's bytes.
 
-    Leaving early, by an error or an interrupt, waits for what is under way and begins nothing more.
+    On an error or interrupt, running work is finished and nothing new is started.
     """
     workers = min(MOST_THREADS, cores())
     ahead: deque[tuple[Item, Future[Result]]] = deque()

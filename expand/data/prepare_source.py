@@ -1,4 +1,4 @@
-"""`expand data prepare`: from any layout to a prepared folder, with everything decoded once to know what is whole."""
+"""`expand data prepare`: from any layout to a prepared folder. Every video is decoded once to find damaged ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from expand.core.errors import ExpandError, UsageError
 from expand.data.manifest import Manifest, stamp_of
 from expand.data.prepared.folder import is_free, is_prepared, write_prepared
-from expand.data.prepared.validate import LEFT_OUT, Report, check, told, without
+from expand.data.prepared.validate import LEFT_OUT, Report, check, summary, without
 from expand.data.prepared.validate import Progress as Progress
 from expand.data.read_source import read_source
 from expand.data.sources.records import Options
@@ -18,7 +18,7 @@ from expand.data.sources.records import Options
 
 @dataclass(frozen=True)
 class Prepared:
-    """What was written, and what the check had found before anything was left out."""
+    """The written manifest, and the findings of the check before anything was left out."""
 
     manifest: Manifest
     report: Report
@@ -35,12 +35,13 @@ def prepare_source(
     read: Callable[[Manifest], None] = lambda manifest: None,
     progress: Progress | None = None,
 ) -> Prepared:
-    """Reads a source, decodes every video once and writes `to/manifest.csv` and `to/manifest.json`, whole or not at all.
-    `read` is told the manifest before the decoding.
+    """Reads a source, decodes every video once and writes `to/manifest.csv` and `to/manifest.json`.
+
+    The files appear complete or not at all. `read` is called with the manifest before decoding.
 
     Raises:
-        UsageError: the source is not right (see `read_source`), or `to` holds something else.
-        ExpandError: with `strict` anything that would be left out; too little is left; `to` cannot be written.
+        UsageError: the source is invalid (see `read_source`), or `to` holds other files.
+        ExpandError: with `strict`, a video would be left out; too few videos remain; `to` cannot be written.
     """
     options = options or Options()
     path, folder = (Path(os.path.realpath(os.path.expanduser(each))) for each in (source, to))
@@ -50,7 +51,7 @@ def prepare_source(
     report = check(manifest, progress=progress)
     bad = [finding for finding in report.findings if finding.kind in LEFT_OUT]
     if strict and bad:
-        raise ExpandError(f"--strict: {told('not to be used', bad, len(manifest.videos))}; nothing was written")
+        raise ExpandError(f"--strict: {summary('unusable', bad, len(manifest.videos))}; nothing was written")
     listed = [{"kind": f.kind, "path": f.path, "reason": f.reason} for f in report.findings]
     whole = _known(without(manifest, report.findings), report)
     write_prepared(folder, whole, source=path, options=options, listed=listed)
@@ -58,17 +59,17 @@ def prepare_source(
 
 
 def _require_free(folder: Path, source: Path) -> None:
-    """A folder with other things in it is not written to, unless they are the source itself."""
+    """Refuses a folder that holds other files, unless it is the source itself."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--to {folder} is a file: give a folder")
     if folder not in (source, source.parent) and not is_free(folder) and not is_prepared(folder):
         raise UsageError(
-            f"--to {folder} holds other things: give an empty folder, one that was prepared, or the source's own"
+            f"--to {folder} holds other files: give an empty folder, a prepared folder, or the source's own folder"
         )
 
 
 def _known(manifest: Manifest, report: Report) -> Manifest:
-    """The manifest with what was decoded, and with content and size."""
+    """The manifest with the decoded facts, content hashes and sizes."""
     videos = []
     for video, content in zip(manifest.videos, manifest.hashes(), strict=True):
         info = report.surveys[video].info

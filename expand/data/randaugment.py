@@ -1,8 +1,8 @@
 """RandAugment's operations (arXiv 1909.13719; ranges of AutoAugment, arXiv 1805.09501, Table 6) on a whole clip at once.
 
-A clip is uint8 (T, H, W, 3) on any device. `strength` is in [-1, 1]: the share of an operation's range, with a sign where it
-has a direction. What an operation looks up in the picture (extremes, histogram, mean) it takes from all frames, so that
-all are changed alike. Rotation, shear and translation take the nearest pixel, and grey 128 where there is none.
+A clip is uint8 (T, H, W, 3) on any device. `strength` in [-1, 1] is the share of an operation's range, signed if it has a
+direction. Statistics of the picture (extremes, histogram, mean) are taken over all frames, so that all frames change equally.
+Rotation, shear and translation use the nearest pixel, and grey 128 outside the picture.
 
 Deviation: posterize and solarize get stronger with the magnitude; in the authors' code they get weaker.
 """
@@ -20,21 +20,21 @@ OUTSIDE = 128
 
 
 def apply(clip: Clip, operations: tuple[tuple[str, float], ...]) -> Clip:
-    """One operation after the other."""
+    """Applies the operations (name, strength) in order."""
     for name, strength in operations:
         clip = BY_NAME[name](clip, strength)
     return clip
 
 
 def auto_contrast(clip: Clip, strength: float) -> Clip:
-    """Each colour stretched to 0..255."""
+    """Stretches each colour channel to 0..255."""
     low, high = clip.amin((0, 1, 2)).float(), clip.amax((0, 1, 2)).float()
     scale = torch.where(high > low, 255 / (high - low).clamp_min(1), 1.0)
     return _whole((clip.float() - torch.where(high > low, low, 0.0)) * scale)
 
 
 def equalize(clip: Clip, strength: float) -> Clip:
-    """Each colour's histogram made flat, with the rounding of Pillow's `ImageOps.equalize`."""
+    """Equalizes each colour channel's histogram, with the rounding of Pillow's `ImageOps.equalize`."""
     return torch.stack([_equalized(colour) for colour in clip.unbind(-1)], -1)
 
 
@@ -48,32 +48,32 @@ def _equalized(colour: torch.Tensor) -> torch.Tensor:
 
 
 def solarize(clip: Clip, strength: float) -> Clip:
-    """What is at least as bright as a threshold, from 256 down to 0, is inverted."""
+    """Inverts values at or above a threshold, which falls from 256 to 0."""
     return torch.where(clip.int() >= round(256 * (1 - abs(strength))), 255 - clip, clip)
 
 
 def posterize(clip: Clip, strength: float) -> Clip:
-    """From 8 down to 4 bits a colour."""
+    """Keeps 8 down to 4 bits per colour channel."""
     return clip & (256 - 2 ** round(4 * abs(strength)))
 
 
 def colour(clip: Clip, strength: float) -> Clip:
-    """From 0.1 to 1.9 of the distance from grey."""
+    """Scales the distance from grey by 0.1 to 1.9."""
     return _blend(clip, grey(clip.float())[..., None], strength)
 
 
 def contrast(clip: Clip, strength: float) -> Clip:
-    """From 0.1 to 1.9 of the distance from the clip's mean brightness."""
+    """Scales the distance from the clip's mean brightness by 0.1 to 1.9."""
     return _blend(clip, mean_grey(clip[None]), strength)
 
 
 def brightness(clip: Clip, strength: float) -> Clip:
-    """From 0.1 to 1.9 times as bright."""
+    """Scales brightness by 0.1 to 1.9."""
     return _blend(clip, torch.zeros((), device=clip.device), strength)
 
 
 def sharpness(clip: Clip, strength: float) -> Clip:
-    """From 0.1 to 1.9 of the distance from a 3 x 3 blur with a five times heavier centre; the rim stays."""
+    """Scales the distance from a 3 x 3 blur (centre weight 5) by 0.1 to 1.9; border pixels stay."""
     values, (rows, columns) = clip.float(), clip.shape[1:3]
     if min(rows, columns) < 3:
         return clip
@@ -84,13 +84,13 @@ def sharpness(clip: Clip, strength: float) -> Clip:
 
 
 def rotate(clip: Clip, strength: float) -> Clip:
-    """Up to 30 degrees about the centre."""
+    """Rotates about the centre by up to 30 degrees."""
     cos, sin = math.cos(math.radians(30 * strength)), math.sin(math.radians(30 * strength))
     return _moved(clip, ((cos, sin, 0), (-sin, cos, 0)))
 
 
 def shear_x(clip: Clip, strength: float) -> Clip:
-    """Rows pushed sideways by up to 0.3 of their distance from the middle one."""
+    """Shifts rows sideways by up to 0.3 of their distance from the middle row."""
     return _moved(clip, ((1, 0.3 * strength, 0), (0, 1, 0)))
 
 
@@ -99,7 +99,7 @@ def shear_y(clip: Clip, strength: float) -> Clip:
 
 
 def translate_x(clip: Clip, strength: float) -> Clip:
-    """By up to 150 of 331 parts of the width."""
+    """Shifts by up to 150/331 of the width."""
     return _moved(clip, ((1, 0, 150 / 331 * strength * clip.shape[2]), (0, 1, 0)))
 
 
@@ -121,8 +121,10 @@ def grey(values: torch.Tensor) -> torch.Tensor:  # float (..., 3) -> (...)
 
 
 def mean_grey(clips: torch.Tensor) -> torch.Tensor:  # uint8 (B, T, H, W, 3) -> (B, 1, 1, 1, 1)
-    """The mean brightness of each clip, from whole-number sums, which are the same in any order of adding."""
-    sums = clips.sum((2, 3), dtype=torch.int32).sum(1, dtype=torch.int64).double()  # one frame's never overflow
+    """The mean brightness of each clip, from integer sums, which do not depend on the order of addition."""
+    sums = (
+        clips.sum((2, 3), dtype=torch.int32).sum(1, dtype=torch.int64).double()
+    )  # the sum of one frame cannot overflow
     return (grey(sums) / clips[0, ..., 0].numel()).float().reshape(-1, 1, 1, 1, 1)
 
 
@@ -138,8 +140,10 @@ Row = tuple[float, float, float]
 
 
 def _moved(clip: Clip, source: tuple[Row, Row]) -> Clip:
-    """Every pixel (x, y), counted from the centre, shows the one at source · (x, y, 1). Where that is, is worked out on the CPU,
-    so that all devices agree."""
+    """Moves pixels: the result at (x, y), relative to the centre, is the pixel at source · (x, y, 1).
+
+    Positions are computed on the CPU, so that all devices agree.
+    """
     rows, columns = clip.shape[1:3]
     x, y = torch.arange(columns) - (columns - 1) / 2, (torch.arange(rows) - (rows - 1) / 2)[:, None]
     (xx, xy, x1), (yx, yy, y1) = source

@@ -1,11 +1,11 @@
-"""The layouts users have, read into one manifest. `read_source` takes
+"""Reads users' layouts into one manifest. `read_source` accepts
 
 - a folder that `expand data prepare` wrote;
-- UCF101, HMDB51, Something-Something v2 or Kinetics as their authors hand them out, and mmaction2's lists;
+- UCF101, HMDB51, Something-Something v2 or Kinetics as published, and mmaction2's lists;
 - a folder with `train.csv` and, if there are, `val.csv` and `test.csv` (also `valid`, `validation`, and `.txt`), or one list;
 - a folder `root/<split>/<class>/*.mp4`, or `root/<class>/*.mp4`.
 
-A clip is a video, a folder of pictures or an array. Everything wrong with a source is said at once, with file and line.
+A clip is a video, a folder of pictures or an array. All problems of a source are reported at once, with file and line.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ __all__ = ["BadInput", "Options", "read_source"]
 def read_source(
     source: str | Path, options: Options | None = None, *, validation_share: float = 0.2, test_share: float = 0.2
 ) -> Manifest:
-    """The manifest of a source. A source without validation clips gives up a share of its training clips, one without
-    any split a test share too; always whole groups, chosen by hash.
+    """The manifest of a source.
+
+    Without a validation split, a share of the training clips is used for validation; without any split, also a share for testing.
+    Shares consist of whole groups, chosen by hash.
 
     Raises:
-        BadInput: all that is wrong with its lists and files, each with file, line and remedy.
-        UsageError: there is no such source or layout, or no classes or validation clips can be made of it.
+        BadInput: its lists and files have problems, each given with file, line and remedy.
+        UsageError: there is no such source or layout, or it has too few classes or groups.
     """
     if not (validation_share > 0 and test_share >= 0 and validation_share + test_share < 1):
         shares = f"validation_share={validation_share} and test_share={test_share}"
         raise UsageError(f"{shares}: the first must be above 0, and both together below 1")
     path, options = Path(os.path.abspath(os.path.expanduser(source))), options or Options()
     if not os.path.exists(path):
-        raise UsageError(
-            f"no data at {path}: wanted a folder of videos, a folder with train.csv, or a list (.csv, .txt)"
-        )
+        raise UsageError(f"no data at {path}: give a folder of videos, a folder with train.csv, or a list (.csv, .txt)")
     if is_prepared(path) and options.layout is None:
         return read_prepared(path, options)
     layout, why = detect(path, options.layout)
     root, problems = path if path.is_dir() else path.parent, Problems(path)
     found = layout.read(path, options, problems)
     found = _names_to_show(found)
-    rows, left_out = _there(found.rows, root, options, problems)
+    rows, left_out = _existing(found.rows, root, options, problems)
     rows, classes = _name_classes(rows, found, root, problems)
     if options.group_pattern is not None:
         rows = groups.by_pattern(rows, options.group_pattern, root, problems)
@@ -80,15 +80,17 @@ def _ungrouped(videos: Sequence[Video], options: Options) -> tuple[str, str]:
 
 
 def _names_to_show(found: Found) -> Found:
-    """Classes are told by their names alone: what no terminal or page can show is written as an escape from here on."""
+    """Escapes characters in class names that a terminal or page cannot show."""
     rows = [row if (name := escaped(row.label)) == row.label else replace(row, label=name) for row in found.rows]
     names = {number: escaped(name) for number, name in found.names.items()}
     return Found(rows, names, tuple(map(escaped, found.order)), found.left_out)
 
 
-def _there(rows: Sequence[Row], root: Path, options: Options, problems: Problems) -> tuple[list[Row], list[str]]:
-    """The rows whose clip is there. Others are problems or, if they may be missing, counted; so are frame folders that
-    hold fewer pictures than their list says."""
+def _existing(rows: Sequence[Row], root: Path, options: Options, problems: Problems) -> tuple[list[Row], list[str]]:
+    """The rows whose clip exists. Others are problems or, with `skip_missing`, left out and counted.
+
+    Frame folders with fewer pictures than listed are problems too.
+    """
     there, missing = [], []
     for row in rows:
         if "\0" in str(row.path) or not os.path.exists(row.path):
@@ -99,13 +101,11 @@ def _there(rows: Sequence[Row], root: Path, options: Options, problems: Problems
     if options.skip_missing and there:
         some = f"{len(missing)} of {len(rows)} listed videos that are missing" if missing else ""
         return there, [f"{some}, such as {escaped(shown(missing[0].path, root))}"] if some else []
-    said = {
-        problem.partition(": ")[0] for problem in problems.found
-    }  # a path that is wrong in itself need not be there
+    said = {problem.partition(": ")[0] for problem in problems.found}  # an invalid path has been reported already
     problems.add(*(f"{row.where}: there is no file {row.path}" for row in missing if escaped(row.where) not in said))
     if missing:
         problems.hint = (
-            f"{len(missing)} of {len(rows)} listed are missing; paths are read relative to {root}: mend the list, or leave"
+            f"{len(missing)} of {len(rows)} listed are missing; paths are read relative to {root}: correct the list, or leave"
             " them out with --skip-missing (data.skip_missing)"
         )
     return list(rows) if missing else there, []
@@ -122,20 +122,24 @@ def _short_of_pictures(row: Row) -> list[str]:
 
 
 def _stated_rate(rows: Sequence[Row], options: Options) -> float:
-    """Frames a second of what does not say it. Raises `UsageError` where that is needed and not given."""
+    """The frame rate for clips that do not state one.
+
+    Raises:
+        UsageError: a clip needs it and it is not given, or it is out of range.
+    """
     if options.fps is not None and not 0 < options.fps <= MOST_FPS:
         raise UsageError(f"fps={options.fps}: above 0, at most {MOST_FPS:g}")
     silent = [row for row in rows if row.path.suffix.lower() == ".npy" or os.path.isdir(row.path)]
     if silent and not options.fps:
         raise UsageError(
-            f"{silent[0].path} does not say its frame rate ({len(silent)} of {len(rows)} clips are folders of pictures or"
+            f"{silent[0].path} does not state its frame rate ({len(silent)} of {len(rows)} clips are folders of pictures or"
             " arrays): give it with --fps (data.fps)"
         )
     return options.fps or 0.0
 
 
 def _name_classes(rows: list[Row], found: Found, root: Path, problems: Problems) -> tuple[list[Row], tuple[str, ...]]:
-    """The rows with class names for labels, and the classes: those of the training rows, in order."""
+    """The rows with class names as labels, and the classes: those of the training rows, in order."""
     order = {name: place for place, name in enumerate(found.order)}
     if not order and rows and _are_integers(rows, found.names):
         named = [(row, _class_name(row, found.names, problems)) for row in rows]
@@ -146,7 +150,7 @@ def _name_classes(rows: list[Row], found: Found, root: Path, problems: Problems)
     _require_unlike(rows, problems)
     if not trained:
         problems.stop()
-        raise UsageError(f"{root}: no video is for training: mark some as train")
+        raise UsageError(f"{root}: no video is in the training split: mark some as train")
     some = ", ".join(classes[:8]) + (", ..." if len(classes) > 8 else "")
     problems.add(
         *(
@@ -162,13 +166,13 @@ def _name_classes(rows: list[Row], found: Found, root: Path, problems: Problems)
 
 
 def _are_integers(rows: Sequence[Row], names: dict[int, str]) -> bool:
-    """Whether labels are numbers: most are, or all that are listed beside named numbers."""
+    """Whether labels are numbers: most labels are numeric, or there is a list that names the numbers."""
     numbers = sum(row.label.lstrip("-").isdecimal() for row in rows)
     return numbers == len(rows) or (numbers > len(rows) / 2) or (bool(names) and numbers > 0)
 
 
 def _class_name(row: Row, names: dict[int, str], problems: Problems) -> str:
-    """The class that a number stands for; "" is said to `problems`."""
+    """The class name of a number; "" if it has none, which is added to `problems`."""
     if not is_number(row.label):
         below = "is below 0" if row.label.lstrip("-").isdecimal() else "is no number as the others are"
         problems.add(f"{row.where}: label {shortened(row.label)} {below}")
@@ -181,7 +185,7 @@ def _class_name(row: Row, names: dict[int, str], problems: Problems) -> str:
 
 
 def _require_unlike(rows: Iterable[Row], problems: Problems) -> None:
-    """No two classes whose names differ only by case or blanks: one of them is misspelt."""
+    """Refuses two classes whose names differ only in case or blanks: one of them is misspelt."""
     first: dict[str, Row] = {}
     said = set()
     for row in rows:
@@ -189,7 +193,8 @@ def _require_unlike(rows: Iterable[Row], problems: Problems) -> None:
         if row.label != other.label and row.label not in said:
             said.add(row.label)
             problems.add(
-                f"{row.where}: class '{row.label}' is '{other.label}' ({other.where}) but for case or blanks: write it one way"
+                f"{row.where}: class '{row.label}' differs from '{other.label}' ({other.where}) only in case or blanks: use one "
+                "spelling"
             )
 
 
@@ -201,7 +206,7 @@ def _group(row: Row, root: Path) -> str:
 
 
 def _complete(videos: list[Video], validation: float, test: float) -> tuple[Video, ...]:
-    """The videos, in split order, with validation (and, where no split was given, test) taken out of training."""
+    """The videos in split order; a missing validation split (and, without any split, a test split) is taken from training."""
     given = {video.split for video in videos}
     videos = [replace(video, split=video.split or "train") for video in videos]
     if "val" not in given:
@@ -211,6 +216,6 @@ def _complete(videos: list[Video], validation: float, test: float) -> tuple[Vide
     if not any(video.split == "val" for video in videos):
         groups = Counter(video.group for video in videos)
         raise UsageError(
-            f"no validation clip can be taken out of {len(groups)} groups, one a class: give a val.csv, or more"
+            f"no validation clip can be taken from {len(groups)} groups, one per class: give a val.csv, or more"
         )
     return tuple(video for split in SPLITS for video in videos if video.split == split)

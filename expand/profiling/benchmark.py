@@ -1,10 +1,9 @@
-"""What a network costs in time and memory on this machine, measured: multiply-adds do not tell, least of all where
-convolutions are channel-wise.
+"""Measures a network's time and memory on this machine: multiply-adds do not predict them, least of all for channel-wise
+convolutions.
 
-Networks run exactly as `training/loop.py` runs them: channels last, the channel-wise gradient on CPU, mixed precision on
-CUDA. A time is the median of repeats after a warm-up, with the interquartile range beside it. Peak memory is what a network
-adds to a fresh process (`training/memory.py` says how); it holds weights, activations, and in training gradients and
-momentum, but not the process itself.
+Networks run exactly as in `training/loop.py`: channels last, our channel-wise gradient on CPU, mixed precision on CUDA. A time is
+the median of repeats after a warm-up, given with the interquartile range. Peak memory is what a network adds to a fresh process
+(see `training/memory.py`): weights, activations, and in training gradients and momentum.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from expand.training.loop import set_up, training_step
 from expand.training.memory import PeakMemory
 
 WARM_UP = 2
-FEWEST = 3  # timed runs, however slow they are
+FEWEST = 3  # minimum number of timed runs, even if they are slow
 
 
 def measure(
@@ -52,8 +51,10 @@ def measure(
     repeats: int = 20,
     seconds: float = 30.0,
 ) -> Speed:
-    """Times a network on random clips; fewer than `repeats` runs where they would take longer than `seconds`. The
-    network is changed: it is put onto its device as for training."""
+    """Times a network on random clips, with fewer than `repeats` runs if they would take longer than `seconds`.
+
+    The network is moved to its device, as for training.
+    """
     device, before = pick_device(), torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -78,7 +79,7 @@ def measure(
 def _runner(
     network: nn.Module, clips: Sequence[Clip], recipe: Recipe, device: torch.device, *, training: bool, batch: int
 ) -> Callable[[], None]:
-    """What is timed: one batch, from ordinary memory to an answer that has arrived."""
+    """The timed function: one batch, from ordinary CPU memory to a finished result."""
     optimiser, scaler = set_up(network, recipe, device)
     network.train(training)
     streams, labels = random_clips(clips, batch=batch), torch.zeros(batch, dtype=torch.long)
@@ -115,7 +116,7 @@ def _precision(recipe: Recipe, device: torch.device) -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """The GPU's or the processor's own name."""
+    """The name of the GPU or processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
@@ -128,7 +129,7 @@ def device_name(device: torch.device) -> str:
 def measured(
     space: SearchSpace, architecture: Architecture, num_classes: int, recipe: Recipe, options: dict[str, Any]
 ) -> Speed:
-    """Builds a point of a space and measures it; plain arguments, for another process."""
+    """Builds an architecture and measures it; the arguments can be sent to another process."""
     torch.manual_seed(0)
     return measure(space.build(architecture, num_classes), space.inputs(architecture), recipe, **options)
 
@@ -136,14 +137,14 @@ def measured(
 def measure_fresh(
     space: SearchSpace, architectures: Sequence[Architecture], num_classes: int, recipe: Recipe, **options: Any
 ) -> Iterator[Speed]:
-    """`measure`, each network in a process of its own, one after the other, so that memory is this network's alone."""
+    """Measures each network in its own process, one after the other, so that peak memory belongs to it alone."""
     with fresh_processes(1, tasks_each=1) as pool:
         for architecture in architectures:
             yield pool.submit(measured, space, architecture, num_classes, recipe, options).result()
 
 
 def fresh_processes(count: int, *, tasks_each: int | None = None) -> ProcessPoolExecutor:
-    """Processes that start from nothing: a copy of this one would hold its memory and could not use CUDA."""
+    """Spawned processes: a forked one would inherit this process's memory and could not use CUDA."""
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(count, mp_context=context, max_tasks_per_child=tasks_each)
 
@@ -153,10 +154,19 @@ def fresh_processes(count: int, *, tasks_each: int | None = None) -> ProcessPool
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds that a clip takes in training and in validation, loading included where there were videos, by the median
-    batch, on cores of its own; other work on the machine made it `slowed` times as long. `spread` is the interquartile
-    range of the former as a share of it. Then the same in processor time, all threads together. Memory is for batches of
-    `batch`."""
+    """Measured times of training and validation, for a plan.
+
+    Attributes:
+        train_seconds: seconds per training clip on idle cores, loading included if there are videos; median over batches.
+        validation_seconds: the same for a validation clip.
+        train_cpu_seconds: processor time per training clip, summed over all threads.
+        validation_cpu_seconds: the same for a validation clip.
+        slowed: how many times longer it took because of other work on the machine.
+        spread: interquartile range of `train_seconds` as a share of it.
+        batch: clips per batch.
+        steps: timed training steps.
+        peak_bytes: peak memory with batches of `batch` clips.
+    """
 
     train_seconds: float
     validation_seconds: float
@@ -171,7 +181,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Task:
-    """A network to time; `macs` and `activations` say what to expect of it."""
+    """A network to time; `macs` and `activations` give its expected cost."""
 
     architecture: Architecture
     macs: int
@@ -179,7 +189,7 @@ class Task:
 
 
 class _Random(Dataset[Sample]):
-    """Stands for videos that are not there; the same few numbers again and again."""
+    """Replaces videos that are not available, by the same random clip each time."""
 
     def __init__(self, clips: Sequence[Clip], length: int) -> None:
         self.streams, self.length = tuple(stream[0] for stream in random_clips(clips)), length
@@ -191,26 +201,28 @@ class _Random(Dataset[Sample]):
         return self.streams, 0
 
 
-LONGEST = 5.0  # seconds for one network: more would not say it better
-EXPECTED_MACS_A_SECOND = 5e9  # before anything was timed: pessimistic, so that the first network fits its time
+LONGEST = 5.0  # seconds for one network; longer runs are not more precise
+EXPECTED_MACS_A_SECOND = 5e9  # before the first timing; pessimistic, so that the first network fits its time
 
 
 def time_networks(
     space: SearchSpace, tasks: Sequence[Task], num_classes: int, recipe: Recipe, caches: tuple[str, str] | None,
     threads: int, seconds: float,
 ) -> dict[Architecture, Timing]:  # fmt: skip
-    """Times a few real training steps of each network in about `seconds` in all, the cheapest first. Batches are smaller
-    where the recipe's would not fit the time, and what does not fit at all, or fails, is left out."""
+    """Times a few real training steps of each network, in about `seconds` in total, the cheapest network first.
+
+    Batches are smaller if the recipe's would not fit the time. Networks that do not fit, or fail, are left out.
+    """
     torch.set_num_threads(threads)
     end = time.perf_counter() + seconds
     found: dict[Architecture, Timing] = {}
     macs_second = EXPECTED_MACS_A_SECOND
     for position, task in enumerate(tasks):
         share = (end - time.perf_counter()) / (len(tasks) - position)
-        expected = 3 * task.macs / macs_second  # seconds a clip
+        expected = 3 * task.macs / macs_second  # seconds per clip
         fits = int(share / (WARM_UP + FEWEST + 1) / expected)
         if fits < 2:
-            share = end - time.perf_counter()  # one more, with all that is left, and then no other
+            share = end - time.perf_counter()  # use all remaining time for one last network
             fits = min(2, int(share / (WARM_UP + FEWEST + 1) / expected))
         if fits < 2:
             break
@@ -218,7 +230,7 @@ def time_networks(
             timing = time_network(
                 space, task.architecture, num_classes, recipe, caches, min(recipe.batch_size, fits), min(share, LONGEST)
             )
-        except Exception:  # this network's own fault: the search will say so, too
+        except Exception:  # this network fails; the search will report it
             continue
         found[task.architecture] = timing
         macs_second = 3 * task.macs / (timing.slowed * timing.train_seconds)
@@ -229,7 +241,7 @@ def time_network(
     space: SearchSpace, architecture: Architecture, num_classes: int, recipe: Recipe, caches: tuple[str, str] | None,
     batch: int, seconds: float,
 ) -> Timing:  # fmt: skip
-    """A few batches of training and of validation, through the loader that a training has."""
+    """Times a few batches of training and validation, with the same loader as a training."""
     device, clips = pick_device(), space.inputs(architecture)
     training, validation, network_classes = _datasets(clips, recipe, caches, batch, num_classes)
     with PeakMemory(device) as peak:
@@ -248,13 +260,13 @@ def time_network(
             lambda streams, labels: _score(network, streams, recipe, device),
             _endless(validation, 2 * batch, recipe, device), 0.1 * seconds,
         )  # fmt: skip
-        with tempfile.TemporaryDirectory() as folder:  # a checkpoint is put together in memory
+        with tempfile.TemporaryDirectory() as folder:  # a checkpoint is built in memory
             state = {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
             checkpoint.save(Path(folder) / "last.pt", state)
-        # A second epoch starts on what the first left: freed pieces of other sizes, which the C library keeps.
+        # A second epoch needs more memory than the first: the C library keeps freed blocks of other sizes.
         network.train()
         _timed(learn, _endless(training, batch, recipe, device), 0.0)
-    # Where other processes load clips, or another device works, processor time does not hold all of it.
+    # With loader processes or another device, this process's processor time does not contain all the work.
     alone = device.type == "cpu" and recipe.loader_workers == 0
     times, cpu = learned
     steady = cpu if alone else times
@@ -268,8 +280,10 @@ def time_network(
 
 
 def _undisturbed(times: Sequence[float], cpu: Sequence[float]) -> float:
-    """What a batch would take on cores of its own: its processor time over as many cores as its threads ever kept busy.
-    Waiting for a core that other programs use is in the clock, but not in processor time."""
+    """Seconds of a batch on idle cores: its processor time divided by the most cores that its threads kept busy.
+
+    Waiting for a core that other programs use adds to wall time, but not to processor time.
+    """
     cores = max(used / taken for used, taken in zip(cpu, times, strict=True))
     return statistics.median(cpu) / min(max(cores, 1.0), torch.get_num_threads())
 
@@ -280,7 +294,7 @@ Batches = Generator[tuple[tuple[torch.Tensor, ...], torch.Tensor], None, None]
 def _timed(
     work: Callable[[Sequence[torch.Tensor], torch.Tensor], None], loaded: Batches, seconds: float
 ) -> tuple[list[float], list[float]]:
-    """Seconds a clip of one batch after the other, from the loader to the answer, and the same in processor time."""
+    """Seconds per clip of each batch, from the loader to the result, as wall time and as processor time."""
     times: list[float] = []
     cpu: list[float] = []
     for streams, labels in itertools.islice(loaded, WARM_UP):
@@ -302,7 +316,7 @@ def _timed(
 def _datasets(
     clips: Sequence[Clip], recipe: Recipe, caches: tuple[str, str] | None, batch: int, num_classes: int
 ) -> tuple[Dataset[Any], Dataset[Sample], int]:
-    """Training and validation clips, and how many classes they have."""
+    """Training and validation clips, and the number of classes."""
     if caches is None:
         return _Random(clips, 8 * batch), _Random(clips, 8 * batch), num_classes
     from expand.data.cache.clip_cache import ClipCache
@@ -316,7 +330,7 @@ def _datasets(
 
 
 def _endless(data: Dataset[Any], batch: int, recipe: Recipe, device: torch.device) -> Batches:
-    """Full batches again and again, in an order of chance."""
+    """An endless sequence of full batches in random order."""
     size = min(batch, len(data))  # type: ignore[arg-type]
     for round_ in itertools.count():
         shuffled = batches(

@@ -89,11 +89,14 @@ def draw_expansion(front: Front, steps: Sequence[LedgerStep], width: float) -> F
         axes.errorbar(*spot, yerr=100 * (noise or 0), fmt="none", ecolor=colour, elinewidth=0.6, alpha=0.5, zorder=2)
         edge: dict[str, Any] = {"markeredgecolor": INK if chosen else "white", "markeredgewidth": 1 if chosen else 0.5}
         axes.plot(*spot, mark, color=colour, markersize=6 if chosen else 4.5, zorder=5 + chosen, **edge)
-        spots.append(spot), texts.append(_axis(step, entry)), colours.append(colour)
+        spots.append(spot)
+        texts.append(_axis(step, entry))
+        colours.append(colour)
     start = next(iter(bases.values()), None)
     if start is not None:
         spots.insert(0, (start.cost.macs / size, 100 * (start.top1 or 0)))
-        texts.insert(0, start.title), colours.insert(0, INK)
+        texts.insert(0, start.title)
+        colours.insert(0, INK)
         axes.plot(*spots[0], "*", color=INK, markersize=7, zorder=6)
     for kind, (colour, mark) in look.items():
         axes.plot([], [], mark, color=colour, markersize=4.5, label=kind)
@@ -155,7 +158,7 @@ def draw_curves(front: Front, trials: Sequence[Trial], width: float) -> Figure:
 
 def _curve(trial: Trial) -> list[tuple[float, float]]:
     """Epochs and top-1 in percent, where there is one."""
-    found = ((entry["epoch"], 100 * entry.get("top1", math.nan)) for entry in trial.curve)
+    found = ((float(entry.epoch), 100 * entry.top1) for entry in trial.curve)
     return [spot for spot in found if math.isfinite(spot[1])]
 
 

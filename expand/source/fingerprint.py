@@ -1,4 +1,4 @@
-"""Which code a network is made of, by hash: weights belong to the code that trained them."""
+"""Hashes of a network's code: weights belong to the code that trained them."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from expand.source.slicer import hashed_source
 
 Code = dict[str, str]  # a hash by name
 
-_source = cache(hashed_source)  # as it was when this process first asked, which is when it had just been imported
+_source = cache(hashed_source)  # cached at the first call, right after the import, because the file may change later
 
 
 def code_of(space: SearchSpace, architecture: Architecture) -> Code | None:
-    """The names that the network's class reaches with a hash of each, and what the family makes of the architecture: the
-    arguments of the class and the clips it reads. None where there is no source that can be read."""
+    """A hash of everything that determines the network: each name that its class uses, its arguments and its clips.
+
+    None if the source cannot be read.
+    """
     try:
         network, arguments = space.constructor(architecture, space.num_classes)
-    except Exception:  # what is wrong with it is said when it is built
+    except Exception:  # building the network will report the error
         return None
     found = _source(network)  # type: ignore[arg-type]
     if found is None:
@@ -36,19 +38,19 @@ def code_of(space: SearchSpace, architecture: Architecture) -> Code | None:
 
 
 def changes(before: Mapping[str, str] | None, now: Mapping[str, str] | None) -> list[str]:
-    """What differs by name, in words; nothing where it was not known before."""
+    """The differences by name, in words; empty if `before` is unknown."""
     if before is None:
         return []
     if now is None:
-        return ["its source cannot be read any more"]
+        return ["its source can no longer be read"]
     lost, new = sorted(before.keys() - now.keys()), sorted(now.keys() - before.keys())
     other = [name for name in sorted(before.keys() & now.keys()) if before[name] != now[name]]
-    told = ((other, "changed"), (lost, "gone"), (new, "new"))
-    return [f"{', '.join(names)} {what}" for names, what in told if names]
+    kinds = ((other, "changed"), (lost, "gone"), (new, "new"))
+    return [f"{', '.join(names)} {kind}" for names, kind in kinds if names]
 
 
 def edited(space: SearchSpace, trials: Iterable[Trial]) -> str:
-    """The first of these trials whose network is made of other code now, in words; nothing where all are as they were."""
+    """A sentence about the first trial whose network's code has changed; "" if none has."""
     for trial in trials:
         before = trial.attempt.code
         if before and (lines := changes(before, code_of(space, trial.architecture))):
@@ -57,14 +59,13 @@ def edited(space: SearchSpace, trials: Iterable[Trial]) -> str:
 
 
 def unusual(value: Any) -> dict[str, Any]:
-    """The fields of a frozen dataclass that are not at their default: a field that is younger than what this is compared with
-    changes nothing."""
+    """The fields of a frozen dataclass that differ from their defaults, so that a new field does not change old hashes."""
     defaults = {field.name: field.default for field in fields(value)}
     return {n: v for n, d in defaults.items() if (v := getattr(value, n)) != d or d is MISSING}
 
 
 def _hash(value: object) -> str:
-    """Nothing for what is not plain: its text may hold an address."""
+    """A hash of a plain value; "" for other values, whose text may contain an address."""
     try:
         return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
     except (TypeError, ValueError):

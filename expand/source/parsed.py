@@ -1,4 +1,4 @@
-"""A Python module cut into its top-level statements: what each binds and which of the module's names it uses."""
+"""A Python module split into its top-level statements, each with the names it binds and uses."""
 
 from __future__ import annotations
 
@@ -31,8 +31,10 @@ class Import:
 
 @dataclass(frozen=True)
 class Statement:
-    """Whole lines of the source, with the comment lines right above. `changes` are names whose objects it alters:
-    `TABLE["x"] = 1`, `TABLE.update(...)`."""
+    """Whole lines of the source, with the comment lines directly above.
+
+    `changes` are names whose objects it modifies: `TABLE["x"] = 1`, `TABLE.update(...)`.
+    """
 
     first: int
     last: int
@@ -46,7 +48,7 @@ class Statement:
 
 @dataclass
 class ParsedModule:
-    """`header` is the docstring with the comments around it."""
+    """A module's statements and imports; `header` is its docstring with the comments around it."""
 
     name: str
     package: str
@@ -60,7 +62,7 @@ class ParsedModule:
 
 
 def module_file(name: str) -> Path | None:
-    """Where a module's source lies; None for one that is built in or does not exist."""
+    """The path of a module's source; None if it is built in or does not exist."""
     loaded = sys.modules.get(name)
     file = getattr(loaded, "__file__", None)
     if file is None and loaded is None:
@@ -73,7 +75,7 @@ def module_file(name: str) -> Path | None:
 
 
 def parse_module(name: str) -> ParsedModule:
-    """The module's source as it lies on disk.
+    """Parses the module's source file.
 
     Raises:
         ExpandError: there is no source file.
@@ -103,7 +105,7 @@ def parse_module(name: str) -> ParsedModule:
 
 
 def _groups(body: list[ast.stmt]) -> Iterator[list[ast.stmt]]:
-    """Statements, those that share a line together."""
+    """Groups statements that share a line."""
     group: list[ast.stmt] = []
     for node in body:
         if group and node.lineno > (group[-1].end_lineno or 0):
@@ -159,7 +161,7 @@ def _statement(group: list[ast.stmt], lines: list[str], module: ParsedModule) ->
 
 
 def _uses(table: symtable.SymbolTable) -> Iterator[str]:
-    """Names looked up in the module: what functions see as global, and whatever a class body or the top reads."""
+    """Names looked up in the module: the globals of functions, and all names read in class bodies and at the top level."""
     outer = table.get_type() in ("module", "class")
     yield from (s.get_name() for s in table.get_symbols() if (s.is_referenced() if outer else s.is_global()))
     for child in table.get_children():
@@ -198,8 +200,10 @@ def _changed(node: ast.stmt) -> Iterator[str]:
 
 
 def meaning(statement: Statement) -> str:
-    """What a statement says to Python, for comparing: no places, comments, docstrings, `pass`, and nothing that is empty, which
-    versions of Python write differently."""
+    """A statement's syntax tree as text, for comparing: without positions, comments, docstrings and `pass`.
+
+    Empty fields are left out, because Python versions write them differently.
+    """
     return repr([_plain(node) for node in ast.parse(statement.text).body])
 
 

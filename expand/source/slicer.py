@@ -1,8 +1,7 @@
-"""The source of one network class as a file of its own that imports only torch and the standard library.
+"""Extracts the source of one network class into a file that imports only torch and the standard library.
 
-A family's file holds its network and its search space; of the module's top-level statements only those come along
-that the class reaches. They stay as they were written. What it reaches in other modules of the engine, or in a user's
-own modules beside it, is put ahead of it in the same way.
+A family's file holds its network and its search space. Only the top-level statements that the class uses are copied, unchanged.
+Statements that it uses from other modules, of the engine or of the user, are copied before it in the same way.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ def standalone_source(cls: type) -> str:
     """The text of a module that defines `cls` and needs torch only.
 
     Raises:
-        ExpandError: it needs another package, names that clash once they stand in one file, a class inside a function,
-            or a module of ours imported whole.
+        ExpandError: the class needs another package or a whole module, is defined inside a function, or two names clash in one
+            file.
     """
     if cls.__qualname__ != cls.__name__:
         raise ExpandError(f"{cls.__module__}.{cls.__qualname__} cannot be exported: define it at the top of its module")
@@ -35,9 +34,11 @@ def standalone_source(cls: type) -> str:
 
 
 def hashed_source(cls: type) -> dict[str, str] | None:
-    """A hash of the code behind every name that a class reaches, also where it could not be exported: what it takes from other
-    packages counts by its name, modules of the user's own that are imported whole count whole. Formatting, comments and
-    docstrings change nothing. None where there is no source, such as in a notebook or a C extension."""
+    """A hash of the code behind every name that a class uses, also for a class that cannot be exported.
+
+    Names from other packages count as names; the user's modules that are imported whole count whole. Formatting, comments and
+    docstrings do not matter. None if there is no source, such as in a notebook or a C extension.
+    """
     try:
         slicer = _Slicer(cls, cls.__qualname__.partition(".")[0], exported=False)
     except (ExpandError, SyntaxError, ValueError, OSError):
@@ -57,15 +58,14 @@ def hashed_source(cls: type) -> dict[str, str] | None:
 
 
 class _Slicer:
-    """Follows names from `name` through the modules, and keeps what it meets. Where it is not to be exported, nothing is
-    refused."""
+    """Follows names from `name` through the modules and collects their statements; `exported=False` refuses nothing."""
 
     def __init__(self, cls: type, name: str, *, exported: bool = True) -> None:
         self.wanted, self.exported = f"{cls.__module__}.{cls.__name__}", exported
         self.modules: dict[str, ParsedModule] = {}
         self.root = self._module(cls.__module__)
         self.kept: dict[str, dict[int, Statement]] = {}  # by module, by first line
-        self.uses: dict[str, list[str]] = {}  # module -> modules of ours it takes names from
+        self.uses: dict[str, list[str]] = {}  # module -> copied modules whose names it uses
         self.imports: set[Import] = set()
         self.renamed: dict[str, dict[str, str]] = {}  # by module: the name it uses -> the name as defined
         self.origin: dict[str, tuple[str, str]] = {}  # every global name of the result -> where it comes from
@@ -77,14 +77,14 @@ class _Slicer:
         self.need(self.root, name)
 
     def need(self, module: ParsedModule, name: str) -> None:
-        """Keeps whatever defines `name` in the module; a name that nothing there defines is a builtin."""
+        """Collects the statements that define `name` in the module; a name without one is a builtin."""
         if (module.name, name) in self.seen:
             return
         self.seen.add((module.name, name))
         for found in module.imports.get(name, []):
             self._follow(module, found)
         if not module.binds(name) and not hasattr(builtins, name):
-            for found in module.imports.get("*", []):  # what a star import brings is not known
+            for found in module.imports.get("*", []):  # the names of a star import are unknown
                 self._follow(module, found)
         for statement in module.statements:
             if name in statement.binds or (name in statement.changes and name not in module.imports):
@@ -145,11 +145,11 @@ class _Slicer:
     def _claim(self, name: str, origin: tuple[str, str]) -> None:
         if not self.exported:
             return
-        there = self.origin.setdefault(name, origin)
+        first = self.origin.setdefault(name, origin)
         # `import torch` and `import torch.nn` bind the same name to the same package
-        if there != origin and not (there[1] == origin[1] == "" and there[0].split(".")[0] == origin[0].split(".")[0]):
+        if first != origin and not (first[1] == origin[1] == "" and first[0].split(".")[0] == origin[0].split(".")[0]):
             raise ExpandError(
-                f"{self.wanted} cannot be exported: '{name}' means {'.'.join(there).rstrip('.')} in one place and "
+                f"{self.wanted} cannot be exported: '{name}' means {'.'.join(first).rstrip('.')} in one place and "
                 f"{'.'.join(origin).rstrip('.')} in another; rename one of them"
             )
 
@@ -176,7 +176,7 @@ class _Slicer:
         return "\n\n".join(block for block in blocks if block) + "\n"
 
     def _order(self) -> list[str]:
-        """The modules, each ahead of those that take names from it."""
+        """The modules, each before those that use its names."""
         order: list[str] = []
 
         def visit(name: str, above: tuple[str, ...]) -> None:
@@ -205,7 +205,7 @@ class _Slicer:
 
 
 def _lines(imports: Iterable[Import]) -> Iterator[str]:
-    """Import lines, one a module."""
+    """Import lines, one per module."""
     modules: dict[str, list[str]] = {}
     whole = []
     for found in sorted(imports, key=lambda found: (found.name or "", found.bound)):
@@ -218,11 +218,11 @@ def _lines(imports: Iterable[Import]) -> Iterator[str]:
 
 
 def _is_own(name: str, root: str) -> bool:
-    """Whether a module is the engine's, the user's own, or another file that no package manager installed."""
+    """Whether a module belongs to the engine or the user: a file that no package manager installed."""
     top = name.split(".")[0]
     if top in ENGINE or top == root.split(".")[0]:
         return True
-    # The package first: looking for a module in it would import it.
+    # The package first, because looking for a module in it would import it.
     return not _installed(module_file(top)) and (file := module_file(name)) is not None and not _installed(file)
 
 
@@ -236,7 +236,7 @@ def _as_comment(text: str) -> Iterator[str]:
 
 
 def _joined(statements: Iterable[Statement]) -> str:
-    """The statements with the blank lines that a formatter would leave between them."""
+    """The statements, separated by blank lines as a formatter would."""
     text, before = "", None
     for statement in statements:
         if before is not None:

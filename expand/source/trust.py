@@ -1,4 +1,4 @@
-"""A run directory names a study file, and whoever exports or tests runs it: somebody else's is asked about first."""
+"""Asks before running a study file that a run directory names: it may be somebody else's code."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from expand.core.errors import UsageError
 
 
 def file_hashes(facts: Mapping[str, Any]) -> dict[str, str]:
-    """SHA-256 of the Python files that study.json names, by "study" and "space", to be kept there."""
+    """SHA-256 of the Python files that study.json names, by "study" and "space", to be stored in it."""
     files = {role: Path(name) for role, name in _references(facts).items() if name.endswith(".py")}
     return {role: _sha256(file) for role, file in files.items() if file.is_file()}
 
 
 def require_trust(facts: Mapping[str, Any]) -> None:
-    """Looks at what a run names, before any of it is imported.
+    """Checks the files that a run names, before importing any of them.
 
     Raises:
-        UsageError: it lies in a run, or is a file that is not what it was when the run was made.
+        UsageError: a file is inside a run directory, or has changed since the run was created.
     """
     for reference in _references(facts).values():
         require_own(reference)
     now = file_hashes(facts)
     for role, before in facts.get("files", {}).items():
         if now.get(role, before) != before:
-            raise _asking(_references(facts)[role], "is not what it was when the run was made")
+            raise _untrusted(_references(facts)[role], "has changed since the run was created")
 
 
 def require_own(reference: str) -> None:
-    """A study or search space that lies in a run directory came from whoever made that.
+    """Refuses a study or search space inside a run directory, which may come from somebody else.
 
     Raises:
-        UsageError: it does.
+        UsageError: the file is inside a run directory.
     """
     place = _place(reference)
     for above in place.parents if place is not None and place.exists() else ():
         if os.path.isfile(above / "study.json"):
-            raise _asking(str(place), f"lies in the run {above}")
+            raise _untrusted(str(place), f"lies in the run {above}")
 
 
-def _asking(file: str, why: str) -> UsageError:
-    return UsageError(f"{file} would be run as code, and {why}: look at it, then say --trust")
+def _untrusted(file: str, why: str) -> UsageError:
+    return UsageError(f"{file} would be run as code, and {why}: look at it, then add --trust")
 
 
 def _references(facts: Mapping[str, Any]) -> dict[str, str]:
@@ -63,7 +63,7 @@ def _importable(place: str) -> str:
 
 
 def _place(reference: str) -> Path | None:
-    """A file, or where the package of a dotted name lies; None for one of ours. Nothing is imported."""
+    """The path of a file or of a dotted name's package; None for our own studies and spaces. Nothing is imported."""
     if reference.endswith(".py") or "/" in reference:
         return Path(reference).resolve()
     if "." not in reference:

@@ -1,4 +1,4 @@
-"""Budgets in trials, epochs and hours: what of a strategy's wishes may begin. Standard library only."""
+"""Budgets in trials, epochs and hours: which suggestions may start. Standard library only."""
 
 from __future__ import annotations
 
@@ -9,24 +9,33 @@ from expand.core.study import Study
 from expand.core.trial import Suggestion, Trial, TrialState
 
 
-def affordable(study: Study, trials: Sequence[Trial], wanted: Sequence[Suggestion]) -> tuple[list[Suggestion], str]:
-    """The wishes that the study's budget allows, in their order, and a sentence where it ends the search.
+def affordable(
+    study: Study, trials: Sequence[Trial], suggestions: Sequence[Suggestion]
+) -> tuple[list[Suggestion], str]:
+    """The suggestions that the study's budget allows, in order, and why the budget ends the search ("" if it does not).
 
-    A network is begun only if all its seeds fit; one that has begun is finished. Candidates over a limit cost nothing.
-    `hours` looks at what ended trials took, so it can be passed by what was under way.
+    A network starts only if all its seeds fit; a network that has started is finished. Infeasible candidates cost nothing.
+    `hours` counts finished trials, so running trials can exceed it.
+
+    >>> from studies.mcx_split import study
+    >>> from dataclasses import replace
+    >>> from expand.core.study import Budget
+    >>> one = replace(study("demo"), seeds=(0,), budget=Budget(trials=0))
+    >>> affordable(one, [], [Suggestion(one.space.start, epochs=4, seed=0)])
+    ([], 'budget.trials=0 is used up after 0 trials')
     """
     budget = study.budget
-    begun = {trial.architecture for trial in trials}
+    started = {trial.architecture for trial in trials}
     spent = [trial for trial in trials if trial.state is not TrialState.INFEASIBLE]
     count, epochs = len(spent), sum(trial.suggestion.epochs for trial in spent)
     hours = sum(trial.train_seconds for trial in spent) / 3600
     groups: dict[Architecture, list[Suggestion]] = {}
-    for suggestion in wanted:
+    for suggestion in suggestions:
         groups.setdefault(suggestion.architecture, []).append(suggestion)
     allowed: list[Suggestion] = []
     for architecture, group in groups.items():
         more = count + len(group), epochs + sum(suggestion.epochs for suggestion in group)
-        over = [
+        exceeded = [
             f"budget.{name}={limit:g}"
             for name, limit, reached in (
                 ("trials", budget.trials, budget.trials is not None and more[0] > budget.trials),
@@ -35,8 +44,8 @@ def affordable(study: Study, trials: Sequence[Trial], wanted: Sequence[Suggestio
             )
             if reached
         ]
-        if over and architecture not in begun:
-            return allowed, f"{', '.join(over)} is used up after {len(spent) + len(allowed)} trials"
+        if exceeded and architecture not in started:
+            return allowed, f"{', '.join(exceeded)} is used up after {len(spent) + len(allowed)} trials"
         count, epochs = more
         allowed += group
     return allowed, ""

@@ -1,4 +1,4 @@
-"""No search: one given network, once for each seed. Standard library only."""
+"""No search: one given network, once per seed. Standard library only."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ class Fixed:
     label: str
 
     def ask(self, study: Study, trials: Sequence[Trial], macs: CountMacs) -> list[Suggestion]:
-        """All seeds that are missing.
+        """The missing seeds of the network.
 
         Raises:
-            UsageError: the study's space does not have this network.
+            UsageError: the study's space does not contain the network.
         """
         architecture = Architecture.from_json(self.network)
         if study.space.architecture(**architecture.as_dict()) != architecture:
-            raise UsageError(f"{study.space.name} has changed: {architecture} is none of its networks any more")
-        wish = Suggestion(architecture, study.recipe.epochs, 0, kind="fixed", reason="trained alone", name=self.label)
-        return next_network(study, trials, [wish])
+            raise UsageError(f"{study.space.name} has changed and no longer contains the network {architecture}")
+        epochs = study.recipe.epochs
+        network = Suggestion(architecture, epochs, 0, kind="fixed", reason="trained alone", name=self.label)
+        return next_network(study, trials, [network])

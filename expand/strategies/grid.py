@@ -18,8 +18,8 @@ from expand.strategies.stepwise import first_that
 class Grid:
     """Trains named networks, or every combination of the values of some axes.
 
-    It asks for one network after the other, all seeds of each together, so that every network is compared on the same
-    seeds and a budget can end the search between two.
+    It suggests one network at a time with all its seeds, so that all networks are compared on the same seeds and a budget can
+    end the search between two networks.
 
     Attributes:
         points: names of the space's points, in this order.
@@ -28,6 +28,11 @@ class Grid:
         equal_to: name of a point; each other network is scaled along `by` to its multiply-adds, so that networks are compared
             at equal cost. Empty scales nothing.
         by: name of the axis that is scaled.
+
+    >>> from studies.mcx_split import study
+    >>> suggestions = Grid(points=("R2D", "MC3")).ask(study("demo"), [], lambda architecture: 0)
+    >>> [(suggestion.name, suggestion.seed) for suggestion in suggestions]
+    [('R2D', 0), ('R2D', 1), ('R2D', 2)]
     """
 
     points: tuple[str, ...] = ()
@@ -36,17 +41,17 @@ class Grid:
     by: str = "width"
 
     def ask(self, study: Study, trials: Sequence[Trial], macs: CountMacs) -> list[Suggestion]:
-        """The next network that has not been asked for.
+        """The next network without trials.
 
         Raises:
-            UsageError: neither points nor axes, or both; a name that is not of the space; an axis without values of its own.
+            UsageError: neither points nor axes are given, or both; the space has no such name; an axis has no list of values.
         """
         return next_network(study, trials, self._networks(study, macs))
 
     def _networks(self, study: Study, macs: CountMacs) -> Iterator[Suggestion]:
         space = study.space
         if bool(self.points) == bool(self.axes):
-            raise UsageError("strategy: a grid is made of points or of axes; name one of the two")
+            raise UsageError("strategy: a grid takes either points or axes; set exactly one of them")
         if self.points:
             named = [(name, space.point(name)) for name in self.points]
         else:
@@ -66,7 +71,7 @@ class Grid:
 
 
 def next_network(study: Study, trials: Sequence[Trial], networks: Iterable[Suggestion]) -> list[Suggestion]:
-    """The first of these that lacks a trial of one of the study's seeds, once for each seed it lacks."""
+    """The first network with missing seeds, as one suggestion per missing seed."""
     known = {(trial.architecture, trial.suggestion.seed) for trial in trials}
     for network in networks:
         missing = [seed for seed in study.seeds if (network.architecture, seed) not in known]
@@ -76,10 +81,10 @@ def next_network(study: Study, trials: Sequence[Trial], networks: Iterable[Sugge
 
 
 def values_of(space: SearchSpace, axis: Axis) -> Sequence[object]:
-    """The values of an axis from one end to the other.
+    """All values of an axis, in growing order.
 
     Raises:
-        UsageError: it has none of its own (it moves several values together).
+        UsageError: the axis changes several values together and has no list of its own.
     """
     values = list(space.rungs(space.start, axis))
     if not values:
@@ -88,7 +93,7 @@ def values_of(space: SearchSpace, axis: Axis) -> Sequence[object]:
 
 
 def name_of(space: SearchSpace, axes: Sequence[Axis], architecture: Architecture) -> str:
-    """A point's own name, or its values on these axes: "3-3-5-5-7"."""
+    """A point's name, or else its values on these axes: "3-3-5-5-7"."""
     for name, point in space.points.items():
         if point == architecture:
             return name
@@ -96,7 +101,7 @@ def name_of(space: SearchSpace, axes: Sequence[Axis], architecture: Architecture
 
 
 def nearest(space: SearchSpace, architecture: Architecture, axis: Axis, target: float, macs: CountMacs) -> Architecture:
-    """The network whose cost is nearest to `target` multiply-adds when this axis alone is moved."""
+    """The network whose cost is nearest to `target` multiply-adds, changing this axis alone."""
     larger = macs(architecture) < target
     ladder = [architecture, *(space.larger if larger else space.smaller)(architecture, axis)]
     past = first_that(ladder, lambda point: macs(point) >= target if larger else macs(point) <= target)

@@ -1,4 +1,4 @@
-"""The decisions of a stepwise expansion, one entry a step: a function of the trials."""
+"""The decisions of a stepwise expansion, one entry per step: a function of the trials."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ UNSTEPPED = ("grid", "sample", "fixed")  # kinds of trials that belong to no ste
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """One candidate of a step. `top1` is the mean over seeds, `spread` their standard deviation (None with one seed),
-    `standard_error` the noise of `top1` from the finite validation split and, with several seeds, from these."""
+    """One candidate of a step.
+
+    `top1` is the mean over seeds, `spread` their standard deviation (None with one seed). `standard_error` is the error of `top1`
+    from the finite validation split and, with several seeds, from the seeds.
+    """
 
     axes: tuple[str, ...]
     change: str
@@ -32,7 +35,7 @@ class LedgerEntry:
 
 @dataclass(frozen=True)
 class LedgerStep:
-    """A step: what it grew from, its candidates in the order of their axes, the one chosen and why."""
+    """A step: its parent, its candidates in the order of their axes, the chosen one and the reason."""
 
     step: int
     kind: str
@@ -45,7 +48,7 @@ class LedgerStep:
 
 
 def entries_of(trials: Sequence[Trial], candidates: Sequence[Suggestion]) -> tuple[LedgerEntry, ...]:
-    """One entry a candidate, from all trials of its architecture."""
+    """One entry per candidate, from all trials of its architecture."""
     return tuple(_entry([t for t in trials if t.architecture == c.architecture], trials) for c in candidates)
 
 
@@ -79,14 +82,16 @@ def _parent(trial: Trial, trials: Sequence[Trial]) -> Trial | None:
 
 
 def choose(entries: Sequence[LedgerEntry]) -> int | None:
-    """The most accurate candidate all of whose seeds completed; of equals the cheaper one, then the earlier axis."""
+    """The index of the most accurate candidate whose seeds all completed; of equals the cheaper, then the earlier axis."""
     scored = [(-(entry.top1), entry.macs, index) for index, entry in enumerate(entries) if entry.top1 is not None]
     return min(scored)[2] if scored else None
 
 
 def ledger(trials: Sequence[Trial]) -> tuple[LedgerStep, ...]:
-    """Every step so far, in order, from the trials alone: the start, each expansion, each contraction. Networks of a grid
-    or a sample were not chosen in steps and are no part of it."""
+    """All steps so far, in order: the start, each expansion, each contraction.
+
+    Trials of a grid or a sampled search belong to no step and are left out.
+    """
     groups: dict[tuple[int, str], dict[Architecture, list[Trial]]] = {}
     for trial in trials:
         if trial.suggestion.kind in UNSTEPPED:
@@ -136,11 +141,11 @@ def _why(entries: Sequence[LedgerEntry], chosen: int | None, kind: str, ended: b
         for e in others
         if best.top1 - (e.top1 or 0) < two_errors(best.standard_error, e.standard_error or 0)
     ]
-    told = f"(two standard errors are {percent(noise)} points)"
+    errors = f"(two standard errors are {percent(noise)} points)"
     verdict = (
-        f"within noise {told} of {', '.join(within)}: another seed could choose otherwise"
+        f"within noise {errors} of {', '.join(within)}: another seed could change the choice"
         if within
-        else f"beyond noise {told}"
+        else f"beyond noise {errors}"
     )
     tie = ", the cheaper of equals" if margin == 0 and best.macs < second.macs else ""
     return (

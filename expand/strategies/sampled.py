@@ -1,4 +1,4 @@
-"""Random and quasi-random search with Optuna's samplers. Optuna is imported when networks are drawn."""
+"""Random and quasi-random search with Optuna's samplers. Optuna is imported when networks are sampled."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from expand.strategies.grid import name_of, next_network, values_of
 class Sampled:
     """Samples every axis uniformly from its values; equal networks are sampled once.
 
-    What is sampled depends on the sampler, its seed and the axes alone, never on results: the n-th network is the same in a
-    run that was interrupted. It asks for one network after the other, all seeds of each together.
+    The samples depend on the sampler, its seed and the axes alone, never on results: the n-th network is the same in a resumed
+    run. It suggests one network at a time with all its seeds.
 
     Attributes:
         sampler: "qmc" is a scrambled Sobol sequence, which covers the space more evenly than "random".
@@ -28,6 +28,12 @@ class Sampled:
         points: names of points that are trained first, for comparison.
         within: axis, lowest and highest value, for axes of numbers that are not sampled over their whole range.
         seed: the sampler's seed.
+
+    >>> from studies.mixed_conv_free import study
+    >>> demo = study("demo")
+    >>> sampled = Sampled(axes=("conv4", "conv5"), seed=1)
+    >>> sampled.ask(demo, [], lambda architecture: 0) == sampled.ask(demo, [], lambda architecture: 0)
+    True
     """
 
     sampler: Literal["qmc", "random"] = "qmc"
@@ -37,16 +43,16 @@ class Sampled:
     seed: int = 0
 
     def ask(self, study: Study, trials: Sequence[Trial], macs: CountMacs) -> list[Suggestion]:
-        """The next network that has not been asked for.
+        """The next network without trials.
 
         Raises:
-            UsageError: no axes, a name that is not of the space, an unknown sampler, or no budget.
+            UsageError: no axes, no budget, an unknown sampler, or a name that the space does not have.
         """
         budget = study.budget
         if self.sampler not in ("qmc", "random"):
             raise UsageError(f"strategy.sampler={self.sampler}: allowed are qmc, random")
         if not self.axes:
-            raise UsageError("strategy.axes: name the axes to draw from")
+            raise UsageError("strategy.axes: name the axes to sample")
         if budget.trials is None and budget.epochs is None and budget.hours is None:
             raise UsageError(
                 "a sampled search needs budget.trials, budget.epochs or budget.hours, or it would never end"
@@ -71,10 +77,10 @@ class Sampled:
             yield Suggestion(architecture, epochs, 0, kind="sample", reason=f"the point {name}", name=name)
         sizes = tuple(map(len, values))
         draws = _draws(self.sampler, self.seed, sizes)
-        # Of a small space every network comes up sooner or later; this many draws leave out less than one in a million.
+        # In a small space the samples repeat; so many miss a network with a probability below one in a million.
         for number in range(min(20 * math.prod(sizes), 100_000)):
             chosen = {axis.parameter: v[i] for axis, v, i in zip(axes, values, draws(number), strict=True)}
-            with contextlib.suppress(UsageError):  # values that do not go together
+            with contextlib.suppress(UsageError):  # values that are not legal together
                 architecture = space.architecture(**chosen)
                 if architecture not in seen:
                     seen.add(architecture)
@@ -85,7 +91,7 @@ class Sampled:
 
 @functools.lru_cache(maxsize=4)
 def _draws(sampler: str, seed: int, sizes: tuple[int, ...]) -> Any:
-    """A function from n to the n-th draw, one index an axis; what was drawn is kept."""
+    """A function that returns the n-th sample, one index per axis. Samples are cached."""
     import warnings
 
     import optuna
@@ -104,7 +110,7 @@ def _draws(sampler: str, seed: int, sizes: tuple[int, ...]) -> Any:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     memory = optuna.create_study(sampler=chosen)
     optuna.logging.set_verbosity(before)
-    # Optuna draws its first trial independently, and takes the axes of the sequence from that one.
+    # Optuna samples its first trial independently, and takes the axes of the sequence from it.
     middle: dict[str, Any] = {name: size // 2 for name, size in zip(names, sizes, strict=True)}
     memory.add_trial(optuna.trial.create_trial(params=middle, distributions=dict(distributions), value=0.0))
     drawn: list[tuple[int, ...]] = []

@@ -1,10 +1,10 @@
 """Stepwise expansion: the search that found X3D (arXiv 2004.04730, section 3.2).
 
-From the current network, each axis alone is grown until the cost has about doubled; all these candidates are trained;
-the most accurate one becomes the current network; and so on to the target. Where the last step went past it, only the
-axis expanded last is contracted until the cost meets the target.
+Each step grows every axis of the current network alone until the cost has about doubled, and trains all these candidates. The
+most accurate one becomes the current network, until the cost reaches the target. If the last step exceeds the target, the
+axis that was expanded last is contracted until the cost meets it.
 
-Everything here is a function of the trials. Standard library only.
+All functions are pure functions of the trials. Standard library only.
 """
 
 from __future__ import annotations
@@ -35,6 +35,18 @@ class Stepwise:
         reach: share of a target from which it counts as reached. The paper's networks stop at 0.90 (XL) to 1.01 (XS) of
             their targets.
         overshoot: share of a target above which the network is contracted.
+
+    >>> from expand.counting.cost import cost_of
+    >>> from studies.x3d_stepwise import study
+    >>> demo = study("demo")
+    >>> for suggestion in demo.strategy.ask(demo, [], lambda network: cost_of(demo.space, network, 10).macs):
+    ...     print(suggestion.step, suggestion.kind, *suggestion.axes)
+    0 start
+    1 expand frame_rate frames
+    1 expand resolution
+    1 expand depth
+    1 expand width
+    1 expand bottleneck
     """
 
     factor: float = 2.0
@@ -44,28 +56,29 @@ class Stepwise:
     overshoot: float = 1.0
 
     def ask(self, study: Study, trials: Sequence[Trial], macs: CountMacs) -> list[Suggestion]:
-        """What is wanted now and is not among `trials`, in the order it should start.
+        """The suggestions of the current step that are not among `trials`, in the order to start them.
 
         Raises:
-            UsageError: no stopping rule, a target that the start already exceeds, or an unknown axis or growth.
+            UsageError: no stopping rule, a target below the cost of the start, or an unknown axis or growth.
         """
         self._check(study, macs)
         space, budget = study.space, study.budget
         state, step = space.start, 0
         targets = [target * 1e9 for target in budget.targets_gmacs]
-        # The start is wanted for the record only: nothing is decided by its accuracy, so the first step does not wait.
-        wanted = _missing(study, trials, [Suggestion(state, study.recipe.epochs, 0, kind="start", reason="the start")])
+        # The start is trained for the record only. Its accuracy decides nothing, so the first step does not wait for it.
+        start = Suggestion(state, study.recipe.epochs, 0, kind="start", reason="the start")
+        suggestions = _missing(study, trials, [start])
         while (targets or not budget.targets_gmacs) and (budget.steps is None or step < budget.steps):
             step += 1
             candidates = self._grow(study, state, step, _number(trials, state), macs)
             if not candidates:
-                return wanted
+                return suggestions
             missing = _missing(study, trials, candidates)
             if missing or not _all_ended(study, trials, candidates):
-                return wanted + missing
+                return suggestions + missing
             chosen = choose(entries_of(trials, candidates))
             if chosen is None:
-                return wanted  # nothing of this step completed: there is no network to go on from
+                return suggestions  # no candidate of this step completed, so there is no network to continue from
             state, axes = candidates[chosen].architecture, candidates[chosen].axes
             while targets and macs(state) >= self.reach * targets[0]:
                 target = targets.pop(0)
@@ -76,8 +89,8 @@ class Stepwise:
                     contraction = Suggestion(
                         smaller, study.recipe.epochs, 0, step, (axes[-1],), _number(trials, state), "contract", reason
                     )
-                    wanted += _missing(study, trials, [contraction])
-        return wanted
+                    suggestions += _missing(study, trials, [contraction])
+        return suggestions
 
     def _check(self, study: Study, macs: CountMacs) -> None:
         for name in self.axes:
@@ -85,12 +98,12 @@ class Stepwise:
         if self.growth not in ("solved", "paper"):
             raise UsageError(f"strategy.growth={self.growth}: allowed are solved, paper")
         if self.factor <= 1:
-            raise UsageError(f"strategy.factor={self.factor:g}: a step has to grow the cost, so it must be above 1")
+            raise UsageError(f"strategy.factor={self.factor:g}: must be above 1, because a step grows the cost")
         targets = study.budget.targets_gmacs
         if not targets and study.budget.steps is None:
             raise UsageError("a stepwise expansion needs budget.targets_gmacs or budget.steps, or it would never end")
         if list(targets) != sorted(targets):
-            raise UsageError(f"budget.targets_gmacs={targets}: must rise")
+            raise UsageError(f"budget.targets_gmacs={targets}: must be in rising order")
         start = macs(study.space.start)
         if targets and targets[0] * 1e9 <= start:
             raise UsageError(
@@ -101,15 +114,15 @@ class Stepwise:
     def _grow(
         self, study: Study, state: Architecture, step: int, parent: int | None, macs: CountMacs
     ) -> list[Suggestion]:
-        """One candidate an axis; axes that lead to the same network share one."""
-        space, here = study.space, macs(state)
+        """One candidate per axis; axes that lead to the same network share one."""
+        space, current = study.space, macs(state)
         found: dict[Architecture, list[str]] = {}
         omitted = []
         for name in self.axes or [axis.name for axis in space.axes]:
             try:
                 grown = self._grown(space, state, space.axis(name), macs)
-                ratio = macs(grown) / here if grown else 0.0
-            except Exception as error:  # a point of the space that cannot be built: this axis's fault, not the search's
+                ratio = macs(grown) / current if grown else 0.0
+            except Exception as error:  # a network that cannot be built: skip this axis, continue the search
                 omitted.append(f"{name} ({type(error).__name__}: {error})")
                 continue
             if grown and self.factor**0.5 <= ratio <= self.factor**1.5:
@@ -120,7 +133,8 @@ class Stepwise:
         return [
             Suggestion(
                 architecture, study.recipe.epochs, 0, step, tuple(names), parent,
-                reason=f"{' = '.join(names)} alone, {state.changes(architecture)}, cost x{macs(architecture) / here:.3f}{note}",
+                reason=f"{' = '.join(names)} alone, {state.changes(architecture)}, "
+                f"cost x{macs(architecture) / current:.3f}{note}",
             )
             for architecture, names in found.items()
         ]  # fmt: skip
@@ -137,15 +151,17 @@ class Stepwise:
     def _contract(
         self, space: SearchSpace, state: Architecture, axis: Axis, target: float, macs: CountMacs
     ) -> Architecture | None:
-        """The most expensive point at or under the target (and its tolerance), reached by shrinking this axis alone."""
+        """The most expensive network up to `overshoot` times the target, reached by shrinking this axis alone."""
         ladder = space.smaller(state, axis)
         index = first_that(ladder, lambda point: macs(point) <= self.overshoot * target)
         return ladder[index] if index < len(ladder) else None
 
 
 def first_that(ladder: Sequence[Architecture], passes: Callable[[Architecture], bool]) -> int:
-    """Index of the first point that passes (`len(ladder)` if none does): cost is monotone along a ladder. Strides that double
-    from the near end, then bisection, because the far end's networks are huge and slow to count."""
+    """Index of the first point that passes (`len(ladder)` if none does), on a ladder along which the cost is monotone.
+
+    It tries strides that double from the near end, then bisects, because networks at the far end are huge and slow to count.
+    """
     low, high, stride = 0, 0, 1
     while high < len(ladder) and not passes(ladder[high]):
         low, high, stride = high + 1, high + stride, 2 * stride
@@ -159,12 +175,12 @@ def first_that(ladder: Sequence[Architecture], passes: Callable[[Architecture], 
     return low
 
 
-def _missing(study: Study, trials: Sequence[Trial], wanted: Sequence[Suggestion]) -> list[Suggestion]:
+def _missing(study: Study, trials: Sequence[Trial], suggestions: Sequence[Suggestion]) -> list[Suggestion]:
     known = {(trial.architecture, trial.suggestion.seed) for trial in trials}
     return [
         replace(suggestion, seed=seed)
         for seed in study.seeds
-        for suggestion in wanted
+        for suggestion in suggestions
         if (suggestion.architecture, seed) not in known
     ]
 
@@ -176,8 +192,5 @@ def _all_ended(study: Study, trials: Sequence[Trial], candidates: Sequence[Sugge
 
 
 def _number(trials: Sequence[Trial], architecture: Architecture) -> int:
-    """The trial to call this network's own. The start is the first thing asked for, so it is trial 0 before it exists."""
+    """The number of this network's first trial. The start is suggested first, so it is trial 0 before it exists."""
     return next((trial.number for trial in trials if trial.architecture == architecture), 0)
-
-
-# --- the ledger ------------------------------------------------------------------------------------------------------

@@ -1,14 +1,14 @@
-"""What the engine counts on in a family, as tests that every search space inherits: seconds a family, no training.
+"""The rules that the engine requires of a family, as tests that every search space inherits. They take seconds per family.
 
-A family of your own, in this repository or outside it, is held to them by three lines in a test file:
+Three lines in a test file check a family of your own, in this repository or outside it:
 
     class TestMine(SpaceContract):
         space = MySpace()
         small = MySpace().architecture(width=0.1)
 
-`small` is an architecture that is quick on a CPU (the start without it), `samples` are others that should run as well.
-Networks run at `small`, its neighbours and `samples`; at named points, which may be large, shapes alone are followed. A
-failure says which architecture and which value; `docs/adding_a_family.md` says what each rule is for.
+`small` is an architecture that is fast on a CPU (default: the start); `samples` are others that should run as well. Networks run
+at `small`, its neighbours and `samples`; named points, which may be large, run on shapes alone. A failure names the architecture
+and the value; `docs/adding_a_family.md` explains each rule.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ if TYPE_CHECKING:
     from expand.data.cache.clip_cache import ClipCache
 
 TOLERANCE = 1e-5  # of a logit
-MOST_POINTS = 12  # named points that are built and grown; of more, evenly spread ones
+MOST_POINTS = 12  # named points that are built and grown; of more points, evenly spaced ones
 MOST_COUNTED = 8  # networks that fvcore counts, which is slow
 
 
 class SpaceContract:
-    """One method a rule. Subclasses give `space`; the rest may stay as it is."""
+    """One test method per rule. Subclasses set `space`; all else is optional."""
 
     space: SearchSpace
     small: Architecture | None = None
@@ -130,7 +130,7 @@ class SpaceContract:
                     self._canonical(grown)
 
     def test_costs_do_not_fall_along_axes_of_numbers(self) -> None:
-        """Growth and contraction are solved for a cost by bisection. Axes of words (kinds of layers) are not."""
+        """Growth and contraction search for a cost by bisection; not on axes of words (kinds of layers)."""
         base = self._small
         for axis in self.space.axes:
             if all(isinstance(choice, int | float) for choice in axis.choices):
@@ -159,7 +159,7 @@ class SpaceContract:
             )
 
     def test_weight_layouts_name_every_tensor_once(self) -> None:
-        """Or weights that others published would be left out without anybody seeing it."""
+        """Otherwise published weights would be skipped silently."""
         for architecture in (*self._runnable(), *self._points()):
             with works(f"weight_layouts({architecture})"):
                 layouts = list(self.space.weight_layouts(architecture))
@@ -175,7 +175,7 @@ class SpaceContract:
                 assert not twice, f"{layout.name}'s layout of {architecture} has two names for {', '.join(twice[:3])}"
 
     def test_equal_networks_are_equal_architectures(self) -> None:
-        """Or something would be trained twice."""
+        """Otherwise the same network would be trained twice."""
         seen: dict[str, Architecture] = {}
         for architecture in dict.fromkeys([*self._runnable(), *self._bases(), *self.space.points.values()]):
             with works(f"constructor and inputs of {architecture}"):
@@ -242,7 +242,7 @@ class SpaceContract:
             assert moved, f"{architecture}: all gradients are zero"
 
     def test_it_trains_and_validates_as_in_a_search(self) -> None:
-        """One step and one validation by the engine's own loop, with the kernels and the memory layout of a CPU training."""
+        """One training step and one validation with the engine's loop, kernels and memory layout on a CPU."""
         cpu, recipe = torch.device("cpu"), Recipe(batch_size=4, clip_gradient_norm=1.0)
         for architecture in dict.fromkeys([self._small, *spread([*self.samples], 2)]):
             network, clips = self._build(architecture), self.space.inputs(architecture)
@@ -264,29 +264,29 @@ class SpaceContract:
             network = self._build(architecture)
             with works(f"counting {architecture}"):
                 cost = count_cost(network, self.space.inputs(architecture))
-                told = cost_of(self.space, architecture, self.num_classes)
+                planned = cost_of(self.space, architecture, self.num_classes)
             parameters = sum(parameter.numel() for parameter in network.parameters())
             assert cost.params == parameters, f"{architecture}: {cost.params} parameters counted, it has {parameters}"
             macs = self._macs(architecture)
             assert cost.macs == macs > 0, f"{architecture}: fvcore counts {cost.macs} multiply-adds, torch {macs}"
             for name in ("macs", "params", "params_published", "activations", "input", "fvcore_flops", "buffer_bytes"):
-                ours, reference = getattr(told, name), getattr(cost, name)
-                assert ours == reference, f"{architecture}: {name} from {told.counter} are {ours}, fvcore's {reference}"
+                ours, reference = getattr(planned, name), getattr(cost, name)
+                assert ours == reference, (
+                    f"{architecture}: {name} from {planned.counter} are {ours}, fvcore's {reference}"
+                )
 
     def test_the_layers_told_keep_what_autograd_keeps(self) -> None:
         """Which is what memory in training is estimated from; and named points, which may be large, on shapes."""
         for architecture in dict.fromkeys([*spread([self._small, *self.samples], 3), *self._points()[-1:]]):
             with works(f"the cost of {architecture} on shapes"):
-                told, shapes = (
-                    cost_of(self.space, architecture, self.num_classes),
-                    shapes_of(self.space.inputs(architecture)),
-                )
+                planned = cost_of(self.space, architecture, self.num_classes)
+                shapes = shapes_of(self.space.inputs(architecture))
                 build = functools.partial(self.space.build, architecture, self.num_classes)
                 counted, _ = cost_of_network(build, shapes)
             wrong = [
-                f"{field.name} {getattr(told, field.name)}, on shapes {getattr(counted, field.name)}"
-                for field in dataclasses.fields(told)
-                if field.name != "counter" and getattr(told, field.name) != getattr(counted, field.name)
+                f"{field.name} {getattr(planned, field.name)}, on shapes {getattr(counted, field.name)}"
+                for field in dataclasses.fields(planned)
+                if field.name != "counter" and getattr(planned, field.name) != getattr(counted, field.name)
             ]
             assert not wrong, f"{architecture}: layer_plan and the network differ: {'; '.join(wrong)}"
 
@@ -308,7 +308,7 @@ class SpaceContract:
             difference = float((expected - got).abs().max())
             assert difference <= TOLERANCE, f"{architecture}: the exported source's logits differ by {difference:.2g}"
 
-    # --- what the rules look at ---
+    # --- the architectures under test ---
 
     @property
     def _small(self) -> Architecture:
@@ -323,7 +323,7 @@ class SpaceContract:
             return spread(list(dict.fromkeys(self.space.points.values())), MOST_POINTS)
 
     def _runnable(self) -> list[Architecture]:
-        """The small one, its nearest neighbour along each axis, a larger one if there is, and the samples."""
+        """The small architecture, its nearest neighbour along each axis (a larger one if possible), and the samples."""
         neighbours = [
             architecture
             for axis in self.space.axes
@@ -334,7 +334,7 @@ class SpaceContract:
         return list(dict.fromkeys([self._small, *neighbours, *self.samples]))
 
     def _other_choices(self) -> list[Architecture]:
-        """What another choice on one axis makes of the samples."""
+        """The samples with another choice on one axis."""
         found = []
         for sample in self.samples:
             for axis in self.space.axes:
@@ -411,12 +411,12 @@ class SpaceContract:
         assert tuple(logits.shape) == wanted, f"{architecture}: forward answers {tuple(logits.shape)}, not {wanted}"
 
     def _reads(self, architecture: Architecture) -> str:
-        """What the network reads of a video: of a single frame the stride says nothing."""
+        """The network's clips as text; the stride of a single frame is ignored."""
         clips = self.space.inputs(architecture)
         return str([(c.channels, c.frames, c.stride if c.frames > 1 else 0, c.height, c.width) for c in clips])
 
     def _compute_the_same(self, first: Architecture, other: Architecture) -> bool:
-        """With the same random weights on the same clips, in training mode under the same seed, where dropout shows."""
+        """Compares two networks with the same weights, clips and seed, in training mode, which also shows dropout."""
         networks = [self._build(each).train() for each in (first, other)]
         with _seeded(1):
             clips = random_clips(self.space.inputs(first), batch=4)
@@ -431,7 +431,7 @@ class SpaceContract:
 
 
 class _Noise:
-    """Two videos to validate on, as a `ClipCache` offers them."""
+    """Two random videos for validation, with the interface of `ClipCache`."""
 
     def __init__(self, classes: int, clips: Sequence[Clip]) -> None:
         self.classes, self.labels = tuple(map(str, range(classes))), [0, 1]
@@ -449,7 +449,7 @@ class _Noise:
 
 @contextlib.contextmanager
 def plain_kernels() -> Iterator[None]:
-    """For small networks of many shapes: one thread and no oneDNN, which compiles a kernel for every new shape."""
+    """One thread and no oneDNN, which compiles a kernel for every new shape: faster for small networks of many shapes."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -473,7 +473,7 @@ def _guarded(name: str, *arguments: Any) -> Any:
 
 
 def _wrong(axis: Axis) -> list[Any]:
-    """Values that no axis of this kind may take."""
+    """Values that are illegal on this axis."""
     if axis.choices:
         return ["no such choice", float("nan"), -12345]
     fractions = [axis.low + 0.5] if axis.integer else []

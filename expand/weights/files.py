@@ -1,4 +1,4 @@
-"""Files that hold a network's weights, read without running anything in them: safetensors, torch's files, our checkpoints."""
+"""Reads weight files without running code in them: safetensors, torch files, our checkpoints."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from expand.core.files import misfit, not_a_file, read_json
 from expand.core.space import Architecture
 from expand.training import checkpoint
 
-ZIP, PICKLE = b"PK\x03\x04", b"\x80"  # how torch's files begin, those of before 1.6 with a pickle
-# Where a training keeps its network: SlowFast and PyTorchVideo, Lightning and mmaction2, others, our own checkpoints.
+ZIP, PICKLE = b"PK\x03\x04", b"\x80"  # the first bytes of torch files; before torch 1.6 a pickle
+# Where trainings store the network: SlowFast and PyTorchVideo, Lightning and mmaction2, others, our own checkpoints.
 WRAPPERS = ("model_state", "state_dict", "model_state_dict", "model", "network")
 MOST_WRAPPED = 8
-MOST_PACKED = 20  # times as large as packed, where somebody has packed them all the same
-PREFIXES = ("module.", "_orig_mod.", "model.")  # of DistributedDataParallel, torch.compile and Lightning
+MOST_PACKED = 20  # highest compression ratio that is accepted
+PREFIXES = ("module.", "_orig_mod.", "model.")  # added by DistributedDataParallel, torch.compile and Lightning
 
 
 @dataclass(frozen=True)
 class WeightFile:
-    """Tensors by the names they have in the file, and the architecture where an export says it."""
+    """A file's tensors by their names in it, and the architecture if an export states it."""
 
     path: Path
     tensors: dict[str, Tensor]
@@ -35,10 +35,10 @@ class WeightFile:
 
 
 def read(path: Path) -> WeightFile:
-    """Reads an export's folder or a trial's, a safetensors file, a file of torch, or a checkpoint of ours, onto the CPU.
+    """Reads an export's or trial's folder, a safetensors file, a torch file or one of our checkpoints, onto the CPU.
 
     Raises:
-        UsageError: there is none, it is damaged, holds no weights, or would have to run code to be read.
+        UsageError: the file is missing or damaged, holds no weights, or could be read only by running code.
     """
     path = weights_file(path)
     try:
@@ -73,7 +73,7 @@ def weights_file(path: Path) -> Path:
 
 
 def _about(path: Path) -> dict[str, Any]:
-    """What the export beside the file says about it; {} where there is none."""
+    """The content of the architecture.json beside the file; {} if there is none."""
     file = path.with_name("architecture.json")
     if path.name != "model.safetensors" or not file.is_file():
         return {}
@@ -113,21 +113,21 @@ def _torch_file(path: Path) -> Any:
         wanted = re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error).partition("WeightsUnpickler")[2])
         if wanted:
             raise UsageError(
-                f"{path}: reading it would run code ({wanted[1]}), which is refused; where it was made, keep "
-                "network.state_dict() alone, with torch.save or as safetensors"
+                f"{path}: reading it would run code ({wanted[1]}), which is refused; where it was created, save only "
+                "network.state_dict(), with torch.save or as safetensors"
             ) from None
         raise UsageError(f"{path} is damaged or no file of weights ({_first_line(error)})") from None
 
 
 def _refuse_bomb(path: Path) -> None:
-    """torch keeps tensors unpacked: a file that promises more than it holds would only fill the memory."""
+    """Refuses a compressed file that would fill the memory; torch itself writes tensors uncompressed."""
     if not zipfile.is_zipfile(path):
         return
     try:
         with zipfile.ZipFile(path) as archive:
             promised, size = sum(member.file_size for member in archive.infolist()), path.stat().st_size
     except zipfile.BadZipFile:
-        return  # torch says what is wrong
+        return  # torch reports what is wrong
     if promised > MOST_PACKED * size:
         raise UsageError(f"{path} is no file of weights: its {size:,} bytes unpack to {promised:,}")
 
@@ -153,8 +153,8 @@ def _first_line(error: Exception) -> str:
 
 
 def _unwrapped(content: Any) -> dict[str, Tensor]:
-    """The tensors of a state dict, wherever a training put it and whatever wrapped its network."""
-    for _ in range(MOST_WRAPPED):  # a pickle may hold itself
+    """The tensors of a state dict, without the training's outer dictionaries and the prefixes of wrappers."""
+    for _ in range(MOST_WRAPPED):  # a pickle may contain itself
         if not isinstance(content, dict):
             break
         inner = next((content[name] for name in WRAPPERS if isinstance(content.get(name), dict)), None)

@@ -1,7 +1,7 @@
-"""Weights from elsewhere into a network: our exports, trials and checkpoints, and what others published, by its names.
+"""Loads weight files into a network: our exports, trials and checkpoints, and published weights.
 
-A family says how others name its networks' modules (`SearchSpace.weight_layouts`); here files are matched against that by
-names and shapes alone, and what was matched, what is missing and what was left over is told.
+A family lists the module names of other code bases (`SearchSpace.weight_layouts`). Files are matched against them by names and
+shapes alone; the result lists the matched, missing and unexpected tensors.
 """
 
 from __future__ import annotations
@@ -21,16 +21,22 @@ from expand.core.space import Architecture, SearchSpace, WeightLayout
 from expand.weights.files import WeightFile, read
 
 OURS = "expand"
-SHOWN = 3  # names with shapes in an error
+SHOWN = 3  # most names with shapes in an error
 Shapes = Mapping[str, torch.Size]
 
 
 @dataclass(frozen=True)
 class Matched:
-    """What became of a file's tensors. `matched`, `missing` and `replaced` are the network's names, `unexpected` the file's.
+    """The result of matching a file's tensors with a network's.
 
-    `missing` ones are not in the file, and `replaced` ones (the last layer for another number of classes) have another size
-    there: both keep the values the network had. `notes` say where definitions differ and what was done about it.
+    Attributes:
+        layout: the layout of the file's names.
+        matched: the network's tensors that are loaded.
+        missing: the network's tensors that the file does not have; they keep their values.
+        unexpected: the file's tensors that the network does not have.
+        replaced: the network's tensors that have another size in the file (the last layer, for another number of classes);
+            they keep their values.
+        notes: where the definitions differ, and how the weights were adapted.
     """
 
     layout: str
@@ -51,10 +57,10 @@ class Matched:
 
 
 def load_weights(network: nn.Module, path: str | Path, *, space: SearchSpace, architecture: Architecture) -> Matched:
-    """Puts a file's weights into a freshly built network, in place, in whichever layout the file's names are.
+    """Loads a file's weights into a newly built network, in place, in any layout that the family knows.
 
     Raises:
-        UsageError: no such file, damaged, no weights in it, or weights of another network.
+        UsageError: the file is missing, damaged, holds no weights, or holds weights of another network.
     """
     fit = fit_file(read(Path(path)), space, architecture, network)
     network.load_state_dict(fit.tensors, strict=False)
@@ -62,7 +68,7 @@ def load_weights(network: nn.Module, path: str | Path, *, space: SearchSpace, ar
 
 
 def inspect_weights(path: str | Path, *, space: SearchSpace, architecture: Architecture, num_classes: int) -> Matched:
-    """What `load_weights` would answer for a network of so many classes.
+    """What `load_weights` would return for a network with `num_classes` classes.
 
     Raises:
         UsageError: as `load_weights`.
@@ -71,8 +77,8 @@ def inspect_weights(path: str | Path, *, space: SearchSpace, architecture: Archi
 
 
 def points_that_fit(tensors: Mapping[str, Tensor], space: SearchSpace) -> list[tuple[str, str]]:
-    """The named points of a space that would take every tensor of a file, the last layer's size aside, with its layout."""
-    fits: dict[str, str] = {}  # one network with other clips is looked at once
+    """The named points of a space that match every tensor of a file except the last layer, each with the layout's name."""
+    fits: dict[str, str] = {}  # points that differ in their clips only are checked once
     found = []
     for name, architecture in space.points.items():
         cls, arguments = space.constructor(architecture, space.num_classes)
@@ -89,12 +95,12 @@ def points_that_fit(tensors: Mapping[str, Tensor], space: SearchSpace) -> list[t
 
 
 def on_shapes(space: SearchSpace, architecture: Architecture, num_classes: int) -> nn.Module:
-    """The network without values. Drawing weights costs most of building it on shapes, and seconds the first time."""
-    with torch.device("meta"), _NothingDrawn():
+    """The network on the `meta` device, without random initialisation, which would take most of the time."""
+    with torch.device("meta"), _NoInitialisation():
         return space.build(architecture, num_classes)
 
 
-class _NothingDrawn(TorchFunctionMode):
+class _NoInitialisation(TorchFunctionMode):
     names = frozenset({"normal_", "uniform_", "kaiming_normal_", "kaiming_uniform_"})
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -108,7 +114,7 @@ class _NothingDrawn(TorchFunctionMode):
 
 @dataclass(frozen=True)
 class Fit:
-    """A file against a network: what it would take, and the names whose shape is wrong, with both shapes."""
+    """A file matched with a network: the tensors to load, and the names whose shapes differ, with both shapes."""
 
     layout: WeightLayout
     tensors: dict[str, Tensor]
@@ -121,10 +127,10 @@ class Fit:
 
 
 def fit_file(file: WeightFile, space: SearchSpace, architecture: Architecture, network: nn.Module) -> Fit:
-    """What a file gives to a network of this architecture, in the layout that knows most of its names.
+    """Matches a file with a network of this architecture, in the layout that knows most of its names.
 
     Raises:
-        UsageError: the file is of another network.
+        UsageError: the file belongs to another network.
     """
     fit = _best(file.tensors, space, architecture, network)
     for module, what in fit.layout.unlike.items():
@@ -133,16 +139,16 @@ def fit_file(file: WeightFile, space: SearchSpace, architecture: Architecture, n
     other = _other(file, architecture)
     if fit.wrong:
         shown = "; ".join(
-            f"{name} is {_size(there)} in the file and {_size(here)} here"
-            for name, (there, here) in list(fit.wrong.items())[:SHOWN]
+            f"{name} is {_size(in_file)} in the file and {_size(in_network)} in the network"
+            for name, (in_file, in_network) in list(fit.wrong.items())[:SHOWN]
         )
         raise UsageError(
             f"{file.path}: weights of another network, {len(fit.wrong)} shapes differ: {shown}{other}{_hint(file, space)}"
         )
     if not fit.matched.matched:
         raise UsageError(
-            f"{file.path}: no tensor of it belongs to this {space.name} network; the file has {_listed(_sizes(file.tensors))}, "
-            f"the network {_listed(_sizes(network.state_dict()))}{other}{_hint(file, space)}"
+            f"{file.path}: none of its tensors belongs to this {space.name} network; the file has "
+            f"{_listed(_sizes(file.tensors))}, the network {_listed(_sizes(network.state_dict()))}{other}{_hint(file, space)}"
         )
     if other and (fit.matched.missing or fit.matched.unexpected):
         raise UsageError(f"{file.path}: {fit.matched}{other}")
@@ -150,7 +156,7 @@ def fit_file(file: WeightFile, space: SearchSpace, architecture: Architecture, n
 
 
 def _best(tensors: Mapping[str, Tensor], space: SearchSpace, architecture: Architecture, network: nn.Module) -> Fit:
-    """The file's fit in the layout that knows most of its names."""
+    """The match in the layout that knows most of the file's names."""
     shapes, layouts = _sizes(network.state_dict()), _layouts(space, architecture, network)
     layout = max(layouts, key=lambda layout: sum(name in shapes for name in _renamed(tensors, layout).values()))
     theirs = {ours: name for name, ours in _renamed(tensors, layout).items()}
@@ -158,9 +164,9 @@ def _best(tensors: Mapping[str, Tensor], space: SearchSpace, architecture: Archi
     notes = list(layout.convert(found)) if layout.convert else []
     fitting = [name for name in shapes if name in found and _plain(found[name].shape) == _plain(shapes[name])]
     others = [name for name in shapes if name in found and name not in fitting]
-    # Only where it matters, because two more networks are built for it.
+    # Only if needed, because it builds two more networks.
     head = _head(space, architecture) if others or len(fitting) < len(shapes) / 2 else set()
-    if set(fitting) <= head:  # a last layer alone could be anybody's
+    if set(fitting) <= head:  # the last layer alone does not identify a network
         fitting = []
     replaced = [name for name in shapes if name in head] if head & set(others) else []
     taken = {name: found[name].reshape(shapes[name]) for name in fitting if name not in replaced}
@@ -185,12 +191,12 @@ def _layouts(space: SearchSpace, architecture: Architecture, network: nn.Module)
 
 
 def _weights(names: Iterable[str]) -> list[str]:
-    """Without the batches that norms counted: with a fixed momentum they are never read, and old files lack them."""
+    """The names without the norms' batch counters, which a fixed momentum never reads and old files lack."""
     return [name for name in names if not name.endswith(".num_batches_tracked")]
 
 
 def _renamed(names: Iterable[str], layout: WeightLayout) -> dict[str, str]:
-    """The file's names that a layout knows, with ours."""
+    """The file's names that a layout knows, mapped to ours."""
     split = {name: name.rpartition(".") for name in names}
     return {
         name: f"{layout.modules[module]}{dot}{leaf}"
@@ -206,7 +212,7 @@ def _head(space: SearchSpace, architecture: Architecture) -> set[str]:
 
 
 def _plain(shape: Sequence[int]) -> tuple[int, ...]:
-    """A shape without ones at its end: a 1x1x1 convolution's weights are a linear layer's."""
+    """A shape without trailing ones, because a 1x1x1 convolution and a linear layer have the same weights."""
     sizes = list(shape)
     while sizes and sizes[-1] == 1:
         sizes.pop()
@@ -214,7 +220,7 @@ def _plain(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def _same_norms(tensors: dict[str, Tensor], theirs: float, network: nn.Module) -> list[str]:
-    """Scales the gains of norms that add another epsilon to their variance, so that evaluation gives the same numbers."""
+    """Scales the gains of norms with another epsilon, so that evaluation gives the same numbers."""
     changed = {}
     for name, module in network.named_modules():
         gain, variance = tensors.get(f"{name}.weight"), tensors.get(f"{name}.running_var")
@@ -223,23 +229,23 @@ def _same_norms(tensors: dict[str, Tensor], theirs: float, network: nn.Module) -
             tensors[f"{name}.weight"] = (gain.double() * factor).to(gain.dtype)
             changed[name] = module.eps
     return [
-        f"{list(changed.values()).count(ours)} norms add {ours:g} to variances where the file's add {theirs:g}: their gains "
-        "are scaled to give the same in evaluation"
+        f"{list(changed.values()).count(ours)} norms have epsilon {ours:g}, the file's {theirs:g}: their gains are "
+        "scaled to give the same numbers in evaluation"
         for ours in sorted(set(changed.values()))
     ]
 
 
-# --- what errors say -------------------------------------------------------------------------------------------------
+# --- texts of errors -------------------------------------------------------------------------------------------------
 
 
 def _other(file: WeightFile, architecture: Architecture) -> str:
-    """How the architecture that the file says differs from the network's."""
-    there = file.architecture
-    if there is None or there == architecture:
+    """How the architecture stated in the file differs from the network's."""
+    stated = file.architecture
+    if stated is None or stated == architecture:
         return ""
-    if there.family != architecture.family:
-        return f"; the file is of the family {there.family}, the network of {architecture.family}"
-    return f"; from the file's architecture to the network's: {there.changes(architecture)}"
+    if stated.family != architecture.family:
+        return f"; the file is of the family {stated.family}, the network of {architecture.family}"
+    return f"; from the file's architecture to the network's: {stated.changes(architecture)}"
 
 
 def _hint(file: WeightFile, space: SearchSpace) -> str:

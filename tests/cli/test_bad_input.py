@@ -94,7 +94,7 @@ def test_what_is_no_file_is_named_and_never_opened(kind, tmp_path):
     with pytest.raises(UsageError, match=r"x\.pt: it is .*; name a file of weights"):
         read_weights(place)
     place.rename(place.with_suffix(".csv"))
-    with pytest.raises(UsageError, match="not a file; wanted a folder of videos or a list"):
+    with pytest.raises(UsageError, match="not a file; give a folder of videos or a list"):
         read_source(place.with_suffix(".csv"))
     place.with_suffix(".csv").rename(place.with_suffix(".py"))
     with pytest.raises(UsageError, match="not a file"):
@@ -131,7 +131,7 @@ def settings_of(**values):
 
 def test_circles_of_links_are_said(tmp_path, expand):
     (tmp_path / "loop").symlink_to("loop")
-    assert "cannot be looked at" in not_a_file(tmp_path / "loop")
+    assert "cannot be inspected" in not_a_file(tmp_path / "loop")
     for arguments in (
         ("run", TINY, "--data", "loop"), ("run", TINY, "--out", "loop"), ("data", "check", "loop"), ("status", "loop"),
     ):  # fmt: skip
@@ -161,7 +161,7 @@ def test_an_array_whose_header_asks_for_gigabytes_is_refused_before_they_are_tak
             archive.writestr("frames.npy", header(HUGE) + bytes(100))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for look in (probe, decode, survey, locate):
-        with pytest.raises(DamagedVideo, match="its header promises 10,800,000,000 bytes, there are 100"):
+        with pytest.raises(DamagedVideo, match="its header states 10,800,000,000 bytes, the file has 100"):
             look(path, rate=12)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB
 

@@ -160,7 +160,7 @@ def test_a_network_of_ones_own(networks, capsys):
         ("networks_of_mine:broken", ("3x4x4x4",), UsageError, "broken cannot be built: OSError: no checkpoint"),
         ("networks_of_mine:small", ("3x4x1x4",), UsageError, "small cannot be run on shapes: a clip of 3x4x1x4 .* Kernel size"),
         ("networks_of_mine:NeedsThree", ("2x4",), UsageError, "AssertionError: three channels"),
-        ("networks_of_mine:Spectral", ("3x4",), UsageError, "unknown share: nobody counts aten::_fft_r2c"),
+        ("networks_of_mine:Spectral", ("3x4",), UsageError, "is unknown: there is no counting rule for aten::_fft_r2c"),
         ("networks_of_mine:small", (), UsageError, "what does it read"),
     ],
 )  # fmt: skip

@@ -105,5 +105,5 @@ def test_hypervolume_ignores_what_is_not_better_than_the_reference():
 
 
 def test_hypervolume_is_for_two_objectives():
-    with pytest.raises(ValueError, match="two objectives wanted, got 3"):
+    with pytest.raises(ValueError, match="needs two objectives, got 3"):
         hypervolume([(1.0, 2.0, 3.0)], ("minimize",) * 3, (9.0, 9.0, 9.0))

@@ -167,8 +167,8 @@ def test_persons_who_do_everything() -> None:
 
 WRONG = {
     "path,label\nrun/a.mp4,run\ny.mp4,run\nsit/a.mp4,sit\n": r"line 3: there is no file .*y\.mp4 \(1 of 3",
-    "run/a.mp4,run\nsit/a.mp4,\n": r"train\.csv line 2: no label beside 'sit/a\.mp4",
-    "run/a.mp4 run\nsit/a.mp4\n": r"train\.csv line 2: no label beside 'sit/a\.mp4'",
+    "run/a.mp4,run\nsit/a.mp4,\n": r"train\.csv line 2: no label in 'sit/a\.mp4",
+    "run/a.mp4 run\nsit/a.mp4\n": r"train\.csv line 2: no label in 'sit/a\.mp4'",
     "run/a.mp4,run\nsit/b, 2.avi,sit\n": r"line 2: 3 cells instead of 2",
     "clip id,label\n7,run\n": r"line 1: 'clip id, label' is neither a video",
     "run/a.mp4,run\nrun/c.MOV,run\n": r"only one class, 'run'",
@@ -190,7 +190,7 @@ def test_wrong_sources(root: Path, tmp_path: Path) -> None:
     put(tmp_path, "loose/a.mp4", "half/val/run/a.mp4", "twice/val/x/a.mp4", "twice/valid/x/a.mp4", "notes/readme.md")
     wrong = {
         tmp_path / "nowhere": "no data at .*nowhere",
-        tmp_path / "loose": "1 videos lie in it directly; wanted a folder a class",
+        tmp_path / "loose": "1 videos are directly in it; expected a folder per class",
         tmp_path / "notes": "no videos found",
         tmp_path / "half": "val but no training split",
         tmp_path / "twice": "val, valid for one split",

@@ -17,10 +17,10 @@ from expand.data.cache.clip_cache import ClipCache, prepare
 from expand.data.cache.device_cache import DeviceClips
 from expand.data.loader import TrainingClips, ViewClips, batches
 from expand.data.read_source import read_source
-from expand.data.sampling import Draw, Rectangle
-from expand.data.transforms import LEAST, MOST, centre_crop, colour_matrix, cut, finish, normalise
+from expand.data.sampling import Augmentation, Rectangle
+from expand.data.transforms import LEAST, MOST, augment_batch, centre_crop, colour_matrix, crop_resized, normalise
 
-PLAIN = Draw(0.0, 0.0, 0.0, (0.0,), False, (1.0, 1.0, 1.0, 0.0), (), 1.0)
+PLAIN = Augmentation(0.0, 0.0, 0.0, (0.0,), False, (1.0, 1.0, 1.0, 0.0), (), 1.0)
 CLIPS = (Clip(3, 2, 16, 16),)
 EVERYTHING = Recipe(
     batch_size=8, crop="resized", colour_jitter=(0.4, 0.4, 0.4, 0.1), randaugment_operations=2, mixup=0.5
@@ -41,10 +41,10 @@ def cache(squares) -> ClipCache:
 
 def test_a_cut_is_the_rectangle_or_close_to_resizing_it_in_float():
     frames = noise(3, 30, 40, 3)
-    assert torch.equal(cut(frames, Rectangle(4, 9, 16, 16), 16, 16), frames[:, 4:20, 9:25])
+    assert torch.equal(crop_resized(frames, Rectangle(4, 9, 16, 16), 16, 16), frames[:, 4:20, 9:25])
     for place in (Rectangle(2, 3, 27, 22), Rectangle(5, 0, 10, 31), Rectangle(0, 0, 8, 8)):
         exact = augment._resize(augment._within(frames, place).float(), 16, 16)
-        got = cut(frames, place, 16, 16)
+        got = crop_resized(frames, place, 16, 16)
         assert got.shape == (3, 16, 16, 3) and got.dtype == torch.uint8
         assert (got - exact).abs().max() <= 1.01 and (got - exact).abs().mean() < 0.4
 
@@ -52,9 +52,9 @@ def test_a_cut_is_the_rectangle_or_close_to_resizing_it_in_float():
 def test_the_path_of_other_devices_differs_by_one_at_most(monkeypatch):
     """What a GPU does with frames that it holds, done here on the CPU: float, rounded once."""
     frames, place = noise(2, 40, 50, 3), Rectangle(1, 2, 37, 45)
-    ours = cut(frames, place, 16, 16)
+    ours = crop_resized(frames, place, 16, 16)
     monkeypatch.setattr(augment, "_resizes_bytes", lambda device: False)
-    theirs = cut(frames, place, 16, 16)
+    theirs = crop_resized(frames, place, 16, 16)
     assert theirs.dtype == torch.uint8 and (ours.int() - theirs.int()).abs().max() == 1
 
 
@@ -75,7 +75,7 @@ def test_normalising_ends_at_black_and_white():
 
 def test_a_batch_is_flipped_normalised_and_channels_last():
     stream = noise(2, 3, 4, 5, 3)
-    (out,), labels = finish([stream], torch.tensor([1, 0]), [PLAIN, replace(PLAIN, flip=True)], 2)
+    (out,), labels = augment_batch([stream], torch.tensor([1, 0]), [PLAIN, replace(PLAIN, flip=True)], 2)
     expected = normalise(stream.permute(0, 4, 1, 2, 3).float())
     assert torch.equal(out[0], expected[0]) and torch.equal(out[1], expected[1].flip(-1))
     assert out.is_contiguous(memory_format=torch.channels_last_3d) and labels.tolist() == [1, 0]
@@ -83,8 +83,8 @@ def test_a_batch_is_flipped_normalised_and_channels_last():
 
 def test_randaugment_is_each_clips_own():
     stream = noise(2, 3, 4, 5, 3)
-    draws = [replace(PLAIN, operations=(("solarize", 1.0), ("posterize", 1.0))), PLAIN]
-    (out,), _ = finish([stream], torch.tensor([0, 1]), draws, 2)
+    augmentations = [replace(PLAIN, operations=(("solarize", 1.0), ("posterize", 1.0))), PLAIN]
+    (out,), _ = augment_batch([stream], torch.tensor([0, 1]), augmentations, 2)
     expected = torch.stack([(255 - stream[0]) & 240, stream[1]])
     assert torch.equal(out, normalise(expected.permute(0, 4, 1, 2, 3).float()))
 
@@ -102,7 +102,7 @@ def test_randaugment_is_each_clips_own():
 def test_colours_by_hand(factors, expected):
     """Two pixels whose greys are 59.25 and 96.45 (by 0.299, 0.587, 0.114), 77.85 in the mean."""
     stream = torch.tensor([(100, 50, 0), (50, 100, 200)], dtype=torch.uint8).reshape(1, 1, 1, 2, 3)
-    (out,), _ = finish([stream], torch.tensor([0]), [replace(PLAIN, colour=factors)], 1)
+    (out,), _ = augment_batch([stream], torch.tensor([0]), [replace(PLAIN, colour=factors)], 1)
     got = out.permute(0, 2, 3, 4, 1).reshape(2, 3) * (255 * augment.STD) + 255 * augment.MEAN
     assert torch.allclose(got, torch.tensor(expected, dtype=torch.float32), atol=0.01)
 
@@ -120,7 +120,7 @@ def test_a_hue_turns_about_grey_and_keeps_brightness():
 
 def test_colours_are_cut_off_at_black_and_white():
     stream = torch.tensor([[200, 10, 250]], dtype=torch.uint8).reshape(1, 1, 1, 1, 3)
-    (out,), _ = finish([stream], torch.tensor([0]), [replace(PLAIN, colour=(2.0, 1.0, 1.0, 0.0))], 1)
+    (out,), _ = augment_batch([stream], torch.tensor([0]), [replace(PLAIN, colour=(2.0, 1.0, 1.0, 0.0))], 1)
     assert out.flatten().tolist() == pytest.approx([MOST, (20 / 255 - 0.45) / 0.225, MOST], abs=1e-5)
 
 
@@ -129,8 +129,8 @@ def test_colours_are_cut_off_at_black_and_white():
 
 def test_mixup_pairs_each_clip_with_the_one_before_it():
     stream = noise(3, 1, 2, 2, 3)
-    draws = [replace(PLAIN, weight=weight) for weight in (0.75, 1.0, 0.5)]
-    (out,), targets = finish([stream], torch.tensor([2, 0, 0]), draws, 3)
+    augmentations = [replace(PLAIN, weight=weight) for weight in (0.75, 1.0, 0.5)]
+    (out,), targets = augment_batch([stream], torch.tensor([2, 0, 0]), augmentations, 3)
     plain = normalise(stream.permute(0, 4, 1, 2, 3).float())
     for number, (own, other) in enumerate(((0.75, 0.25), (1.0, 0.0), (0.5, 0.5))):
         assert torch.allclose(out[number], own * plain[number] + other * plain[number - 1], atol=1e-6)
@@ -139,7 +139,7 @@ def test_mixup_pairs_each_clip_with_the_one_before_it():
 
 def test_the_loss_of_mixed_labels_is_the_weighted_sum_of_both():
     logits, weight = torch.randn(2, 3, generator=torch.Generator().manual_seed(0)), 0.7
-    _, targets = finish([], torch.tensor([2, 0]), [replace(PLAIN, weight=weight)] * 2, 3)
+    _, targets = augment_batch([], torch.tensor([2, 0]), [replace(PLAIN, weight=weight)] * 2, 3)
     own, other = (
         functional.cross_entropy(logits, torch.tensor(labels), label_smoothing=0.1) for labels in ([2, 0], [0, 2])
     )
@@ -153,12 +153,12 @@ def test_a_flipped_clip_brings_its_swapped_label_into_a_pair(cache):
     indices = [index for index, label in enumerate(cache.labels) if cache.classes[label] == "to the left"]
     batch = data.__getitems__(indices)
     right, left = cache.classes.index("to the right"), cache.classes.index("to the left")
-    assert batch.labels.tolist() == [right if drawn.flip else left for drawn in batch.draws]
-    assert {drawn.flip for drawn in batch.draws} == {True, False}
-    _, targets = data.finish(batch)
-    for number, drawn in enumerate(batch.draws):
-        before = batch.draws[number - 1]
-        share = drawn.weight * drawn.flip + (1 - drawn.weight) * before.flip
+    assert batch.labels.tolist() == [right if sampled.flip else left for sampled in batch.augmentations]
+    assert {sampled.flip for sampled in batch.augmentations} == {True, False}
+    _, targets = data.augment(batch)
+    for number, sampled in enumerate(batch.augmentations):
+        before = batch.augmentations[number - 1]
+        share = sampled.weight * sampled.flip + (1 - sampled.weight) * before.flip
         assert targets[number, right].item() == pytest.approx(share, abs=1e-6)
 
 
@@ -192,13 +192,13 @@ def test_threads_change_nothing(cache):
     try:
         for count in (1, 2):
             torch.set_num_threads(count)
-            found.append(data.finish(data.__getitems__(range(8)))[0][0])
+            found.append(data.augment(data.__getitems__(range(8)))[0][0])
     finally:
         torch.set_num_threads(threads)
     assert torch.equal(*found)
 
 
-def test_batches_sent_ahead_are_the_same_batches(cache):
+def test_batches_prefetched_are_the_same_batches(cache):
     """The CUDA path with a CPU in the GPU's place: bytes are sent and augmented where they arrive, one batch ahead."""
     data = TrainingClips(cache, CLIPS, EVERYTHING, seed=3, epoch=1)
     sent = []
@@ -208,9 +208,9 @@ def test_batches_sent_ahead_are_the_same_batches(cache):
             sent.append(first)
             yield data.__getitems__(range(first, first + 8))
 
-    for number, (streams, labels) in enumerate(loader._sent_ahead(cuts(), torch.device("cpu"), data.finish)):
+    for number, (streams, labels) in enumerate(loader._prefetched(cuts(), torch.device("cpu"), data.augment)):
         assert len(sent) == min(number + 2, 3)
-        expected, targets = data.finish(data.__getitems__(range(8 * number, 8 * number + 8)))
+        expected, targets = data.augment(data.__getitems__(range(8 * number, 8 * number + 8)))
         assert torch.equal(streams[0], expected[0]) and torch.equal(labels, targets)
     assert number == 2
 
@@ -297,7 +297,7 @@ def test_a_cut_of_unequal_sides_keeps_height_and_width_apart():
     """A ramp from top to bottom, cut to twice as many columns as rows: it still falls, and along the rows."""
     ramp = (torch.arange(32, dtype=torch.uint8) * 8).reshape(1, 32, 1, 1).expand(2, 32, 48, 3)
     for place in (Rectangle(0, 0, 32, 48), Rectangle(4, 3, 16, 30), Rectangle(8, 0, 8, 16)):
-        got = cut(ramp, place, 8, 16)
+        got = crop_resized(ramp, place, 8, 16)
         assert got.shape == (2, 8, 16, 3) and (got == got[:, :, :1]).all()
         middles = place.top + (torch.arange(8) + 0.5) * place.height / 8 - 0.5  # of the rows, in source pixels
         assert (got[0, 1:-1, 0, 0] - 8 * middles[1:-1]).abs().max() <= 1

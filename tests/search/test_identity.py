@@ -314,7 +314,7 @@ def test_a_study_file_inside_a_run_is_run_on_trust_only(home, expand):
     told(home, lambda facts: facts | {"reference": str(file), "files": {}})
     environment = {"PYTHONPATH": f"{ROOT}:{STUDIES}"}
     asked = expand("export", "run", "--trial", 0, "--to", "network", **environment)
-    words = f"expand: {file} would be run as code, and lies in the run {home / 'run'}: look at it, then say --trust\n"
+    words = f"expand: {file} would be run as code, and lies in the run {home / 'run'}: look at it, then add --trust\n"
     assert asked.returncode == 2 and asked.stderr == words and not (home / "ran").exists()
     with pytest.raises(UsageError, match="--trust"):
         show_tests(home / "run", VIEWS, trial=0, all_front=False, as_json=True, **ONE)

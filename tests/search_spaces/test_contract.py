@@ -302,7 +302,7 @@ BROKEN = {
         with_forward(lambda self, x: Toy.forward(self, x) / (1 - self.training)), TRAINS, "a training step is not finite"),
     "nothing changes": (with_forward(lambda self, x: Toy.forward(self, x).detach().requires_grad_()), TRAINS, "changes nothing"),
     "an operator nobody counts": (
-        with_forward(lambda self, x: Toy.forward(self, torch.fft.rfft(x).real)), COSTS, "nobody counts aten::fft_rfft"),
+        with_forward(lambda self, x: Toy.forward(self, torch.fft.rfft(x).real)), COSTS, "no counting rule for aten::fft_rfft"),
     "counters that disagree": (with_network(CountedDifferently), COSTS, "fvcore counts"),
     "layers of a deeper kernel": (with_methods(layer_plan=layers_of(deeper=2)), COSTS, "macs from the family's layers"),
     "layers without a bias": (with_methods(layer_plan=layers_of(no_bias=True)), COSTS, "params from the family's layers"),

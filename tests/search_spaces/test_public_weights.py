@@ -161,9 +161,9 @@ def test_the_norm_that_slowfast_has_more_matters(tmp_path):
 @pytest.mark.parametrize(
     ("file", "space", "point", "extra", "words"),
     [
-        ("slowfast_x3d_m", X3D, "M", "head.lin_5_bn.weight", "a norm behind the head's first linear layer"),
+        ("slowfast_x3d_m", X3D, "M", "head.lin_5_bn.weight", "a norm after the head's first linear layer"),
         ("slowfast_x3d_m", X3D, "M", "s1.pathway1_stem.conv.weight", "SlowFast network, not an X3D"),
-        ("pytorchvideo_x3d_m", X3D, "M", "blocks.5.pool.post_norm.weight", "a norm behind"),
+        ("pytorchvideo_x3d_m", X3D, "M", "blocks.5.pool.post_norm.weight", "a norm after"),
         ("torchvision_r3d_18", MIXED, "r3d_18", "layer1.0.conv3.0.weight", "blocks of three convolutions"),
         ("torchvision_r2plus1d_18", MIXED, "R(2+1)D", None,
          "layer2.0.conv1.0.3.weight|layer2.0.conv2.0.0.weight is 230x128x1x3x3 in the file and 288x128x1x3x3 here.*r2plus1d_18"),

@@ -148,8 +148,8 @@ def test_named_mirror_images_reach_the_training(caches, tmp_path):
         )
     ]
     drawn = [each.__getitems__(range(24)) for each in data]
-    assert [any(one.flip for one in batch.draws) for batch in drawn] == [True, False, True]
-    before, flips = torch.as_tensor(cache.labels[:24]), torch.tensor([one.flip for one in drawn[2].draws])
+    assert [any(one.flip for one in batch.augmentations) for batch in drawn] == [True, False, True]
+    before, flips = torch.as_tensor(cache.labels[:24]), torch.tensor([one.flip for one in drawn[2].augmentations])
     assert torch.equal(drawn[1].labels, before)
     assert torch.equal(drawn[2].labels, torch.where(flips, torch.tensor([2, 1, 0])[before], before))
     for mirrored in ((), (("at rest", "to the left"),)):
@@ -174,7 +174,7 @@ def test_a_side_without_its_counterpart_is_never_flipped(caches):
     for source, flips in ((ClipCache(caches[0]), True), (Alone(), False)):
         data = TrainingClips(source, SPACE.inputs(SPACE.start), RECIPE, seed=0, epoch=0)
         batch = data.__getitems__(range(24))
-        assert any(drawn.flip for drawn in batch.draws) is flips
+        assert any(drawn.flip for drawn in batch.augmentations) is flips
     assert batch.labels.tolist() == source.cache.labels[:24].tolist()
 
 

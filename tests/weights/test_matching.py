@@ -188,7 +188,7 @@ def test_a_file_that_would_run_code_is_refused(trained, tmp_path, monkeypatch):
         (trained, "X3D"),
     ):
         torch.save({"state_dict": trained.state_dict(), "extra": content}, "w.pt")
-        refused(Path("w.pt"), rf"would run code \(.*({name})\), which is refused; where it was made, keep")
+        refused(Path("w.pt"), rf"would run code \(.*({name})\), which is refused; where it was created, save only")
     assert not Path("ran").exists()
 
 

@@ -1,10 +1,10 @@
-"""Decode once: every clip of a split as plain uint8 frames in files that all workers of a node map into memory.
+"""Decode once: all clips of a split as plain uint8 frames in files that all workers of a node map into memory.
 
-A cache folder is named after what is in it (contents, labels, side, frame rate, frame budget), so it is never stale: other
-data are another folder. Its shards hold the frames one after the other, `index.json` says where each clip lies. It is built
-in `NAME.building`, where finished shards outlive a kill, and appears whole or not at all.
+A cache folder's name is a hash of its content (videos, labels, side, frame rate, frame limit), so it is never stale: other data
+have another folder. Its shards hold the frames, `index.json` the position of each clip. It is built in `NAME.building`, where
+finished shards survive a killed process, and appears complete or not at all.
 
-A folder made "on the fly" holds where each frame is in its file instead of the frames, which are decoded when asked for.
+With decoding "on the fly" the folder holds the position of each frame in its file, and frames are decoded on request.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 
 from expand.core.errors import ExpandError, Unavailable
 from expand.data.cache import shards
-from expand.data.cache.disk_space import Budget, reference_fps, remedies, require_room
+from expand.data.cache.disk_space import Budget, reference_fps, remedies, require_disk_space
 from expand.data.cache.entries import CACHE_VERSION, Plan, entry, stamp
 from expand.data.cache.shards import Entry
 from expand.data.manifest import Manifest, cache_root
@@ -42,10 +42,10 @@ class Problem:
 
 
 class ClipCache:
-    """One split's clips, read-only. It travels to other processes as its folder's name.
+    """One split's clips, read-only. It is pickled as its folder's name.
 
-    `content` names what the clips are, wherever they lie. `fps` is what they were brought to, `rates` what each file has, `cut`
-    how many frames each lost to `data.cache_frames`.
+    `content` identifies the clips, independent of their location. `fps` is the cache's frame rate, `rates` each file's own, `cut`
+    the number of frames that each lost to `data.cache_frames`.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -59,7 +59,7 @@ class ClipCache:
         self._index, self._clips = index, index["clips"]
         self._maps: dict[int, np.ndarray] = {}
         self.classes: tuple[str, ...] = tuple(index["classes"])
-        self.content: str = index.get("content", self.folder.name)  # which an older cache is named after
+        self.content: str = index.get("content", self.folder.name)  # older caches are named after their content
         self.fps: float = index["fps"]
         self.labels = np.array([clip["label"] for clip in self._clips], dtype=np.int64)
         self.names: tuple[str, ...] = tuple(clip["path"] for clip in self._clips)
@@ -75,25 +75,25 @@ class ClipCache:
 
     @property
     def on_the_fly(self) -> bool:
-        """Whether frames are decoded when asked for."""
+        """Whether frames are decoded on request."""
         return self._index["root"] is not None
 
     @cached_property
     def nbytes(self) -> int:
-        """What all frames take in memory."""
+        """Bytes of all frames."""
         return sum(int(np.prod(clip["shape"])) for clip in self._clips)
 
     def length(self, index: int) -> int:
-        """How many frames clip `index` has."""
+        """The number of frames of clip `index`."""
         return int(self._clips[index]["shape"][0])
 
     def shape(self, index: int) -> tuple[int, int, int, int]:
-        """(T, H, W, 3) of clip `index`."""
+        """The shape (T, H, W, 3) of clip `index`."""
         frames, height, width, channels = self._clips[index]["shape"]
         return frames, height, width, channels
 
     def frames(self, index: int) -> np.ndarray:
-        """Clip `index` as uint8 (T, H, W, 3): a view into the map, or decoded now."""
+        """Clip `index` as uint8 (T, H, W, 3): a view of the mapped file, or decoded now."""
         if not self.on_the_fly:
             return self._data(index, np.uint8, self.shape(index))
         path, clip = self._file(index), self._clips[index]
@@ -102,8 +102,13 @@ class ClipCache:
         return whole[start : start + self.length(index)]
 
     def picked(self, index: int, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """These frames of clip `index`, uint8 (len(indices), H, W, 3). Nothing else is read, or decoded but for what lies
-        between the keyframe before and a frame. Raises `DamagedVideo` for a file that has changed since."""
+        """The frames `indices` of clip `index`, uint8 (len(indices), H, W, 3).
+
+        Only these are read, or decoded from the keyframe before each.
+
+        Raises:
+            DamagedVideo: the file has changed since the cache was built.
+        """
         if not self.on_the_fly:
             return self.frames(index)[indices]
         width, height = self._clips[index]["size"]
@@ -128,7 +133,7 @@ class ClipCache:
     def _file(self, index: int) -> Path:
         path = Path(self._index["root"]) / self.names[index]
         if stamp(path) != self._clips[index]["stamp"]:
-            raise DamagedVideo(path, "gone or changed since it was looked at: run again")
+            raise DamagedVideo(path, "missing or changed since the cache was built: run again")
         return path
 
 
@@ -142,20 +147,21 @@ def prepare(
     skip_damaged: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Path, ...]:
-    """One cache folder a split; what is missing is decoded now, by one process at a time.
+    """Builds one cache folder per split, and decodes what is missing, in one process at a time.
 
-    All clips are brought to the training split's median frame rate. Of a video with more than `frames` frames then, those
-    in the middle are kept. With `fly` every video is decoded once to see that it is whole, but only the places of its frames
-    are kept. `progress` gets (videos done, videos to decode).
-    Raises `ExpandError` for damaged videos unless they may be skipped, for a training class of which nothing is left,
-    and for a disk with too little room; what was finished by then is kept for the next time.
+    All clips are converted to the training split's median frame rate. Of videos with more than `frames` frames, the middle is
+    kept. With `fly` every video is decoded once to find damaged ones, but only the positions of its frames are stored.
+    `progress` gets (videos done, videos to decode). After an error, finished shards are reused the next time.
+
+    Raises:
+        ExpandError: a video is damaged and may not be skipped, no clip of a training class is left, or the disk is full.
     """
     plans = _plans(manifest, side, frames, fly, splits)
     missing = [plan for plan in dict.fromkeys(plans) if not plan.folder.exists()]
     videos = [video for plan in missing for video in manifest.split(plan.split)]
     budget = Budget(side, plans[0].fps, frames, fly)
     with _writing(cache_root() / "clips", manifest, budget):
-        require_room(manifest, videos, budget, sum(_bytes_in(plan.unfinished) for plan in missing))
+        require_disk_space(manifest, videos, budget, sum(_bytes_in(plan.unfinished) for plan in missing))
     done = 0
 
     def count(number: int = 1) -> None:
@@ -182,7 +188,7 @@ def prepared(
     fly: bool = False,
     splits: tuple[str, ...] = ("train", "val"),
 ) -> tuple[Path, ...] | None:
-    """What `prepare` would answer if it had nothing to decode, else None."""
+    """The result of `prepare` if nothing has to be decoded, else None."""
     folders = tuple(plan.folder for plan in _plans(manifest, side, frames, fly, splits))
     return folders if all(folder.exists() for folder in folders) else None
 
@@ -200,8 +206,8 @@ def _writing(folder: Path, manifest: Manifest, budget: Budget) -> Iterator[None]
     except OSError as error:
         problem = f"cannot write the clip cache at {folder} ({error.strerror})"
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise ExpandError(f"{problem}; what is finished is kept. {remedies(manifest, budget)}") from error
-        raise ExpandError(f"{problem}: set EXPAND_CACHE to a folder with room that can be written") from error
+            raise ExpandError(f"{problem}; finished clips are kept. {remedies(manifest, budget)}") from error
+        raise ExpandError(f"{problem}: set EXPAND_CACHE to a writable folder with enough disk space") from error
 
 
 def _bytes_in(folder: Path) -> int:
@@ -209,8 +215,7 @@ def _bytes_in(folder: Path) -> int:
 
 
 def _build(plan: Plan, count: Callable[..., None]) -> None:
-    """Writes a split's shards and then its index; goes on from the shards that an earlier build finished. Damaged videos
-    are only noted there: without them it can be used at once."""
+    """Writes a split's shards and then its index, continuing from finished shards. Damaged videos are listed in the index."""
     videos = plan.manifest.split(plan.split)
     plan.unfinished.mkdir(exist_ok=True)
     tables = shards.finished(plan.unfinished)

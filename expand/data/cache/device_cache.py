@@ -1,4 +1,4 @@
-"""A split's clips in the memory of one device, for data sets that fit: no copying while training.
+"""A split's clips in the memory of one device, for data sets that fit: nothing is copied during training.
 
 Tested on a CPU; it has not been run on CUDA.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class DeviceClips:
-    """As a `ClipCache`, but its frames are torch tensors on `device`: views into one uint8 tensor."""
+    """A `ClipCache` whose frames are torch tensors on `device`: views of one uint8 tensor."""
 
     def __init__(self, cache: ClipCache, device: torch.device) -> None:
         self.cache, self.device = cache, device
@@ -25,14 +25,14 @@ class DeviceClips:
         self._starts = np.cumsum([0] + [int(np.prod(cache.shape(index))) for index in range(len(cache))]).tolist()
         self._frames = torch.empty(self._starts[-1], dtype=torch.uint8, device=device)
         for index in range(len(cache)):
-            clip = torch.from_numpy(np.array(cache.frames(index)))  # a copy: torch warns of what cannot be written
+            clip = torch.from_numpy(np.array(cache.frames(index)))  # a copy, because torch warns about read-only arrays
             self.frames(index).copy_(clip)
 
     def __len__(self) -> int:
         return len(self.cache)
 
     def length(self, index: int) -> int:
-        """How many frames clip `index` has."""
+        """The number of frames of clip `index`."""
         return self.cache.length(index)
 
     def frames(self, index: int) -> torch.Tensor:
@@ -40,12 +40,12 @@ class DeviceClips:
         return self._frames[self._starts[index] : self._starts[index + 1]].view(self.cache.shape(index))
 
     def picked(self, index: int, indices: Sequence[int] | np.ndarray | torch.Tensor) -> torch.Tensor:
-        """These frames of clip `index`, uint8 (len(indices), H, W, 3), a copy."""
+        """The frames `indices` of clip `index`, uint8 (len(indices), H, W, 3), a copy."""
         return self.frames(index)[torch.as_tensor(indices, device=self.device)]
 
 
 def hold(cache: ClipCache, device: torch.device | str, *, share: float = 0.5) -> DeviceClips | None:
-    """All clips on a device, None if they take more than this share of what is free there."""
+    """Copies all clips to a device; None if they need more than this share of its free memory."""
     device = torch.device(device)
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
     return DeviceClips(cache, device) if cache.nbytes <= share * free else None

@@ -1,4 +1,4 @@
-"""How much room clips take, told before anything is decoded, and what helps where there is too little."""
+"""The disk space that clips need, estimated before decoding, and remedies if there is too little."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from expand.core.errors import ExpandError
 from expand.data.manifest import Manifest, Video, cache_root
 from expand.data.video.decode import MOST_REPEATS, DamagedVideo, probe, scaled
 
-PROBED = 200  # training videos looked at for the frame rate, and videos for the size of a cache
-PLACE_BYTES = 24  # of a frame that is decoded on the fly: three numbers
-SPARE = 1.1  # what is asked for over what is expected
+PROBED = 200  # videos that are probed for the frame rate and for the size of a cache
+PLACE_BYTES = 24  # per frame with decoding on the fly: three numbers
+SPARE = 1.1  # required over expected space
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What is kept of a video: frames at `fps` with a short side of `side` pixels, at most `frames` of them; with `fly` only
-    their places."""
+    """What is stored per video: at most `frames` frames at `fps`, short side `side` pixels; with `fly` only their positions."""
 
     side: int
     fps: float
@@ -30,7 +29,7 @@ class Budget:
 
 
 def reference_fps(manifest: Manifest) -> float:
-    """The median frame rate of the training videos (of at most 200, evenly chosen), one that occurs."""
+    """The median frame rate of the training videos (of at most 200, evenly chosen); always the rate of one of them."""
     rates, problem = [], None
     for video in _some(manifest.split("train")):
         try:
@@ -54,24 +53,27 @@ def expected_bytes(
     frames: int | None = None,
     fly: bool = False,
 ) -> float | None:
-    """What these videos take in a cache, judged by some of them; None where none of these can be read."""
+    """The bytes that these videos need in a cache, estimated from some of them; None if none of these can be read."""
     budget = Budget(side, reference_fps(manifest) if fps is None else fps, frames, fly)
     sizes = [length * area for length, area in _kept(manifest, videos, budget)]
     return statistics.fmean(sizes) * len(videos) if sizes else None
 
 
-def require_room(manifest: Manifest, videos: Sequence[Video], budget: Budget, there: int = 0) -> None:
-    """Raises `ExpandError` where the disk has less room than the videos need beside the bytes that are `there` already,
-    judged by some of them and a tenth."""
+def require_disk_space(manifest: Manifest, videos: Sequence[Video], budget: Budget, written: int = 0) -> None:
+    """Checks that the disk has space for the videos, estimated from some of them plus 10 %; `written` bytes are done.
+
+    Raises:
+        ExpandError: there is too little free space.
+    """
     kept = _kept(manifest, videos, budget)
     if not kept:
         return
     mean = statistics.fmean(length * area for length, area in kept)
-    needed, root = SPARE * (mean * len(videos)) - there, cache_root()
+    needed, root = SPARE * (mean * len(videos)) - written, cache_root()
     free = shutil.disk_usage(root).free
     if needed <= free:
         return
-    share = (free + there) / (needed + there)
+    share = (free + written) / (needed + written)
     frames = int(share * statistics.fmean(length for length, _ in kept))
     raise ExpandError(
         f"the clip cache needs about {needed / 1e9:.3g} GB at {root}, {free / 1e9:.3g} GB are free."
@@ -80,11 +82,11 @@ def require_room(manifest: Manifest, videos: Sequence[Video], budget: Budget, th
 
 
 def remedies(manifest: Manifest, budget: Budget, *, side: int = 0, frames: int = 0) -> str:
-    """What to type where a cache has no room; `side` and `frames` are what would fit, 0 where nobody knows."""
+    """Options that reduce the cache's size; `side` and `frames` are values that would fit, 0 if unknown."""
     ways = [
-        "another disk (EXPAND_CACHE=/folder/with/room expand ...)",
+        "another disk (EXPAND_CACHE=/other/folder expand ...)",
         f"fewer pixels (--set data.cache_side={side if side >= 16 else 'PIXELS'})",
-        f"fewer frames of a video (--set data.cache_frames={frames or 'N'})",
+        f"fewer frames per video (--set data.cache_frames={frames or 'N'})",
     ]
     if not budget.fly:
         again = f"expand data reencode {shlex.quote(str(manifest.root))} --to DIR --side {budget.side}"
@@ -96,7 +98,7 @@ def remedies(manifest: Manifest, budget: Budget, *, side: int = 0, frames: int =
 
 
 def _kept(manifest: Manifest, videos: Sequence[Video], budget: Budget) -> list[tuple[float, int]]:
-    """Frames, and bytes of a frame, that are kept of some of the videos."""
+    """The number of stored frames, and bytes per frame, for some of the videos."""
     kept = []
     for video in _some(videos):
         try:

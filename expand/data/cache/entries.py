@@ -1,4 +1,4 @@
-"""What is kept of a video in a cache folder: its frames, or the places of its frames in the file."""
+"""What a cache folder stores per video: its frames, or the positions of its frames in the file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CACHE_VERSION = 2
 
 @dataclass(frozen=True)
 class Plan:
-    """What goes into one cache folder."""
+    """The content of one cache folder."""
 
     manifest: Manifest
     split: str
@@ -32,12 +32,12 @@ class Plan:
 
     @cached_property
     def content(self) -> str:
-        """What is in the clips, wherever they lie and whenever they are decoded."""
+        """A hash of the clips' content, independent of their location and of when they are decoded."""
         return self._name(None)
 
     @cached_property
     def folder(self) -> Path:
-        place = str(self.manifest.root) if self.fly else None  # frames are looked for there later
+        place = str(self.manifest.root) if self.fly else None  # frames are read from there later
         return cache_root() / "clips" / self._name(place)
 
     def _name(self, place: str | None) -> str:
@@ -55,7 +55,7 @@ class Plan:
 
 
 def entry(plan: Plan, video: Video) -> Entry:
-    """What is kept of a video, or why nothing is."""
+    """The stored data of a video, or the reason why there is none."""
     path = plan.manifest.absolute(video)
     facts: dict[str, Any] = {"path": video.path, "label": video.label}
     try:
@@ -78,7 +78,7 @@ def _pictures(plan: Plan, path: Path) -> tuple[dict[str, Any], np.ndarray]:
     rate = plan.manifest.fps
     info = probe(path, rate=rate)
     if plan.frames and info.fps and info.frames * plan.fps / info.fps > 2 * plan.frames:
-        found = locate(path, side=plan.side, fps=plan.fps, rate=rate)  # a long video is never in memory as a whole
+        found = locate(path, side=plan.side, fps=plan.fps, rate=rate)  # a long video is never completely in memory
         whole, data = len(found.rows), pick(path, found.rows[_middle(len(found.rows), plan.frames)], found.size)
     else:
         clip = decode(path, side=plan.side, fps=plan.fps, rate=rate)

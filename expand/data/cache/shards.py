@@ -1,7 +1,7 @@
-"""Files of bounded size that appear whole or not at all, so that a build that was killed goes on from those it finished.
+"""Files of bounded size that appear complete or not at all, so that a killed build continues from its finished shards.
 
-A shard is `00000.bin`, the data of some clips one after the other, and `00000.json`, which says what is in it. Both are
-written under another name, forced to disk, and renamed, the table last: a shard without its table does not exist.
+A shard is `00000.bin`, the data of some clips, and `00000.json`, its table. Both are written under another name, flushed to disk
+and renamed, the table last: a shard without a table does not count.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-SHARD_BYTES = 256 << 20  # a shard ends with the clip that reaches this
+SHARD_BYTES = 256 << 20  # a shard ends with the clip that reaches this size
 Table = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A clip to be kept, or with `data` None one that cannot be: `facts` is what the index says of it."""
+    """A clip to store, or a damaged one if `data` is None; `facts` is its entry in the index."""
 
     facts: dict[str, Any]
     data: np.ndarray | None
@@ -36,14 +36,14 @@ class Entry:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """One process at a time. The lock file stays: removing it would let two in."""
+    """Lets in one process at a time. The lock file stays, because removing it could let in two."""
     with open(path, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def finished(folder: Path) -> list[Table]:
-    """The tables of the whole shards there are, from the first on; whatever else lies in the folder is removed."""
+    """The tables of the complete shards, from the first on. All other files in the folder are removed."""
     tables: list[Table] = []
     while table := _whole(folder, len(tables)):
         tables.append(table)
@@ -55,7 +55,11 @@ def finished(folder: Path) -> list[Table]:
 
 
 def write_shard(folder: Path, number: int, entries: Iterator[Entry]) -> Table | None:
-    """Takes entries until the shard is full; None where there are no more. Raises `OSError` on a full disk."""
+    """Writes entries until the shard is full; returns None if there are no more.
+
+    Raises:
+        OSError: the disk is full.
+    """
     table: Table = {"entries": 0, "bytes": 0, "crc32": 0, "clips": [], "skipped": []}
     with _appearing(folder / name(number, "bin")) as file:
         for entry in entries:
@@ -95,7 +99,7 @@ def sync(folder: Path) -> None:
 
 
 def _whole(folder: Path, number: int) -> Table | None:
-    """A shard's table if its data are what was written."""
+    """A shard's table, if its data have the recorded size and checksum."""
     try:
         table: Table = json.loads((folder / name(number, "json")).read_text())
         with open(folder / name(number, "bin"), "rb") as file:
@@ -113,7 +117,7 @@ def _crc32(file: BinaryIO) -> tuple[int, int]:
 
 @contextmanager
 def _appearing(path: Path) -> Iterator[BinaryIO]:
-    """A file that has its name only once all of it is on the disk."""
+    """Writes a file that gets its name only when it is completely on disk."""
     partial = path.with_name(path.name + ".partial")
     try:
         with open(partial, "wb") as file:

@@ -1,8 +1,8 @@
-"""A prepared folder: `manifest.csv`, a line a video with all that decoding it once has shown, and `manifest.json`, which says how
-it came about and seals the other. The videos stay where they are.
+"""A prepared folder: `manifest.csv`, one line per video with the results of decoding it once, and `manifest.json`.
 
-`manifest.json` is written last and holds the hash of `manifest.csv`: what a killed process left behind is not taken for done.
-Sizes and modification times are looked at again; only a file whose time has changed is read.
+`manifest.json` says how the folder was created and stores the SHA-256 of `manifest.csv`. It is written last, so that an
+unfinished folder is recognised. The videos stay in place. When the folder is read, sizes and modification times are compared;
+only a file with another time is hashed again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from expand.data.manifest import SPLITS, Manifest, Video, content_hashes, stamp_
 from expand.data.sources.records import BadInput, Options
 
 MADE_BY = "expand data prepare"
-BYTES = "surrogateescape"  # file names are bytes; those that are not UTF-8 stay what they are
+BYTES = "surrogateescape"  # file names are bytes; names that are not UTF-8 are kept unchanged
 FACTS = {
     "source": str, "root": str, "layout": str, "options": dict, "fps": float | int, "classes": [str], "csv_sha256": str,
     "left_out": [str],
@@ -33,13 +33,13 @@ COLUMNS = (
 
 
 def is_free(folder: Path) -> bool:
-    """Whether nothing lies in a folder but what a killed process of ours may have begun."""
+    """Whether a folder is empty, or holds only unfinished files of ours."""
     begun = {_partial(folder / name).name for name in ("manifest.csv", "manifest.json")}
     return not folder.exists() or all(path.name in begun for path in folder.iterdir())
 
 
 def is_prepared(folder: Path) -> bool:
-    """Whether `expand data prepare` wrote here, to the end or not."""
+    """Whether `expand data prepare` wrote to this folder, completely or not."""
     if not folder.is_dir():
         return False
     try:
@@ -54,11 +54,11 @@ def is_prepared(folder: Path) -> bool:
 
 
 def read_prepared(folder: Path, options: Options) -> Manifest:
-    """The manifest that was written.
+    """Reads the manifest of a prepared folder.
 
     Raises:
-        UsageError: it was not written to the end, was edited, or is asked for in another way than it was made.
-        BadInput: every video that is gone or has changed since.
+        UsageError: it is incomplete or was edited, or `options` differ from those it was prepared with.
+        BadInput: videos are missing or have changed; it lists all of them.
     """
     facts, text = _facts(folder)
     for name, value in asdict(options).items():
@@ -87,7 +87,7 @@ def _facts(folder: Path) -> tuple[dict[str, Any], str]:
         facts = read_json(folder / "manifest.json", FACTS)
         text = read_bytes(folder / "manifest.csv")
     except (OSError, ValueError) as error:
-        raise UsageError(f"{folder} was not prepared to the end ({error}): run `{MADE_BY}` again") from error
+        raise UsageError(f"{folder} was not prepared completely ({error}): run `{MADE_BY}` again") from error
     if hashlib.sha256(text).hexdigest() != facts["csv_sha256"]:
         raise UsageError(f"{folder}/manifest.csv is not the one that was prepared: run `{MADE_BY}` again")
     return facts, text.decode(errors=BYTES)
@@ -116,7 +116,7 @@ def _require_unchanged(folder: Path, manifest: Manifest, times: Sequence[int]) -
 def write_prepared(
     folder: Path, manifest: Manifest, *, source: Path, options: Options, listed: Sequence[dict[str, str]]
 ) -> None:
-    """Writes a manifest whose videos are known with content and size. `listed` is what the check has found.
+    """Writes a manifest with the content hashes and sizes of its videos. `listed` holds the findings of the check.
 
     Raises:
         ExpandError: the folder cannot be written.
@@ -150,12 +150,15 @@ def _csv(manifest: Manifest) -> str:
 
 
 def _root(folder: Path, root: Path) -> str:
-    """Relative where the videos lie below the folder, so that both can be moved together."""
+    """The root, relative if the videos are inside the folder, so that both can be moved together."""
     return os.path.relpath(root, folder) if root.is_relative_to(folder) else str(root)
 
 
 def _partial(path: Path) -> Path:
-    """One name for all writers: a killed one's is written over. Two at once may mix; the seal would not fit then."""
+    """The name while writing, the same for all processes: a killed one's file is overwritten.
+
+    Two processes at once may mix their files; the stored hash then does not match.
+    """
     return path.with_name(f".{path.name}.partial")
 
 

@@ -1,7 +1,7 @@
-"""`expand data check`: every clip decoded once, to its end, and everything that is wrong with a source.
+"""`expand data check`: decodes every clip completely and lists all problems of a source.
 
-What cannot be used or should not be (`LEFT_OUT`) no training sees; the rest is used and only told. A copy in two splits is kept
-where it is needed most: in the test split, else in validation. A copy under two labels is not kept at all.
+Kinds in `LEFT_OUT` are not used for training; other kinds are only reported. Of copies in two splits, the one in the test split
+is kept, or else the one in validation. Copies with two labels are all left out.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing wrong with one video. `kind` is one of `KINDS`."""
+    """One problem of one video. `kind` is one of `KINDS`."""
 
     kind: str
     video: Video
@@ -43,13 +43,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found, and what each video that decodes holds."""
+    """All findings, and the survey of each video that can be decoded."""
 
     findings: tuple[Finding, ...]
     surveys: dict[Video, Survey]
 
     def spread(self) -> dict[str, dict[str, float]]:
-        """Smallest, median and largest of frames, seconds, frame rate and short side."""
+        """Smallest, median and largest number of frames, seconds, frame rate and short side."""
         found = list(self.surveys.values())
         values: dict[str, list[float]] = {
             "frames": [each.info.frames for each in found],
@@ -63,8 +63,11 @@ class Report:
 
 
 def check(manifest: Manifest, *, shortest: int = 2, progress: Progress | None = None) -> Report:
-    """Decodes everything and lists what is wrong: damaged and short videos (fewer than `shortest` frames), single frames,
-    uneven frame rates, copies and groups on two sides of the split. `progress` gets (videos done, videos in all)."""
+    """Decodes everything and lists the problems.
+
+    Problems are damaged and short videos (fewer than `shortest` frames), single frames, uneven frame rates, copies, and groups in
+    more than one split. `progress` gets (videos done, videos in total).
+    """
     findings: list[Finding] = []
     surveys: dict[Video, Survey] = {}
     for done, (video, result) in enumerate(zip(manifest.videos, _surveyed(manifest), strict=True), start=1):
@@ -83,15 +86,15 @@ def _oddities(found: Survey, shortest: int) -> Iterator[tuple[str, str]]:
     if frames == 1:
         yield "single frame", "a single frame: nothing moves in it"
     elif frames < shortest:
-        yield "short", f"{frames} frames: a longer clip holds the last one"
+        yield "short", f"{frames} frames: longer clips repeat the last one"
     if not found.info.fps:
-        yield "no rate", "says no frame rate: its frames are taken as they come"
+        yield "no rate", "states no frame rate: its frames are used as they are"
     if not found.even:
         yield "variable rate", "its frames are unevenly spaced in time"
 
 
 def _surveyed(manifest: Manifest) -> Iterator[Survey | DamagedVideo]:
-    """Each video's survey or what is wrong with it, in order."""
+    """Each video's survey, or the error if it is damaged, in order."""
 
     def job(video: Video) -> Survey | DamagedVideo:
         try:
@@ -112,14 +115,14 @@ def _crossing(manifest: Manifest) -> list[Finding]:
         Finding(
             "group in two splits",
             [*first.values()][-1],
-            f"its group '{group}' is in {' and '.join(first)}: one side leaks",
+            f"its group '{group}' is in {' and '.join(first)}: a leak between splits",
         )
         for group, first in splits.items()
     ]
 
 
 def copies(manifest: Manifest) -> list[Finding]:
-    """Files of equal bytes on two sides of the split, or under two labels: those of them that are left out."""
+    """Files with equal bytes in two splits or with two labels: those of them that are left out."""
     same: dict[str, list[Video]] = defaultdict(list)
     for video, content in zip(manifest.videos, _hashes_of_readable(manifest), strict=True):
         if content:
@@ -148,10 +151,10 @@ def _hashes_of_readable(manifest: Manifest) -> list[str]:
 
 
 def without(manifest: Manifest, findings: Iterable[Finding]) -> Manifest:
-    """The manifest without the videos that are left out, and with a line a kind that says how many.
+    """The manifest without the videos to leave out, and with one line per kind that says how many.
 
     Raises:
-        ExpandError: a class has no training video any more, or a split no video.
+        ExpandError: a class has no training video left, or a split no video.
     """
     taken: dict[str, list[Finding]] = defaultdict(list)
     for finding in findings:
@@ -161,14 +164,14 @@ def without(manifest: Manifest, findings: Iterable[Finding]) -> Manifest:
         return manifest
     gone = {finding.video for found in taken.values() for finding in found}
     videos = tuple(video for video in manifest.videos if video not in gone)
-    lines = [told(kind, found, len(manifest.videos)) for kind, found in taken.items()]
+    lines = [summary(kind, found, len(manifest.videos)) for kind, found in taken.items()]
     rest = replace(manifest, videos=videos, left_out=(*manifest.left_out, *lines))
     _require_enough(manifest, rest)
     return rest
 
 
-def told(kind: str, found: Sequence[Finding], total: int) -> str:
-    """A loud line: how many, which share, the first reasons."""
+def summary(kind: str, found: Sequence[Finding], total: int) -> str:
+    """One line per kind: the number, the share and the first reasons."""
     some = "; ".join(map(str, found[:3])) + ("; ..." if len(found) > 3 else "")
     return f"{len(found)} of {total} videos ({len(found) / total:.1%}): {kind} ({some})"
 
@@ -177,20 +180,20 @@ def _require_enough(before: Manifest, after: Manifest) -> None:
     trained = {video.label for video in after.split("train")}
     for label, name in enumerate(after.classes):
         if label not in trained:
-            raise ExpandError(f"without what is left out no training clip of class '{name}' is left: add some")
+            raise ExpandError(f"no usable training clip of class '{name}' is left: add some")
     for split in SPLITS:
         if before.split(split) and not after.split(split):
-            raise ExpandError(f"without what is left out no {split} clip is left: add some")
+            raise ExpandError(f"no usable {split} clip is left: add some")
 
 
 def counts(manifest: Manifest) -> dict[str, dict[str, int]]:
-    """Class -> split -> videos."""
+    """The number of videos by class and split."""
     of: Counter[tuple[int, str]] = Counter((video.label, video.split) for video in manifest.videos)
     return {name: {split: of[label, split] for split in SPLITS} for label, name in enumerate(manifest.classes)}
 
 
 def plain(manifest: Manifest, report: Report) -> dict[str, Any]:
-    """Everything as JSON."""
+    """The manifest and the report as plain JSON."""
     findings = [{"kind": f.kind, "path": f.path, "reason": f.reason} for f in report.findings]
     return {
         "layout": manifest.layout, "why": manifest.why, "classes": counts(manifest), "spread": report.spread(),

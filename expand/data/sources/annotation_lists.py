@@ -1,8 +1,8 @@
-"""Lists of videos, one a line: `path,label` or `path label`, with or without a header that may also name other columns.
+"""Lists of videos, one per line: `path,label` or `path label`, with or without a header, which may name other columns.
 
-Read as UTF-8, with or without byte-order mark, with any line ends; `#` begins a remark. A cell may stand in quotes. Where
-blanks part the cells, a path may hold blanks: the label is what follows the suffix of the video. mmaction2's lists of frame
-folders have a number of frames in the middle: `dir 120 3`.
+Lists are UTF-8, with or without byte-order mark, with any line ends. `#` starts a comment. Cells may be quoted. In a list
+separated by blanks a path may contain blanks; the label follows the suffix of the video. mmaction2's lists of frame folders
+have the number of frames in the middle: `dir 120 3`.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ BEFORE_LABEL = re.compile(
     rf"(?P<path>.+(?:{'|'.join(map(re.escape, sorted(CLIP_SUFFIXES)))})\"?)\s+(?P<label>\S.*)", re.IGNORECASE
 )
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
-MOST_LINE = 1 << 16  # bytes: a path and some names; csv's own limit is twice that, for one cell
+MOST_LINE = 1 << 16  # bytes; csv's own limit is twice that, per cell
 
 
 @dataclass(frozen=True)
 class _Table:
-    """A list taken apart: the lines as cells, and which cell is what. `width` is how many cells a line may have."""
+    """A list split into cells, with the columns' meanings. `width` is the number of cells that a line may have."""
 
     lines: list[tuple[int, list[str]]]
     columns: dict[str, int]
@@ -54,7 +54,7 @@ class _Table:
 
 
 def read_lines(path: Path, root: Path, problems: Problems) -> list[tuple[int, str]]:
-    """(line number, text) of every line that says something. What is not UTF-8 is a problem, line by line."""
+    """(line number, text) of every line except blank lines and comments. Lines that are not UTF-8 become problems."""
     name = shown(path, root)
     try:
         data = read_bytes(path)
@@ -82,14 +82,16 @@ def read_lines(path: Path, root: Path, problems: Problems) -> list[tuple[int, st
 
 
 def read_list(path: Path, root: Path, options: Options, problems: Problems, split: str = "") -> list[Row]:
-    """The rows of one list; relative paths start from its root or from a folder in that. What is wrong goes to `problems`."""
+    """The rows of one list. Relative paths start at the root or at a folder in it. Errors are added to `problems`."""
     if path.suffix.lower() not in (".csv", ".txt"):
-        raise UsageError(f"{path} is neither a folder nor a list (.csv, .txt): a list has a line 'path,label' a video")
+        raise UsageError(
+            f"{path} is neither a folder nor a list (.csv, .txt): a list has one line 'path,label' per video"
+        )
     before = len(problems.found)
     lines = read_lines(path, root, problems)
     if not lines:
         if len(problems.found) == before:
-            problems.add(f"{path} lists no video: wanted a line 'path,label' a video")
+            problems.add(f"{path} lists no video: expected one line 'path,label' per video")
         return []
     name = shown(path, root)
     table = _table(name, lines, root, options, problems)
@@ -119,7 +121,7 @@ def _table(name: str, lines: list[tuple[int, str]], root: Path, options: Options
         columns = _columns(head, f"{name} line {lines[0][0]}", options, problems)
         lines = lines[1:]
         if columns and not lines:
-            problems.add(f"{name} lists no video, only a header: wanted a line 'path,label' a video")
+            problems.add(f"{name} lists no video, only a header: expected one line 'path,label' per video")
     elif options.group_column:
         problems.add(f"{name} has no header: it does not say which column is '{options.group_column}'")
         return None
@@ -131,12 +133,12 @@ def _table(name: str, lines: list[tuple[int, str]], root: Path, options: Options
 
 
 def _is_counted(cells: Sequence[str]) -> bool:
-    """`dir 120 3`: a folder, how many pictures it holds, the label."""
+    """Whether a line is `dir 120 3`: a folder, its number of pictures, the label."""
     return len(cells) == 3 and cells[1].isdecimal() and not is_clip_file(cells[0])
 
 
 def _is_header(cells: Sequence[str], root: Path) -> bool:
-    """A line that names no clip: no video, no number of frames in the middle, no folder that is there."""
+    """Whether a line names no clip: no video, no number of frames in the middle, no existing folder."""
     if any(is_clip_file(cell) for cell in cells) or _is_counted(cells):
         return False
     folders = (root, *(path for path in root.iterdir() if path.is_dir()))
@@ -144,7 +146,7 @@ def _is_header(cells: Sequence[str], root: Path) -> bool:
 
 
 def has_commas(line: str) -> bool:
-    """Whether commas part the cells: not so in `one, two.mp4 3`, where the comma belongs to the path."""
+    """Whether commas separate the cells: not in `one, two.mp4 3`, where the comma belongs to the path."""
     first = cells_of(line, commas=True)
     if len(first) < 2:
         return False
@@ -190,10 +192,10 @@ def _row(name: str, number: int, cells: list[str], table: _Table, split: str, pr
         problems.add(f"{where}: a quote opens and does not close in '{line}'")
     elif len(cells) > table.width:
         problems.add(
-            f"{where}: {len(cells)} cells instead of {table.width}: quote what holds a comma, or name the columns"
+            f"{where}: {len(cells)} cells instead of {table.width}: quote cells that contain a comma, or name the columns"
         )
     elif not values["label"] or not values["path"]:
-        problems.add(f"{where}: no label beside '{line}' (wanted 'path,label' or 'path label')")
+        problems.add(f"{where}: no label in '{line}' (expected 'path,label' or 'path label')")
     elif not split and own and own not in SPLIT_NAMES:
         problems.add(f"{where}: {unknown('split', own, SPLIT_NAMES)}")
     else:

@@ -1,5 +1,7 @@
-"""The layouts users have, a reader each, in the order in which they are looked for. A layout's `finds` says in a clause why a
-source is of that kind, or nothing; its `read` yields the rows and puts what is wrong into `problems`."""
+"""The known layouts, in the order of detection.
+
+A layout's `finds` returns why a source has this layout, or "". Its `read` returns the rows and adds errors to `problems`.
+"""
 
 from __future__ import annotations
 
@@ -39,21 +41,24 @@ class Layout:
 
 
 def detect(source: Path, wanted: str | None = None) -> tuple[Layout, str]:
-    """The layout of a source, and why it is taken for that. Raises `UsageError` for a name that does not exist, and for a
-    source that is not of the layout it is said to be."""
+    """The layout of a source, and the reason for it.
+
+    Raises:
+        UsageError: the layout is unknown, or the source does not have the given layout.
+    """
     if not source.is_dir() and (reason := not_a_file(source)):
-        raise UsageError(f"{source}: {reason}; wanted a folder of videos or a list (.csv, .txt)")
+        raise UsageError(f"{source}: {reason}; give a folder of videos or a list (.csv, .txt)")
     if wanted is not None:
         by_name = {layout.name: layout for layout in LAYOUTS}
         if wanted not in by_name:
             raise unknown("layout", wanted, by_name)
         if not (why := by_name[wanted].finds(source)):
-            raise UsageError(f"{source} is not of the layout '{wanted}': {LOOKED_FOR[wanted]}")
+            raise UsageError(f"{source} does not have the layout '{wanted}': {LOOKED_FOR[wanted]}")
         return by_name[wanted], why
     fitting = [(layout, why) for layout in LAYOUTS if (why := layout.finds(source))]
     if not fitting:
         raise UsageError(
-            f"{source} is neither a folder nor a list (.csv, .txt): a list has a line 'path,label' a video"
+            f"{source} is neither a folder nor a list (.csv, .txt): a list has one line 'path,label' per video"
         )
     (layout, why), *others = fitting
     also = [other.name for other, _ in others if other.name != "folders"]
@@ -82,7 +87,7 @@ def _is_split_list(entry: Path) -> bool:
 
 
 def class_names(root: Path, problems: Problems) -> dict[int, str]:
-    """`classes.txt` or mmaction2's `label_map*.txt`: a name a line, the first for label 0; or `classInd.txt`, by number."""
+    """Class names from `classes.txt` or mmaction2's `label_map*.txt` (a name per line, from label 0), or `classInd.txt`."""
     found = annotation_files(root, r"classes\.txt|classInd\.txt|label_map.*\.txt")
     if not found:
         return {}
@@ -99,7 +104,7 @@ def _finds_mmaction(source: Path) -> str:
 
 
 def _read_mmaction(source: Path, options: Options, problems: Problems) -> Found:
-    """`kinetics400_train_list_videos.txt`, `ucf101_train_split_1_rawframes.txt`: labels are integers from 0."""
+    """Reads `kinetics400_train_list_videos.txt`, `ucf101_train_split_1_rawframes.txt`: labels are integers from 0."""
     lists: dict[Path, str] = {}
     for path in annotation_files(source, MMACTION):
         match = re.fullmatch(MMACTION, path.name, re.IGNORECASE)
@@ -132,13 +137,15 @@ def _read_folders(source: Path, options: Options, problems: Problems) -> Found:
 
 
 def _class_folders(folder: Path, root: Path, split: str) -> list[Row]:
-    """`folder/<class>/.../clip.mp4`; a clip may also be an array or a folder of pictures."""
+    """The rows of `folder/<class>/.../clip.mp4`; a clip may also be an array or a folder of pictures."""
     classes = [entry for entry in entries(folder) if entry.is_dir() and entry.name[0] != "."]
     rows = [Row(path, each.name, split, "", shown(path, root)) for each in classes for path in clips_below(each)]
     if not rows:
         loose = sum(is_clip_file(entry.name) for entry in entries(folder))
-        found = f"{loose} videos lie in it directly" if loose else "no videos found"
-        raise UsageError(f"{folder}: {found}; wanted a folder a class with videos ({' '.join(sorted(CLIP_SUFFIXES))})")
+        found = f"{loose} videos are directly in it" if loose else "no videos found"
+        raise UsageError(
+            f"{folder}: {found}; expected a folder per class with videos ({' '.join(sorted(CLIP_SUFFIXES))})"
+        )
     return rows
 
 
@@ -167,12 +174,12 @@ LAYOUTS = (
     Layout("folders", lambda source: "it is a folder without any list" if source.is_dir() else "", _read_folders),
 )
 LOOKED_FOR = {
-    "ucf101": "wanted trainlist01.txt, testlist01.txt and classInd.txt in it or in a folder of it",
-    "hmdb51": "wanted brush_hair_test_split1.txt and so on in it or in a folder of it",
-    "something": "wanted something-something-v2-train.json, -validation.json and -labels.json, or labels/train.json and so on",
-    "kinetics": "wanted a .csv with the columns label,youtube_id,time_start,time_end,split",
-    "mmaction": "wanted NAME_train_list_videos.txt or NAME_train_list_rawframes.txt in it or in a folder of it",
-    "lists": "wanted train.csv (or .txt) in it, or one list",
-    "split-folders": "wanted folders train, val, test in it",
-    "folders": "wanted a folder",
+    "ucf101": "expected trainlist01.txt, testlist01.txt and classInd.txt in it or in a folder of it",
+    "hmdb51": "expected brush_hair_test_split1.txt and so on in it or in a folder of it",
+    "something": "expected something-something-v2-train.json, -validation.json and -labels.json, or labels/train.json and so on",
+    "kinetics": "expected a .csv with the columns label,youtube_id,time_start,time_end,split",
+    "mmaction": "expected NAME_train_list_videos.txt or NAME_train_list_rawframes.txt in it or in a folder of it",
+    "lists": "expected train.csv (or .txt) in it, or one list",
+    "split-folders": "expected folders train, val, test in it",
+    "folders": "expected a folder",
 }

@@ -1,6 +1,6 @@
-"""Data sets as their authors hand them out: UCF101, HMDB51, Something-Something v2, Kinetics.
+"""Data sets in their published layouts: UCF101, HMDB51, Something-Something v2, Kinetics.
 
-Their lists may lie in a folder of their own (`ucfTrainTestlist/`, `annotations/`), with the videos beside it.
+Their lists may be in a separate folder (`ucfTrainTestlist/`, `annotations/`) next to the videos.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SOMETHING = r"(?:something-something-v2-)?(train|validation|test|labels)\.json"
 
 
 def group_of(stem: str) -> str:
-    """The source video that UCF101's names tell; "" for other names."""
+    """The source video in a UCF101 name; "" for other names."""
     match = UCF101_GROUP.fullmatch(stem)
     return match[1] if match else ""
 
@@ -50,7 +50,7 @@ def finds_ucf101(source: Path) -> str:
 
 
 def read_ucf101(source: Path, options: Options, problems: Problems) -> Found:
-    """`Class/v_Class_g01_c01.avi 1`, labels from 1 by `classInd.txt`; test lists name no label, their folder does."""
+    """Reads lines such as `Class/v_Class_g01_c01.avi 1`, with labels from 1 (`classInd.txt`); test lists have no labels."""
     _plain(options, "UCF101's groups are in its names")
     lists = {
         split: _one(source, rf"{split}list{options.split:02}\.txt", f"--split {options.split}")
@@ -95,8 +95,10 @@ def finds_hmdb51(source: Path) -> str:
 
 
 def read_hmdb51(source: Path, options: Options, problems: Problems) -> Found:
-    """A list a class, `file.avi N`: 0 in neither split, 1 for training, 2 for testing. The group is the name's beginning,
-    the film that a clip was cut from, whatever is done in it."""
+    """Reads one list per class, `file.avi N`: 0 is unused, 1 is training, 2 is testing.
+
+    The group is the source film, from the beginning of the file name, independent of the class.
+    """
     _plain(options, "HMDB51's groups are in its names")
     lists = {}
     for path in annotation_files(source, HMDB51_LIST.pattern):
@@ -134,14 +136,16 @@ def finds_something(source: Path) -> str:
 
 
 def read_something(source: Path, options: Options, problems: Problems) -> Found:
-    """A JSON list of {id, template} a split; `labels.json` numbers the templates without their brackets. The test list has
-    no labels."""
+    """Reads one JSON list of {id, template} per split; `labels.json` numbers the templates without their brackets.
+
+    The test list has no labels.
+    """
     _plain(options, "Something-Something names no groups")
     files = {path.stem.rpartition("-")[2].lower(): path for path in annotation_files(source, SOMETHING)}
     labels = _json(files.pop("labels"), dict, problems)
     hidden = _json(files.pop("test"), list, problems) if "test" in files else []
     if not all(isinstance(number, str | int) and is_number(str(number)) for number in labels.values()):
-        problems.add("labels.json: wanted every template with its number")
+        problems.add("labels.json: expected every template with its number")
         labels = {}
     videos = {path.stem: path for path in clips_below(source)}
     rows = []
@@ -162,7 +166,7 @@ def read_something(source: Path, options: Options, problems: Problems) -> Found:
 
 
 def files_name(source: Path) -> str:
-    """Where Something-Something keeps its templates, as messages name it."""
+    """The file with Something-Something's templates, for messages."""
     return next(shown(path, source) for path in annotation_files(source, SOMETHING) if "labels" in path.name)
 
 
@@ -173,7 +177,7 @@ def _json(path: Path, kind: type, problems: Problems) -> Any:
         problems.add(f"{path.name}: not readable as JSON ({error})")
         return kind()
     if not isinstance(content, kind):
-        problems.add(f"{path.name}: wanted a JSON {'list' if kind is list else 'object'}")
+        problems.add(f"{path.name}: expected a JSON {'list' if kind is list else 'object'}")
         return kind()
     return content
 
@@ -207,8 +211,11 @@ def _head(path: Path) -> list[str]:
 
 
 def read_kinetics(source: Path, options: Options, problems: Problems) -> Found:
-    """`label,youtube_id,time_start,time_end,split`. Videos lie anywhere below as `ID_%06d_%06d`, or as `ID` where one segment
-    of it is listed. Segments of one video are one group."""
+    """Reads `label,youtube_id,time_start,time_end,split`.
+
+    Videos are anywhere below the source, named `ID_%06d_%06d`, or `ID` if only one segment of it is listed. Segments of one video
+    are one group.
+    """
     _plain(options, "Kinetics' groups are its youtube_id")
     root = source.parent if source.is_file() else source
     videos: dict[str, list[Path]] = defaultdict(list)
@@ -243,14 +250,14 @@ def _segment(
         problems.add(f"{where}: split '{cells.get('split', '')}' is none of {', '.join(SPLIT_NAMES)}")
         return None
     among = videos.get(stem) or videos.get(name) or [root / f"{stem}.mp4"]
-    if len(among) > 1:  # the validation list of one release has videos of another's training list
+    if len(among) > 1:  # one release's validation list has videos of another release's training list
         fitting = [path for path in among if SPLIT_NAMES.get(path.relative_to(root).parts[0].lower()) == split]
         among = fitting or among
     return Row(among[0], cells["label"], split, name, where)
 
 
 def _refuse_shared(rows: list[Row], root: Path, problems: Problems) -> None:
-    """A whole video, named by its id alone, cannot stand for several segments of it."""
+    """Refuses a whole video, named by its id alone, that is listed for several segments."""
     first: dict[Path, Row] = {}
     for row in rows:
         if first.setdefault(row.path, row) is not row:

@@ -1,4 +1,4 @@
-"""What every layout reads its source into: rows with the place each came from, and everything that is wrong, at once."""
+"""The result of every layout: rows with their origin, and all problems of the source."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ SPLIT_NAMES = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validate": "val", "validation": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
-SHOWN = 20  # problems that an error shows; the rest is counted
+SHOWN = 20  # most problems that an error shows; the others are counted
 
 
 @dataclass(frozen=True)
 class Row:
-    """One video as its source names it; `split` and `group` are empty where the source does not say. `frames` is how many
-    pictures of a frame folder the source counts, 0 if it does not."""
+    """One video as its source describes it.
+
+    `split` and `group` are "" if the source does not state them. `frames` is the stated number of pictures of a frame folder,
+    or 0.
+    """
 
     path: Path
     label: str
@@ -51,8 +54,11 @@ class Options:
 
 @dataclass
 class Found:
-    """What a layout read below `root`. `names` gives the class of an integer label; `order` the classes in their official
-    order; `left_out` says what else lies there and why it is not used."""
+    """What a layout read below `root`.
+
+    `names` maps integer labels to classes, `order` is the official order of the classes, `left_out` lists unused files with
+    reasons.
+    """
 
     rows: list[Row]
     names: dict[int, str] = field(default_factory=dict)
@@ -61,7 +67,7 @@ class Found:
 
 
 class BadInput(UsageError):
-    """Everything wrong with a source, one problem a line; the first twenty are shown and all are in `problems`."""
+    """All problems of a source, one per line. The message shows the first twenty; `problems` holds all."""
 
     def __init__(self, source: Path, problems: Sequence[str], hint: str = "") -> None:
         self.problems = tuple(problems)
@@ -75,7 +81,7 @@ class BadInput(UsageError):
 
 
 class Problems:
-    """Collects what is wrong with a source, so that all of it is said at once."""
+    """Collects the problems of a source, so that all of them are reported at once."""
 
     def __init__(self, source: Path) -> None:
         self.source, self.hint = source, ""
@@ -85,18 +91,18 @@ class Problems:
         self.found += map(escaped, problems)
 
     def stop(self) -> None:
-        """Raises `BadInput` if anything was found so far."""
+        """Raises `BadInput` if there are problems."""
         if self.found:
             raise BadInput(self.source, self.found, self.hint)
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a whole number from 0 that could count classes or frames."""
+    """Whether a text is a whole number that may be a label or a number of frames."""
     return text.isdecimal() and len(text) < 10
 
 
 def is_clip_file(name: str) -> bool:
-    """A video or an array; hidden files are none (macOS leaves `._clip.mp4`)."""
+    """Whether a name is a video or an array; hidden files are not (macOS writes `._clip.mp4`)."""
     base = os.path.basename(name)
     return os.path.splitext(base)[1].lower() in CLIP_SUFFIXES and not base.startswith(".")
 
@@ -109,8 +115,7 @@ def entries(folder: Path) -> list[Path]:
 
 
 def clips_below(folder: Path) -> list[Path]:
-    """Videos, arrays and folders of pictures anywhere in a folder, in order; it is no folder of pictures itself. Links to
-    folders are followed, each folder once."""
+    """Videos, arrays and folders of pictures anywhere below a folder, in order. Links are followed, each folder once."""
     found: list[Path] = []
     seen: set[str] = set()
 
@@ -118,7 +123,7 @@ def clips_below(folder: Path) -> list[Path]:
         raise UsageError(f"cannot look into the folder {error.filename}: {error.strerror}") from error
 
     for place, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
-        if os.path.realpath(place) in seen:  # a link in a circle
+        if os.path.realpath(place) in seen:  # a circle of links
             folders.clear()
             continue
         seen.add(os.path.realpath(place))
@@ -131,7 +136,7 @@ def clips_below(folder: Path) -> list[Path]:
 
 
 def annotation_files(root: Path, pattern: str) -> list[Path]:
-    """Files whose whole name matches, in the folder itself, else in one folder below it (`annotations/`)."""
+    """Files whose whole name matches, in the folder itself, or else in one folder below it (`annotations/`)."""
     match = re.compile(pattern, re.IGNORECASE).fullmatch
     if here := _matching(root, match):
         return here
@@ -142,7 +147,7 @@ def annotation_files(root: Path, pattern: str) -> list[Path]:
 
 
 def _matching(folder: Path, match: Callable[[str], object]) -> list[Path]:
-    """Names first: class folders hold hundreds of thousands of files."""
+    """The matching files of a folder. Names are matched before files are opened, because folders may hold 100,000 files."""
     try:
         return sorted(Path(entry.path) for entry in os.scandir(folder) if match(entry.name) and entry.is_file())
     except OSError as error:
@@ -150,7 +155,7 @@ def _matching(folder: Path, match: Callable[[str], object]) -> list[Path]:
 
 
 def base_of(root: Path, paths: Iterable[str]) -> Path:
-    """The folder that relative paths start from: the one of `root` and the folders in it where most of some are."""
+    """The folder that relative paths start from: `root` or a folder in it, by where most of some paths exist."""
     relative = [path for path in paths if not os.path.isabs(path)]
     some = relative[:: max(1, len(relative) // 50)]
     bases = [root, *(path for path in entries(root) if path.is_dir())]
@@ -159,14 +164,14 @@ def base_of(root: Path, paths: Iterable[str]) -> Path:
 
 
 def place(root: Path, base: Path, text: str, where: str, problems: Problems) -> Path:
-    """A listed path made absolute. One that is relative must stay below the root, also where links lead."""
-    path = os.path.normpath(os.path.join(base, text))  # strings: pathlib takes ten times as long, of every line
+    """The absolute path of a listed path. Relative paths must stay below the root, also after following links."""
+    path = os.path.normpath(os.path.join(base, text))  # strings, because pathlib takes ten times as long per line
     if "\0" in text:
         problems.add(f"{where}: the path holds a NUL character")
     elif os.path.isabs(text):
         return Path(path)
     elif not _is_below(path, root):
-        problems.add(f"{where}: '{text}' leads out of {root}: move the file there, or list its absolute path")
+        problems.add(f"{where}: '{text}' is outside {root}: move the file there, or list its absolute path")
     elif not _is_below(real := _real(path), _real_folder(str(root))):
         problems.add(f"{where}: '{text}' is linked to {real}, outside {root}: list its absolute path")
     return Path(path)
@@ -188,6 +193,6 @@ def _real_folder(folder: str) -> str:
 
 
 def shown(path: Path, root: Path) -> str:
-    """A path as messages and manifests write it: relative to the root where it is below it."""
+    """A path for messages and manifests: relative if it is below the root."""
     text, start = str(path), os.path.join(root, "")
     return text[len(start) :] if text.startswith(start) else text

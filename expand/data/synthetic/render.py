@@ -1,13 +1,13 @@
-"""The default data: ten classes of small action clips, drawn from a seed and written as real video files.
+"""The default data: ten classes of small action clips, rendered from a seed and written as real video files.
 
-A clip shows one articulated figure in a room. Eight of the ten classes are told by motion alone: the four arm classes
-share one distribution of arm angles, the two steps one of positions and the two knee classes one of depths, so a
-perfect single-frame classifier gets at most half of all clips right (1/4 of four classes, 1/2 of four, all of two).
-Time reversal turns a raise into a lowering, a step to the left into one to the right, a crouch into standing up.
-Left and right are the viewer's: a horizontal flip swaps `step left` and `step right`.
+A clip shows one articulated figure in a room. Eight of the ten classes differ in their motion only: the four arm classes share
+one distribution of arm angles, the two steps one of positions and the two knee classes one of depths, so a perfect
+single-frame classifier gets at most half of all clips right (1/4 of four classes, 1/2 of four, all of two). Time reversal
+turns a raise into a lowering, a step to the left into one to the right, a crouch into standing up. Left and right are the
+viewer's: a horizontal flip swaps `step left` and `step right`.
 
-A group is one actor in one room and has one clip of each class; groups never cross splits. What a clip shows depends on
-the seed, its group's name and its class only, so a smaller data set is a part of a larger one.
+A group is one actor in one room, with one clip of each class; groups never cross splits. A clip depends only on the seed, its
+group's name and its class, so a smaller data set is a subset of a larger one.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from expand.data.synthetic.scenes import CLASSES, FPS, FRAMES, HEIGHT, WIDTH, dr
 
 VERSION = 1
 KIND = "expand rendered clips"
-SERIAL_CLIPS = 40  # up to here, starting a pool costs more than it gains
+SERIAL_CLIPS = 40  # for fewer clips a process pool does not pay off
 Progress = Callable[[int, int], None]
 
 
 def _codec() -> tuple[str, dict[str, str]]:
-    """H.264, or MPEG-4 where PyAV was built without it; one thread, so that the bytes do not depend on the cores."""
+    """H.264, or MPEG-4 if PyAV lacks it. One thread, so that the bytes do not depend on the number of cores."""
     try:
         av.Codec("libx264", "w")
     except ValueError:  # PyAV's UnknownCodecError
@@ -88,7 +88,7 @@ def _clips(seed: int, groups: dict[str, int]) -> list[Clip]:
 
 
 def _render_clip(clip: Clip, folder: Path) -> dict[str, Any]:
-    """Render one file below `folder`; its entry in the manifest."""
+    """Renders one file below `folder` and returns its entry in the manifest."""
     video = encode(render_frames(clip.seed, clip.group, clip.label))
     (folder / clip.path).write_bytes(video)
     return {
@@ -107,7 +107,7 @@ def _render_clip(clip: Clip, folder: Path) -> dict[str, Any]:
 
 
 def _render_clips(clips: list[Clip], folder: Path, progress: Progress | None) -> list[dict[str, Any]]:
-    """Render all clips, in a pool of processes where there are many; their entries, in the order of `clips`."""
+    """Renders all clips, in a process pool if there are many, and returns their entries in the order of `clips`."""
     report = progress or (lambda done, total: None)
     entries = []
     report(0, len(clips))
@@ -123,7 +123,7 @@ def _render_clips(clips: list[Clip], folder: Path, progress: Progress | None) ->
                 report(len(entries), len(clips))
         except BrokenProcessPool as error:
             raise ExpandError(
-                f"a process that rendered died after {len(entries)} of {len(clips)} clips: the machine is out of "
+                f"a rendering process died after {len(entries)} of {len(clips)} clips: the machine is out of "
                 "memory, or a script calls this outside `if __name__ == '__main__':`"
             ) from error
         except BaseException:
@@ -133,7 +133,7 @@ def _render_clips(clips: list[Clip], folder: Path, progress: Progress | None) ->
 
 
 def _parameters(seed: int, groups: dict[str, int]) -> dict[str, Any]:
-    """What a data set is a function of: the beginning of its manifest."""
+    """All parameters of a data set: the beginning of its manifest."""
     return {"kind": KIND, "version": VERSION, "seed": seed, "groups": groups, "classes": list(CLASSES)}
 
 
@@ -146,7 +146,7 @@ def _write_lists(folder: Path, splits: dict[str, int], entries: list[dict[str, A
 
 
 def _write_manifest(folder: Path, seed: int, groups: dict[str, int], entries: list[dict[str, Any]]) -> None:
-    """`manifest.json`: the parameters, each group's actor and scene, each file with its checksum and motion."""
+    """Writes `manifest.json`: the parameters, each group's actor and scene, each file with its checksum and motion."""
     rooms = {}
     for name in dict.fromkeys(entry["group"] for entry in entries):
         actor, scene, _ = draw_clip(seed, name, CLASSES[0])
@@ -164,14 +164,14 @@ def _groups(train: int, val: int, test: int) -> dict[str, int]:
 
 
 def default_folder() -> Path:
-    """Where the default data lie: below the cache root, one folder a version."""
+    """The folder of the default data: below the cache root, one folder per version."""
     from expand.data.manifest import cache_root
 
     return cache_root() / f"rendered-v{VERSION}"
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest, or an empty one where there is none that can be read."""
+    """The manifest; {} if it is missing or unreadable."""
     try:
         document = json.loads((folder / "manifest.json").read_text())
     except (OSError, ValueError):
@@ -180,7 +180,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _is_whole(folder: Path, parameters: dict[str, Any]) -> bool:
-    """Whether `folder` was rendered with these parameters and every file is there in its size."""
+    """Whether `folder` was rendered with these parameters and every file exists with its recorded size."""
     manifest = _read_manifest(folder)
     if any(manifest.get(name) != value for name, value in parameters.items()):
         return False
@@ -190,7 +190,7 @@ def _is_whole(folder: Path, parameters: dict[str, Any]) -> bool:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Only an empty folder, the default one or one with our manifest may be replaced: nothing else was made here."""
+    """Refuses to replace a folder unless it is empty, the default folder, or has our manifest."""
     if not folder.exists() or folder == default_folder() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if _read_manifest(folder).get("kind") != KIND:
@@ -199,21 +199,21 @@ def _refuse_foreign(folder: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the lock file beside `folder`; a second process waits here until the first has rendered."""
+    """Holds the lock file next to `folder`; a second process waits until the first has rendered."""
     if getattr(multiprocessing.current_process(), "_inheriting", False):  # our parent holds the lock and waits for us
         raise UsageError("rendering starts processes: call it inside `if __name__ == '__main__':`")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         file = folder.with_name(f".{folder.name}.lock").open("w")
     except OSError as error:
-        raise ExpandError(f"cannot write beside {folder}: {error}; set EXPAND_CACHE to a folder of yours") from error
+        raise ExpandError(f"cannot write next to {folder}: {error}; set EXPAND_CACHE to a writable folder") from error
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def _render(folder: Path, seed: int, groups: dict[str, int], progress: Progress | None) -> None:
-    """Render beside `folder` and rename: it appears complete or not at all. The lock must be held."""
+    """Renders next to `folder` and renames, so that it appears complete or not at all. The caller holds the lock."""
     fresh, old = (folder.with_name(f".{folder.name}.{word}") for word in ("partial", "old"))
     try:
         for left in (fresh, old):  # by a process that was killed
@@ -243,11 +243,14 @@ def render_dataset(
     test_groups: int = 16,
     progress: Progress | None = None,
 ) -> Path:
-    """Render the data set to `folder`, in the place of a rendered one that is there; returns the folder.
+    """Renders the data set to `folder`, replacing a rendered one, and returns the folder.
 
-    It holds `videos/<split>/<class>/<group>.mp4`, `train.csv`, `val.csv`, `test.csv` (`path,label,group`) and
-    `manifest.json`: one clip a class and group. `progress` is told (clips done, clips in all). Raises `UsageError`
-    where the folder holds something else or a count is out of range, `ExpandError` where it cannot be written.
+    It holds `videos/<split>/<class>/<group>.mp4` with one clip per class and group, `train.csv`, `val.csv`, `test.csv`
+    (`path,label,group`) and `manifest.json`. `progress` gets (clips done, clips in total).
+
+    Raises:
+        UsageError: the folder holds other files, or a count is out of range.
+        ExpandError: the folder cannot be written.
     """
     folder = Path(folder).absolute()
     groups = _groups(train_groups, val_groups, test_groups)
@@ -266,10 +269,10 @@ def ensure_rendered(
     val_groups: int = 16,
     test_groups: int = 16,
 ) -> Path:
-    """The data set's folder (the default one unless named), rendered if it is not there whole with these parameters.
+    """The data set's folder (the default one unless given), rendered unless it is complete with these parameters.
 
-    Safe when several processes call it at once: one renders, the others wait. A whole copy is only read, so it may lie
-    on a read-only disk. Raises what `render_dataset` raises.
+    Several processes may call it at once: one renders, the others wait. A complete folder is only read, so it may be on a
+    read-only disk. Raises the errors of `render_dataset`.
     """
     folder = default_folder() if folder is None else Path(folder).absolute()
     groups = _groups(train_groups, val_groups, test_groups)
@@ -284,7 +287,7 @@ def ensure_rendered(
 
 
 def verify(folder: Path) -> list[str]:
-    """Every problem of a rendered folder against its manifest's checksums, one line each; empty where all is well."""
+    """Compares a rendered folder with its manifest's checksums; one line per problem."""
     manifest = _read_manifest(folder)
     if manifest.get("kind") != KIND:
         return [f"{folder / 'manifest.json'}: missing, unreadable or not of rendered clips"]

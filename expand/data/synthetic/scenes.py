@@ -1,7 +1,7 @@
-"""The figures of the default data: actors, rooms and motions drawn from a seed, and the frames they make.
+"""The scenes of the default data: actors, rooms and motions sampled from a seed, and their rendered frames.
 
-Everything drawn is a plain value, a function of the seed and a name. `expand/data/synthetic/render.py` says what the classes are
-for and writes the files.
+All samples are plain values, functions of the seed and a name. `expand/data/synthetic/render.py` explains the classes and
+writes the files.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ COURSES: dict[str, tuple[str, str | float]] = {
     "sit on a chair": ("chair", "still"),
 }
 CLASSES = tuple(COURSES)
-PROPS = {"box": (190, 145, 85), "chair": (60, 70, 130)}  # about what colour a box or a chair has
+PROPS = {"box": (190, 145, 85), "chair": (60, 70, 130)}  # typical colours of a box or a chair
 
 Colour = tuple[int, int, int]
 
 
-# What is drawn: plain values, each a function of the seed and a name ------------------------------------------------
+# Samples: plain values, each a function of the seed and a name ------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Actor:
-    """A body in units of its standing height (`leg` is the height of the hips, widths are half widths), and colours."""
+    """A body in units of its standing height, and its colours. `leg` is the height of the hips; widths are half widths."""
 
     leg: float
     arm: float
@@ -76,8 +76,11 @@ class Patch:
 
 @dataclass(frozen=True)
 class Scene:
-    """A room, its light and its camera. `height` and `feet` (from the top) are in frame heights, noise and texture in
-    grey levels of 255, `gain` and `drift` are factors of brightness, shake is in pixels."""
+    """A room, its light and its camera.
+
+    `height` and `feet` (from the top) are in frame heights, noise and texture in grey levels of 255, `gain` and `drift` are
+    factors of brightness, shake is in pixels.
+    """
 
     height: float
     feet: float
@@ -98,9 +101,12 @@ class Scene:
 
 @dataclass(frozen=True)
 class Motion:
-    """One clip's movement. `moves` and `course` come from the class; everything else has one distribution for all
-    classes. `low_hold` and `high_hold` are shares of the range's two ends, angles in radians from hanging down, lengths
-    in standing heights but `travel` and `offset` in frame heights, phases in turns."""
+    """One clip's movement.
+
+    `moves` and `course` come from the class; everything else has the same distribution for all classes. `low_hold` and
+    `high_hold` are the shares of time at the two ends of the range. Angles are in radians from hanging down, lengths in
+    standing heights (`travel` and `offset` in frame heights), phases in turns.
+    """
 
     moves: str
     course: str | float
@@ -229,10 +235,10 @@ def draw_motion(rng: np.random.Generator, label: str) -> Motion:
 
 
 def extent(motion: Motion, time: float) -> float:
-    """How far through its range the moving part is, 0 to 1, at `time` (0 to 1 of the clip).
+    """The position of the moving part in its range, 0 to 1, at `time` (0 to 1 of the clip).
 
-    The same profile of holds and ease is run through once or to and fro as a triangle wave from a random phase, so at a
-    uniformly random time every course has the same distribution.
+    All courses follow the same profile of holds and easing, once or as a triangle wave with random phase. So at a uniformly
+    random time every course has the same distribution.
     """
     if motion.course == "forward":
         run = time
@@ -273,7 +279,7 @@ class Pen:
         self.polygon([corner, across[0], opposite, across[1]], colour)
 
     def limb(self, joints: list[complex], radius: float, colours: list[Colour]) -> None:
-        """Capsules along the joints, over a darker outline that sets them off from what lies behind."""
+        """Capsules along the joints, over a darker outline that separates them from the background."""
         rim = [_blend(colour, (0, 0, 0), 0.4) for colour in colours]
         for width, inks in ((radius * 1.3, rim), (radius, colours)):
             for start, end, ink in zip(joints, joints[1:], inks, strict=False):
@@ -284,7 +290,7 @@ class Pen:
 
 
 def _knee(hip: complex, foot: complex, length: float, side: int) -> complex:
-    """Where the knee of a two-part leg of `length` lies, bent outwards and partly towards the viewer."""
+    """The position of the knee of a two-part leg of `length`, bent outwards and partly towards the viewer."""
     half = abs(foot - hip) / 2
     bend = math.sqrt(max(0.0, (length / 2) ** 2 - half**2))
     return (hip + foot) / 2 + side * 0.75 * bend
@@ -298,7 +304,7 @@ def _draw_leg(pen: Pen, actor: Actor, hips: complex, stance: float, side: int, s
 
 
 def _draw_arm(pen: Pen, actor: Actor, shoulder: complex, angles: tuple[float, float], side: int) -> None:
-    """An arm whose upper and lower part point away from hanging by `angles` radians, outwards."""
+    """An arm whose upper and lower parts are raised outwards by `angles` radians from hanging down."""
     joints = [shoulder]
     for angle in angles:
         joints.append(joints[-1] + actor.arm / 2 * complex(side * math.sin(angle), -math.cos(angle)))
@@ -335,7 +341,7 @@ def _draw_figure(pen: Pen, actor: Actor, motion: Motion, time: float) -> None:
     moved, seated, boxed = extent(motion, time), motion.moves == "chair", motion.moves == "box"
     sway = motion.sway * math.sin(2 * math.pi * (motion.phase + motion.sway_hz * SECONDS * time))
     stance = motion.stance
-    if motion.moves == "sideways":  # the legs open and close through the stances that other clips stand in
+    if motion.moves == "sideways":  # the legs open and close through the stances of other clips
         stance = 0.07 + 0.07 * abs(2 * ((motion.phase + motion.shuffle_hz * SECONDS * time) % 1) - 1)
     drop = motion.depth * moved if motion.moves == "knees" else 0.0
     hips = complex(sway * 0.5, 0.29 if seated else actor.leg - drop)

@@ -1,4 +1,4 @@
-"""What the readers of all kinds of clips share: what a clip is said to hold, and how one that is not whole is told."""
+"""Shared by all readers of clips: what a clip's header states, and the error for a damaged clip."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from expand.core.files import escaped
 
 
 class DamagedVideo(ExpandError):
-    """A video that is not there, not a video, or not whole. `reason` is one clause, without the path."""
+    """A video is missing, not a video, or incomplete. `reason` is one clause without the path."""
 
     def __init__(self, path: str | Path, reason: str) -> None:
         super().__init__(escaped(f"{path}: {reason}"))
@@ -23,7 +23,7 @@ class DamagedVideo(ExpandError):
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """`frames` is what the container says, or its duration × its rate; 0 where it says neither."""
+    """A clip's header. `frames` is the container's number, or its duration × its rate, or 0 if both are unknown."""
 
     frames: int
     fps: float
@@ -34,7 +34,7 @@ class VideoInfo:
 
 
 def scaled(width: int, height: int, side: int | None) -> tuple[int, int]:
-    """The size with a short side of at most `side`, the aspect kept."""
+    """The size with a short side of at most `side`, keeping the aspect ratio."""
     short = min(width, height)
     if side is None or short <= side:
         return width, height

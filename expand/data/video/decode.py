@@ -1,7 +1,7 @@
-"""Clips to arrays, videos with PyAV, never in silence: what cannot be read whole is a `DamagedVideo`.
+"""Decodes clips to arrays, videos with PyAV. A clip that cannot be read completely raises `DamagedVideo`.
 
-A plain decoding loop returns 2 of 6 frames of a damaged file without an error, so what was decoded is held against
-what the container says. Bit noise inside the picture data is not detected: the manifest's content hash is for that.
+A plain decoding loop returns 2 of 6 frames of a damaged file without an error, so the result is compared with the container's
+metadata. Bit errors inside the picture data are not detected; the manifest's content hash is for that.
 """
 
 from __future__ import annotations
@@ -22,16 +22,14 @@ from expand.core.files import not_a_file
 from expand.data.video.checks import DamagedVideo, VideoInfo, scaled
 from expand.data.video.images import is_stills, probe_stills, read_stills
 
-# A time stamp that is wrong would have one picture stand for hours, in as many copies of it. Slides and surveillance stand
-# still for minutes.
+# A wrong time stamp would repeat one picture for hours, in as many copies. Slides and surveillance videos are still for minutes.
 MOST_STILL_SECONDS = 600.0
-MOST_REPEATS, SPARE_REPEATS = 30, 1800  # a picture a second, shown at 30; a minute more in all
+MOST_REPEATS, SPARE_REPEATS = 30, 1800  # one picture per second, shown at 30 per second; and one minute in total
 
 
 @dataclass
 class _Decoded:
-    """What came out of the file so far: frames (H, W, 3) if kept, their times in s, the first one's upright size, packets
-    that yield no frame."""
+    """What was decoded so far: frames (H, W, 3) if stored, times in s, the first frame's size, packets without a frame."""
 
     frames: list[np.ndarray] = field(default_factory=list)
     width: int = 0
@@ -46,25 +44,34 @@ class _Decoded:
 
 
 def probe(path: str | Path, *, rate: float = 0.0) -> VideoInfo:
-    """Reads the header only. `rate` is the frame rate of frame folders and arrays that do not say theirs. Raises
-    `DamagedVideo` for a file without a readable video stream."""
+    """Reads the header only. `rate` is the frame rate of frame folders and arrays that do not state one.
+
+    Raises:
+        DamagedVideo: the file has no readable video stream.
+    """
     if is_stills(path):
         return probe_stills(path, rate)
     with _opened(path) as (container, stream):
         context = stream.codec_context
         fps = _rate(stream)
         said = round(_duration(container, stream) * fps)
-        frames = stream.frames or min(said, Path(path).stat().st_size)  # a frame takes a byte at least
+        frames = stream.frames or min(said, Path(path).stat().st_size)  # a frame takes at least a byte
         return VideoInfo(frames, fps, context.width, context.height, context.name, context.pix_fmt or "")
 
 
 def decode(path: str | Path, *, side: int | None = None, fps: float | None = None, rate: float = 0.0) -> np.ndarray:
-    """The whole clip as uint8 (T, H, W, 3), RGB, turned upright as its display matrix says (quarter turns).
+    """Decodes the whole clip as uint8 (T, H, W, 3), RGB, rotated upright by its display matrix (quarter turns).
 
-    The short side is brought down to `side` pixels, never up; pixels count as square. With `fps`, a clip whose rate is
-    off by more than 5 % gives the frames nearest in time at that rate. One thread, for equal arrays from equal files.
-    Frame folders and arrays (`stills.py`) that do not say their frame rate have `rate`.
-    Raises `DamagedVideo` when frames are missing: see `_check_whole` for the tolerance.
+    One thread decodes, so that equal files give equal arrays. Pixels count as square.
+
+    Args:
+        path: a video, or a frame folder or array (`images.py`).
+        side: the short side is scaled down to this many pixels, never up.
+        fps: a clip whose rate differs by more than 5 % is resampled to this rate, by the frames nearest in time.
+        rate: the frame rate of frame folders and arrays that do not state one.
+
+    Raises:
+        DamagedVideo: frames are missing; see `_check_whole` for the tolerance.
     """
     if is_stills(path):
         return _at_rate(path, *read_stills(path, side=side, rate=rate), fps)
@@ -79,7 +86,7 @@ def decode(path: str | Path, *, side: int | None = None, fps: float | None = Non
 
 
 def _at_rate(path: str | Path, clip: np.ndarray, rate: float, fps: float | None) -> np.ndarray:
-    """A clip of pictures at `rate`, its frames as far apart in time as at `fps`."""
+    """Resamples a clip of pictures from `rate` to `fps`."""
     if fps is None or (rate and abs(rate / fps - 1) <= 0.05):
         return clip
     return clip[_ticks(path, len(clip), rate, fps)]
@@ -87,13 +94,13 @@ def _at_rate(path: str | Path, clip: np.ndarray, rate: float, fps: float | None)
 
 def _ticks(path: str | Path, length: int, rate: float, fps: float) -> np.ndarray:
     if not rate:
-        raise DamagedVideo(path, "does not say its frame rate: give one (--fps, data.fps)")
+        raise DamagedVideo(path, "does not state its frame rate: give one (--fps, data.fps)")
     return _nearest(path, np.arange(length) / rate, rate, fps)
 
 
 @dataclass(frozen=True)
 class Survey:
-    """A clip that was decoded to its end: what it holds, and whether its frames are evenly spaced in time."""
+    """The result of decoding a clip completely, and whether its frames are evenly spaced in time."""
 
     info: VideoInfo
     even: bool
@@ -104,7 +111,7 @@ class Survey:
 
 
 def survey(path: str | Path, *, rate: float = 0.0) -> Survey:
-    """Decodes everything, keeps no picture. `rate` as in `decode`. Raises `DamagedVideo` as it does."""
+    """Decodes everything without storing pictures. `rate` and errors as in `decode`."""
     info = probe(path, rate=rate)
     if is_stills(path):
         clip, _ = read_stills(path, side=16)
@@ -117,7 +124,7 @@ def survey(path: str | Path, *, rate: float = 0.0) -> Survey:
 
 
 def _is_even(times: np.ndarray) -> bool:
-    """At most one gap in fifty is off by a quarter: a last frame shown for long, or milliseconds rounded, is no matter."""
+    """Whether at most one gap in fifty differs by a quarter, so that a long last frame or rounded times do not matter."""
     gaps = np.diff(times)
     if len(gaps) < 2:
         return True
@@ -135,7 +142,9 @@ def _opened(path: str | Path) -> Iterator[tuple[Any, Any]]:
     try:
         container = av.open(str(path))
     except (av.FFmpegError, OSError, UnicodeError) as error:
-        raise DamagedVideo(path, f"not a readable video: cut short, or something else ({_reason(error)})") from error
+        raise DamagedVideo(
+            path, f"not a readable video: truncated, or another kind of file ({_reason(error)})"
+        ) from error
     with container:
         yield container, _video_stream(path, container)
 
@@ -146,7 +155,7 @@ def _video_stream(path: Path, container: Any) -> Any:
         raise DamagedVideo(path, "no video in it, only sound" if container.streams.audio else "no video in it")
     stream = films[0]
     if stream.codec_context is None or not stream.codec_context.width:
-        raise DamagedVideo(path, "its video stream cannot be decoded (unknown codec, or its header is cut)")
+        raise DamagedVideo(path, "its video stream cannot be decoded (unknown codec, or a truncated header)")
     stream.codec_context.thread_count = 1
     return stream
 
@@ -154,15 +163,15 @@ def _video_stream(path: Path, container: Any) -> Any:
 def _read(
     container: Any, stream: Any, side: int | None, *, keep: bool = True, seen: Callable[[Any], None] | None = None
 ) -> _Decoded:
-    """Everything there is; `seen` looks at each frame before it is a picture."""
+    """Decodes all frames; `seen` is called with each frame before it is converted to a picture."""
     decoded, reformatter = _Decoded(), VideoReformatter()
-    size: tuple[int, int] | None = None  # of the first frame, should the picture change its size on the way
+    size: tuple[int, int] | None = None  # the first frame's, because the size may change within the video
     try:
         for packet in container.demux(stream):
             if packet.is_corrupt:
-                decoded.failure = "a packet is cut short"
+                decoded.failure = "a packet is truncated"
             if packet.dts is not None and (packet.is_discard or not packet.size):
-                decoded.silent_packets += 1  # outside the edit list, or AVI's "as before": no frame comes of it
+                decoded.silent_packets += 1  # outside the edit list, or AVI's "as before": it gives no frame
             if packet.size or packet.dts is None:
                 for frame in packet.decode():
                     if size is None:
@@ -189,12 +198,15 @@ def _picture(frame: Any, reformatter: VideoReformatter, size: tuple[int, int]) -
 
 
 def _check_whole(path: str | Path, container: Any, stream: Any, decoded: _Decoded) -> None:
-    """Where the container counts its frames, one or 2 % may be missing (containers known to be off by one); where it
-    only knows its duration, two frames' time or 2 % (a last frame shown for long looks like a cut). An MPEG program
-    stream knows neither: cut between two packets it passes for whole."""
+    """Compares the decoded frames with the container's metadata.
+
+    If the container counts its frames, one frame or 2 % may be missing, because some containers are off by one. If it only has a
+    duration, two frames or 2 % may be missing, because a long last frame looks like truncation. An MPEG program stream has
+    neither; truncation between two packets is not detected.
+    """
     count, rate, duration = decoded.count, _rate(stream), _duration(container, stream)
     said = stream.frames - decoded.silent_packets
-    if stream.frames and container.format.name.startswith("mov"):  # an edit list leaves out samples that are counted
+    if stream.frames and container.format.name.startswith("mov"):  # an edit list may leave out counted samples
         said = min(stream.frames, len(stream.index_entries)) - decoded.silent_packets
     missing = stream.frames and said - count > max(1, 0.02 * said)
     if not stream.frames and duration and rate:
@@ -203,7 +215,7 @@ def _check_whole(path: str | Path, container: Any, stream: Any, decoded: _Decode
         missing = duration - end > max(2 / rate, 0.02 * duration)
     failure = decoded.failure
     if _gif_cut(path, container):
-        failure, said = failure or "its end is missing", 0  # a GIF's frames are counted in what is there
+        failure, said = failure or "its end is missing", 0  # a GIF's frames are counted from the file itself
     gaps = np.diff(_times(decoded, 1.0))
     if len(gaps) and gaps.max() > MOST_STILL_SECONDS and not failure:
         place = int(gaps.argmax())
@@ -214,7 +226,7 @@ def _check_whole(path: str | Path, container: Any, stream: Any, decoded: _Decode
 
 
 def _gif_cut(path: str | Path, container: Any) -> bool:
-    """A GIF says neither its number of frames nor its duration, but it ends in a semicolon."""
+    """Whether a GIF is truncated: it states no number of frames or duration, but must end with a semicolon."""
     if container.format.name != "gif":
         return False
     with open(path, "rb") as file:
@@ -223,15 +235,18 @@ def _gif_cut(path: str | Path, container: Any) -> bool:
 
 
 def _times(decoded: _Decoded, rate: float) -> np.ndarray:
-    """Seconds of each frame, in order; counted at `rate` where the file gives none."""
+    """The time of each frame in seconds, in order; counted at `rate` if the file has no time stamps."""
     if any(time is None for time in decoded.times):
         return np.arange(len(decoded.times)) / rate
     return np.maximum.accumulate(np.asarray(decoded.times, dtype=np.float64))
 
 
 def _nearest(path: str | Path, times: np.ndarray, rate: float, fps: float) -> np.ndarray:
-    """Which frames to show at `fps`: for every tick from the first frame on, the one nearest in time. Raises `DamagedVideo`
-    where that would show each frame more than `MOST_REPEATS` times, which takes memory without end."""
+    """The frames to use at `fps`: for every tick from the first frame on, the nearest in time.
+
+    Raises:
+        DamagedVideo: frames would be repeated more than `MOST_REPEATS` times on average, which could fill the memory.
+    """
     since = times - times[0]
     count = max(1, round((since[-1] + 1 / rate) * fps))
     if count > MOST_REPEATS * len(times) + SPARE_REPEATS:
@@ -245,7 +260,7 @@ def _rate(stream: Any) -> float:
 
 
 def _duration(container: Any, stream: Any) -> float:
-    """Seconds, 0 where unknown. Matroska keeps it in a tag; the container's is the stream's if there is no other."""
+    """Seconds, 0 if unknown. Matroska stores it in a tag; the container's is used if there is no other stream."""
     if stream.duration:
         return float(stream.duration * stream.time_base)
     if tag := re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", "")):

@@ -1,8 +1,8 @@
-"""Clips that are no video files: a folder of pictures (`img_00001.jpg`, `00001.png`) or an array (`.npy`, `.npz`).
+"""Clips that are not video files: a folder of pictures (`img_00001.jpg`, `00001.png`) or an array (`.npy`, `.npz`).
 
-Pictures are numbered without a gap, all with the same letters before the number; optical flow beside them (`flow_x_`) is
-left alone. An array is uint8 (T, H, W, 3), RGB; an `.npz` holds it alone or as `frames`, with `fps` beside it if known.
-A gap in the numbers, an unreadable picture or another kind of array is a `DamagedVideo`.
+Pictures are numbered without gaps, with the same letters before each number; optical flow in the folder (`flow_x_`) is ignored.
+An array is uint8 (T, H, W, 3), RGB; an `.npz` holds it alone or as `frames`, optionally with `fps`. A gap in the numbers, an
+unreadable picture or another kind of array raises `DamagedVideo`.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from expand.data.video.checks import DamagedVideo, VideoInfo, scaled
 
 ARRAY_SUFFIXES = frozenset({".npy", ".npz"})
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
-FLOW = re.compile(r"(flow|tvl1)[_-]?[xy]?|[xy]_|flow_[xy]_.*", re.IGNORECASE)  # as denseflow and mmaction2 name it
+FLOW = re.compile(r"(flow|tvl1)[_-]?[xy]?|[xy]_|flow_[xy]_.*", re.IGNORECASE)  # names of denseflow and mmaction2
 NUMBERED = re.compile(r"(.*?)(\d+)")
-NOT_READABLE = "not a readable array: cut short, or something else"
+NOT_READABLE = "not a readable array: truncated, or another kind of file"
 DAMAGED_ZIP = (TypeError, KeyError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
-MOST_UNPACKED = 1 << 30  # bytes of an archive's frames, however small they are packed
-MOST_PACKED = 20  # times as large as packed, beyond that: pictures are packed 2 to 10 times
+MOST_UNPACKED = 1 << 30  # bytes of an archive's frames that are always accepted, at any compression ratio
+MOST_PACKED = 20  # highest compression ratio beyond that; pictures reach 2 to 10
 
 
 def is_stills(path: str | Path) -> bool:
-    """Whether a path is one of these, told by its suffix or because it is a folder."""
+    """Whether a path is such a clip, by its suffix or because it is a folder."""
     return Path(path).suffix.lower() in ARRAY_SUFFIXES or os.path.isdir(path)
 
 
@@ -46,7 +46,11 @@ def is_picture(name: str) -> bool:
 
 
 def pictures(folder: str | Path) -> list[Path]:
-    """The frames of a folder by number. Raises `DamagedVideo` for none, a gap, or two kinds of names."""
+    """The frames of a folder by number.
+
+    Raises:
+        DamagedVideo: there are none, a number is missing, or the names have different prefixes.
+    """
     series: dict[str, dict[int, Path]] = {}
     try:
         entries = [Path(entry.path) for entry in os.scandir(folder) if is_picture(entry.name)]
@@ -55,10 +59,10 @@ def pictures(folder: str | Path) -> list[Path]:
     for path in entries:
         match = NUMBERED.fullmatch(path.stem)
         if match is None:
-            raise DamagedVideo(folder, f"{path.name} has no number at its end: frames are told apart by number")
+            raise DamagedVideo(folder, f"{path.name} has no number at its end: frames are ordered by number")
         numbers = series.setdefault(match[1], {})
         if int(match[2]) in numbers:
-            raise DamagedVideo(folder, f"{path.name} and {numbers[int(match[2])].name} have one number")
+            raise DamagedVideo(folder, f"{path.name} and {numbers[int(match[2])].name} have the same number")
         numbers[int(match[2])] = path
     kinds = {name: found for name, found in series.items() if not FLOW.fullmatch(name)}
     if len(kinds) != 1:
@@ -72,7 +76,7 @@ def pictures(folder: str | Path) -> list[Path]:
 
 
 def probe_stills(path: str | Path, rate: float = 0.0) -> VideoInfo:
-    """What there is, from the first picture or the array's header; `rate` is the frame rate where the clip says none."""
+    """The clip's facts from its first picture or its header; `rate` is used if the clip states no frame rate."""
     if os.path.isdir(path):
         files = pictures(path)
         with _opened(path, files[0]) as image:
@@ -86,8 +90,10 @@ def probe_stills(path: str | Path, rate: float = 0.0) -> VideoInfo:
 def read_stills(
     path: str | Path, *, side: int | None = None, rate: float = 0.0, only: Sequence[int] | None = None
 ) -> tuple[np.ndarray, float]:
-    """The clip, or `only` these frames of it, as uint8 (T, H, W, 3), its short side at most `side`; and its frame rate
-    (`rate` where it says none)."""
+    """The clip, or `only` these frames, as uint8 (T, H, W, 3) with a short side of at most `side`; and its frame rate.
+
+    The frame rate is `rate` if the clip states none.
+    """
     if os.path.isdir(path):
         return _read_pictures(path, side, only), rate
     frames, own = _array(path)
@@ -95,7 +101,7 @@ def read_stills(
     width, height = scaled(frames.shape[2], frames.shape[1], side)
     if (height, width) == frames.shape[1:3]:
         return np.array(frames), own or rate
-    reformatter = VideoReformatter()  # the one that scales videos
+    reformatter = VideoReformatter()  # the same scaler as for videos
     whole = (av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24") for frame in frames)
     small = [reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1) for frame in whole]
     return np.stack([frame.to_ndarray() for frame in small]), own or rate
@@ -104,7 +110,7 @@ def read_stills(
 def _read_pictures(folder: str | Path, side: int | None, only: Sequence[int] | None = None) -> np.ndarray:
     clip: list[np.ndarray] = []
     files = pictures(folder)
-    with _opened(folder, files[0]) as first:  # its size is the clip's, should they change on the way
+    with _opened(folder, files[0]) as first:  # the first picture's size is the clip's, because sizes may differ
         size = scaled(*_upright(first), side)
     for file in files if only is None else [files[index] for index in only]:
         try:
@@ -112,7 +118,7 @@ def _read_pictures(folder: str | Path, side: int | None, only: Sequence[int] | N
                 whole = ImageOps.exif_transpose(image).convert("RGB")
                 clip.append(np.asarray(whole if whole.size == size else whole.resize(size, Image.Resampling.BICUBIC)))
         except (OSError, SyntaxError, ValueError) as error:
-            raise DamagedVideo(folder, f"{file.name} cannot be read whole ({error})") from error
+            raise DamagedVideo(folder, f"{file.name} cannot be read completely ({error})") from error
     return np.stack(clip)
 
 
@@ -132,7 +138,7 @@ def _upright(image: Image.Image) -> tuple[int, int]:
 
 
 def _array(path: str | Path) -> tuple[np.ndarray, float]:
-    """The frames, an `.npy` as a map of the file, and their rate."""
+    """The frames (an `.npy` file is memory-mapped) and their rate."""
     header, rate = _array_header(path)
     try:
         if Path(path).suffix.lower() == ".npy":
@@ -145,7 +151,7 @@ def _array(path: str | Path) -> tuple[np.ndarray, float]:
 
 @dataclass(frozen=True)
 class _Header:
-    """What an array says of itself before it is read; `name` is its member's in an archive."""
+    """An array's header; `name` is its member's name in an archive."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -153,8 +159,11 @@ class _Header:
 
 
 def _array_header(path: str | Path) -> tuple[_Header, float]:
-    """What an `.npy` or `.npz` holds, and its frame rate, without the frames. Raises `DamagedVideo` for another kind of array,
-    and for one whose header promises more than there is in the file."""
+    """The header of an `.npy` or `.npz` file, and its frame rate.
+
+    Raises:
+        DamagedVideo: it is another kind of array, or its header states more data than the file has.
+    """
     if reason := not_a_file(path):
         raise DamagedVideo(path, reason)
     if not (size := os.path.getsize(path)):
@@ -176,7 +185,11 @@ def _array_header(path: str | Path) -> tuple[_Header, float]:
 
 
 def _header(stream: IO[bytes], size: int, name: str = "") -> _Header:
-    """The header of an array of `size` bytes, header included. Raises `ValueError` where that is not what it promises."""
+    """The header of an array of `size` bytes, header included.
+
+    Raises:
+        ValueError: the size differs from what the header states.
+    """
     version = np.lib.format.read_magic(stream)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"version {version} of the format")
@@ -186,7 +199,7 @@ def _header(stream: IO[bytes], size: int, name: str = "") -> _Header:
         raise ValueError("it holds Python objects, which are not loaded")
     promised, there = math.prod(shape) * dtype.itemsize, size - stream.tell()
     if min(shape, default=0) < 0 or promised > there:
-        raise ValueError(f"its header promises {promised:,} bytes, there are {there:,}")
+        raise ValueError(f"its header states {promised:,} bytes, the file has {there:,}")
     return _Header(shape, dtype, name)
 
 
@@ -196,10 +209,10 @@ def _of_archive(path: str | Path, archive: zipfile.ZipFile) -> tuple[_Header, fl
     names = [name for name in members if name != "fps"]
     name = "frames" if "frames" in names else names[0] if len(names) == 1 else ""
     if not name:
-        raise DamagedVideo(path, f"holds {', '.join(names) or 'no array'}: wanted one array, or one named 'frames'")
+        raise DamagedVideo(path, f"holds {', '.join(names) or 'no array'}: expected one array, or one named 'frames'")
     packed, unpacked = members[name].compress_size, members[name].file_size
     if unpacked > max(MOST_UNPACKED, MOST_PACKED * packed):
-        raise DamagedVideo(path, f"unpacks from {packed:,} to {unpacked:,} bytes: no pictures are packed like that")
+        raise DamagedVideo(path, f"unpacks from {packed:,} to {unpacked:,} bytes: pictures do not compress like that")
     with archive.open(members[name]) as stream:
         header = _header(stream, unpacked, members[name].filename)
     if "fps" not in members:

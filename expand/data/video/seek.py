@@ -1,9 +1,8 @@
-"""Single frames out of a video file, equal to the last pixel to what decoding all of it gives.
+"""Reads single frames of a video file, equal in every pixel to decoding all of it.
 
-A file is decoded to its end once (`locate`), which finds out whether it is whole and where each frame is; later `pick`
-starts at the keyframe before a wanted frame. That is exact where the container keeps every frame's time (MP4, MOV,
-Matroska, WebM, and AVI without B-frames). The times of other containers change with the place a reader starts from, so
-their frames are counted from the first one: slower, and right.
+`locate` decodes a file completely once, to check it and to find each frame's position. Later `pick` starts at the keyframe before
+a frame. This is exact if the container stores every frame's time (MP4, MOV, Matroska, WebM, and AVI without B-frames). In other
+containers the times depend on where reading starts, so frames are counted from the first one: slower, but correct.
 """
 
 from __future__ import annotations
@@ -41,10 +40,15 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Places:
-    """A video decoded to its end. `rows` (T, 3) int64, one for each frame shown: its number in the file, its time stamp,
-    and the time stamp of the keyframe to start from (`FROM_START`: by number from the first). `size` is width and height
-    of the scaled picture before it is turned upright to (`height`, `width`), by a quarter if
-    `turned`; `fps` is the file's own."""
+    """The positions of a video's frames.
+
+    Attributes:
+        rows: (T, 3) int64, one row per frame: its number in the file, its time stamp, and the time stamp of the keyframe to
+            start from (`FROM_START`: count from the first frame).
+        size: width and height of the scaled picture before it is rotated upright to (`height`, `width`).
+        turned: whether that is a quarter turn.
+        fps: the file's own frame rate.
+    """
 
     rows: np.ndarray
     size: Size
@@ -55,7 +59,7 @@ class Places:
 
 
 def locate(path: str | Path, *, side: int | None = None, fps: float | None = None, rate: float = 0.0) -> Places:
-    """Decodes everything, keeps no picture. Same rules, and the same `DamagedVideo`, as `decode.decode`."""
+    """Decodes everything without storing pictures. Rules and errors are those of `decode.decode`."""
     if is_stills(path):
         return _locate_stills(path, side, fps, rate)
     stamps: list[int | None] = []
@@ -92,8 +96,7 @@ def _locate_stills(path: str | Path, side: int | None, fps: float | None, rate: 
 
 
 def _exact(container: Any, stream: Any) -> bool:
-    """Whether a frame has the same time stamp wherever one starts to read. An AVI counts packets, and B-frames make the
-    count differ from the time."""
+    """Whether a frame's time stamp is independent of where reading starts: not in AVI with B-frames, which counts packets."""
     name = container.format.name
     return name.startswith(("mov", "matroska")) or (name == "avi" and not stream.codec_context.has_b_frames)
 
@@ -113,9 +116,10 @@ def _rows(stamps: Sequence[int | None], keys: Sequence[int | None], seekable: bo
 
 
 def pick(path: str | Path, rows: np.ndarray, size: Size) -> np.ndarray:
-    """The frames that `rows` of `locate` name, in their order, as uint8 (len(rows), H, W, 3).
+    """The frames of `rows` (from `locate`), in their order, as uint8 (len(rows), H, W, 3).
 
-    Raises `DamagedVideo` where one of them is not in the file any more.
+    Raises:
+        DamagedVideo: a frame is no longer in the file.
     """
     if is_stills(path):
         return read_stills(path, side=min(size), only=[int(row[0]) for row in rows])[0]
@@ -126,15 +130,15 @@ def pick(path: str | Path, rows: np.ndarray, size: Size) -> np.ndarray:
             if start != FROM_START:
                 found |= _after(container, stream, start, {time: number for number, time, _ in group}, size)
     left = {number for number, _, _ in wanted if number not in found}
-    if left:  # nothing to seek by, or the container's own index led elsewhere
+    if left:  # no time stamps to seek to, or the container's index is wrong
         found |= _counted(path, left, size)
     if missing := left - found.keys():
-        raise DamagedVideo(path, f"frame {min(missing)} is not to be found: was it changed since it was looked at?")
+        raise DamagedVideo(path, f"frame {min(missing)} was not found: has the file changed since it was checked?")
     return np.stack([found[int(row[0])] for row in rows])
 
 
 def _after(container: Any, stream: Any, start: int, wanted: dict[int, int], size: Size) -> dict[int, np.ndarray]:
-    """Frames by number, read on from a keyframe until the last of `wanted` (time stamp -> number)."""
+    """Frames by number, read from a keyframe to the last of `wanted` (time stamp -> number)."""
     found, reformatter, last = {}, VideoReformatter(), max(wanted)
     try:
         container.seek(start, stream=stream)
@@ -163,8 +167,13 @@ def _counted(path: str | Path, wanted: set[int], size: Size) -> dict[int, np.nda
 
 
 def pictures(path: str | Path, size: Size) -> Iterator[tuple[np.ndarray, float | None]]:
-    """Every frame, one at a time, scaled to `size`, which is width and height before it is turned upright; with its time in
-    seconds. Raises `DamagedVideo` for what cannot be read; that all of it was, `locate` tells."""
+    """All frames one by one, each with its time in seconds, scaled to `size` (width and height before rotating upright).
+
+    It does not check for missing frames; `locate` does.
+
+    Raises:
+        DamagedVideo: a frame cannot be read.
+    """
     if is_stills(path):
         yield from ((frame, None) for frame in read_stills(path, side=min(size))[0])
         return

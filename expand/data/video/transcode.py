@@ -1,7 +1,7 @@
-"""Smaller files with a keyframe every few frames, for decoding on the fly: `expand data reencode`.
+"""`expand data reencode`: smaller files with a keyframe every few frames, for decoding on the fly.
 
-The folder keeps the source's layout, and `train.csv`, `val.csv` and `test.csv` in it say what is what. Every file says in its
-comment what it was made from and how, so that a second run makes only what is missing. Sound is left out.
+The folder keeps the source's layout; `train.csv`, `val.csv` and `test.csv` in it list splits and labels. Each file's comment
+states its source and settings, so that a second run encodes only what is missing. Sound is left out.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from expand.data.video.decode import DamagedVideo, scaled
 from expand.data.video.seek import Places, locate, pictures
 
 QUALITY = {"libx264": {"crf": "18", "preset": "veryfast", "bf": "0"}, "mpeg4": {"qscale": "3", "bf": "0"}}
-TICK = Fraction(1, 90_000)  # holds the usual frame rates exactly
+TICK = Fraction(1, 90_000)  # ticks per second that represent the usual frame rates exactly
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Reencoded:
-    """What came of it: files made now, files that were there, bytes before and after, what cannot be read."""
+    """The result: files encoded now, files that existed, bytes before and after, and damaged videos."""
 
     made: int
     there: int
@@ -42,18 +42,20 @@ class Reencoded:
 def reencode(
     manifest: Manifest, folder: Path, *, side: int = 128, keyframes: int = 12, progress: Progress | None = None
 ) -> Reencoded:
-    """Writes every readable video with a short side of at most `side` pixels and a keyframe every `keyframes` frames,
-    and then the lists. Frames keep their number and time. `progress` gets (videos done, videos in all).
+    """Encodes every readable video with a short side of at most `side` pixels and a keyframe every `keyframes` frames.
+
+    Afterwards the lists are written. The number and times of frames stay the same. `progress` gets (videos done, videos in
+    total).
 
     Raises:
-        UsageError: the folder is the source's, or has a file in the way that is not ours.
+        UsageError: the folder is the source's, or a file in it was not written by this command.
         ExpandError: nothing can be read, or the folder cannot be written.
     """
     if side < 16 or keyframes < 1:
         raise UsageError(f"--side {side} --keyframes {keyframes}: at least 16 pixels, and at least 1 frame")
     folder = Path(os.path.abspath(folder.expanduser()))
     if folder.is_relative_to(manifest.root) or manifest.root.is_relative_to(folder):
-        raise UsageError(f"--to {folder}: give a folder beside the source {manifest.root}")
+        raise UsageError(f"--to {folder}: give a folder outside the source {manifest.root}")
     names, hashes = _names(manifest), _hashes(manifest)
     how = f"side={side} keyframes={keyframes}"
 
@@ -85,7 +87,7 @@ def reencode(
 
 
 def _names(manifest: Manifest) -> dict[str, str]:
-    """Source path -> path in the folder: as it was, but .mp4; what lies elsewhere goes under `outside`."""
+    """Source path -> path in the folder: the same with suffix .mp4; files outside the root go to `outside`."""
     names: dict[str, str] = {}
     taken = set()
     for path in dict.fromkeys(video.path for video in manifest.videos):
@@ -107,25 +109,25 @@ def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        again = "what is finished is kept, and the same command goes on"
+        again = "finished files are kept, and the same command resumes"
         raise ExpandError(f"cannot write {folder} ({error.strerror or error}): {again}") from error
 
 
 def _reencode(source: Path, target: Path, side: int, keyframes: int, comment: str, fps: float) -> bool:
-    """True if the file was made, False if it was there. It has its name only once its frames were counted."""
+    """Returns True if the file was encoded, False if it existed. It gets its name only after its frames are counted."""
     if target.exists():
         if (found := _comment(target)) == comment:
             return False
         if not found.startswith("expand reencode "):
-            raise UsageError(f"{target} is there and not ours: give another folder with --to")
+            raise UsageError(f"{target} exists and was not written by this command: give another folder with --to")
     target.parent.mkdir(parents=True, exist_ok=True)
-    expected = locate(source, rate=fps)  # also says, before anything is written, what is wrong with it
+    expected = locate(source, rate=fps)  # also finds a damaged source before anything is written
     partial = target.with_name(f".{target.name}.partial")
     try:
         _encode(source, partial, expected, side, keyframes, comment)
         count = len(locate(partial).rows)
         if count != len(expected.rows):
-            raise DamagedVideo(source, f"{count} of {len(expected.rows)} frames came through the encoder")
+            raise DamagedVideo(source, f"only {count} of {len(expected.rows)} frames were encoded")
         with open(partial, "rb") as file:
             os.fsync(file.fileno())
         os.replace(partial, target)
@@ -145,7 +147,7 @@ def _comment(path: Path) -> str:
 def _encode(source: Path, target: Path, expected: Places, side: int, keyframes: int, comment: str) -> None:
     codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     rate = Fraction(expected.fps or 25).limit_denominator(1001)
-    height, width = (max(2, length - length % 2) for length in _upright(expected, side))  # 4:2:0 wants even sizes
+    height, width = (max(2, length - length % 2) for length in _upright(expected, side))  # 4:2:0 needs even sizes
     size = (height, width) if expected.turned else (width, height)
     with av.open(str(target), "w", format="mp4") as container:
         container.metadata["comment"] = comment
@@ -166,7 +168,7 @@ def _upright(expected: Places, side: int) -> tuple[int, int]:
 
 
 def _timed(source: Path, size: tuple[int, int], rate: Fraction) -> Iterator[tuple[np.ndarray, int]]:
-    """Each upright picture with its time in ticks, which always rise."""
+    """Each upright picture with its time in ticks; times are strictly increasing."""
     first: float | None = None
     ticks = -1
     for number, (picture, time) in enumerate(pictures(source, size)):
@@ -177,8 +179,10 @@ def _timed(source: Path, size: tuple[int, int], rate: Fraction) -> Iterator[tupl
 
 
 def _write_lists(manifest: Manifest, good: Sequence[Video], names: dict[str, str], folder: Path) -> None:
-    """`path,label,group`, the label as a class name. Whole lists or none, the training list last: without it the folder
-    is no data set."""
+    """Writes lists of `path,label,group`, with class names as labels.
+
+    Each list is written completely or not at all, the training list last: without it the folder is not a data set.
+    """
     for split in reversed(SPLITS):
         rows = [(names[v.path], manifest.classes[v.label], v.group) for v in good if v.split == split]
         path = folder / f"{split}.csv"

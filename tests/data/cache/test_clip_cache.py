@@ -240,9 +240,9 @@ def test_on_the_fly_a_file_that_changed_is_named(root: Path) -> None:
     cache = ClipCache(prepare(read_source(root), side=24, fly=True, splits=("val",), skip_damaged=True)[0])
     assert [problem.path for problem in cache.skipped] == ["val/light/3.mp4"]
     (root / "val/dark/3.mp4").write_bytes(b"something else")
-    with pytest.raises(DamagedVideo, match=r"val/dark/3\.mp4: gone or changed since"):
+    with pytest.raises(DamagedVideo, match=r"val/dark/3\.mp4: missing or changed since"):
         cache.picked(0, [1])
-    with pytest.raises(DamagedVideo, match=r"val/dark/3\.mp4: gone or changed since"):
+    with pytest.raises(DamagedVideo, match=r"val/dark/3\.mp4: missing or changed since"):
         cache.frames(0)
 
 

@@ -89,7 +89,9 @@ def test_everything_is_listed(root: Path) -> None:
         found["copy", "train/left/2.avi"] == "in train as 'left', the same bytes as val/left/copy.avi in val as 'left'"
     )
     assert "train/right/twin.avi in train as 'right'" in found["copy", "train/left/1.avi"]
-    assert found["group in two splits", "val/left/3.avi"] == "its group 'ann' is in train and val: one side leaks"
+    assert (
+        found["group in two splits", "val/left/3.avi"] == "its group 'ann' is in train and val: a leak between splits"
+    )
     rest = without(manifest, report.findings)
     assert {video.path for video in manifest.videos} - {video.path for video in rest.videos} == {
         path for kind, path in found if kind in ("copy", "damaged", "single frame")
@@ -134,7 +136,7 @@ def test_prepared_and_run_from_it(root: Path, tmp_path: Path, monkeypatch: pytes
     cache_module.prepare(made, side=24)
     for module, name in ((keeping, "decode"), (keeping, "probe"), (room, "probe"), (manifest_module, "_hash_file")):
         monkeypatch.setattr(module, name, lambda path, **_: pytest.fail(f"{path} was read again"))
-    monkeypatch.setattr(cache_module, "require_room", lambda *_: None)
+    monkeypatch.setattr(cache_module, "require_disk_space", lambda *_: None)
     again = open_data(Data(source=str(to)), print)
     assert again.videos == made.videos and again.fingerprint() == made.fingerprint() and again.root == root
     train, val = (ClipCache(folder) for folder in cache_module.prepare(again, side=24))
@@ -172,7 +174,7 @@ def test_what_has_changed_since_is_said(root: Path, tmp_path: Path) -> None:
 
 
 def test_what_prepare_refuses(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="holds other things"):
+    with pytest.raises(UsageError, match="holds other files"):
         prepare_source(root, root / "train")
     damage(root / "train/left/1.avi")
     with pytest.raises(ExpandError, match=r"--strict: 1 of 8 videos .*train/left/1\.avi.*nothing was written"):
@@ -203,7 +205,7 @@ def test_killed_in_the_middle(root: Path, tmp_path: Path, moment: int) -> None:
     command = [sys.executable, "-c", KILLED, str(root), str(to), str(moment)]
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, timeout=60)
     assert done.returncode == -signal.SIGKILL
-    with pytest.raises(UsageError, match="no videos found" if moment == 1 else "was not prepared to the end"):
+    with pytest.raises(UsageError, match="no videos found" if moment == 1 else "was not prepared completely"):
         read_source(to)
     prepare_source(root, to)
     assert len(read_source(to).videos) == 8

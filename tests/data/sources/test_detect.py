@@ -71,7 +71,7 @@ def test_ucf101_mistakes_all_at_once(ucf: Path) -> None:
     wanted = (
         "trainlist01.txt line 17: label 3 is not in classInd.txt (1 to 2)",
         "trainlist01.txt line 18: there is no file",
-        "trainlist01.txt line 19: '../../x.avi' leads out of",
+        "trainlist01.txt line 19: '../../x.avi' is outside",
         "testlist01.txt line 1: the folder 'Dancing' is no class of classInd.txt",
     )
     assert len(problems_of(ucf)) == 4
@@ -201,7 +201,7 @@ def test_mmaction_lists_of_frame_folders(tmp_path: Path) -> None:
         Image.new("L", (16, 12)).save(tmp_path / "rawframes" / clip / "flow_x_00001.jpg")
     put(tmp_path, "ucf101_train_split_1_rawframes.txt", text="a/1 5 0\nb/2 5 1\n")
     put(tmp_path, "ucf101_val_split_1_rawframes.txt", text="a/3 5 0\nb/4 5 1\n")
-    with pytest.raises(UsageError, match=r"does not say its frame rate \(4 of 4 .*--fps \(data\.fps\)"):
+    with pytest.raises(UsageError, match=r"does not state its frame rate \(4 of 4 .*--fps \(data\.fps\)"):
         read_source(tmp_path)
     manifest = read_source(tmp_path, Options(fps=25))
     assert manifest.layout == "mmaction" and manifest.fps == 25
@@ -231,7 +231,7 @@ def test_a_layout_by_name(ucf: Path) -> None:
     assert detect(ucf)[0].name == "ucf101" and {layout.name for layout in LAYOUTS} == set(LOOKED_FOR)
     with pytest.raises(UsageError, match="unknown layout 'ucf'; did you mean 'ucf101'"):
         read_source(ucf, Options(layout="ucf"))
-    with pytest.raises(UsageError, match=r"is not of the layout 'hmdb51': wanted brush_hair_test_split1\.txt"):
+    with pytest.raises(UsageError, match=r"does not have the layout 'hmdb51': expected brush_hair_test_split1\.txt"):
         read_source(ucf, Options(layout="hmdb51"))
     put(ucf, "train.csv", text="UCF-101/Diving/v_Diving_g01_c01.avi,d\nUCF-101/Archery/v_Archery_g01_c01.avi,a\n")
     put(ucf, "val.csv", text="UCF-101/Diving/v_Diving_g02_c01.avi,d\n")
@@ -263,12 +263,12 @@ def test_everything_wrong_with_lists_is_said_at_once(tmp_path: Path) -> None:
     put(tmp_path, "val.csv", text="a.mp4,sit\nb.mp4,lie\n")
     found = problems_of(tmp_path)
     wanted = {
-        "train.csv line 3: class 'run' is 'Run' (train.csv line 2) but for case or blanks",
+        "train.csv line 3: class 'run' differs from 'Run' (train.csv line 2) only in case or blanks",
         "train.csv line 4: byte 0xe9 is not UTF-8",
-        "train.csv line 5: '../outside.mp4' leads out of",
+        "train.csv line 5: '../outside.mp4' is outside",
         "train.csv line 6: 'link.mp4' is linked to",
         "train.csv line 8: there is no file",
-        "train.csv line 9: no label beside 'b.mp4'",
+        "train.csv line 9: no label in 'b.mp4'",
         "train.csv line 10: 3 cells instead of 2",
         "train.csv line 12: the path holds a NUL",
         "val.csv line 2: class 'lie' (val) has no training clip",

@@ -39,7 +39,7 @@ def test_three_ways_to_hold_a_clip(folder: Path, tmp_path: Path) -> None:
         assert small.shape == (6, 6, 8, 3) and np.array_equal(small[:, 3, 3, 0], CLIP[:, 3, 3, 0])
         assert np.array_equal(decode(path, fps=5, rate=10), CLIP[[0, 2, 4]])
         assert survey(path, rate=10).seconds == 0.6
-        with pytest.raises(DamagedVideo, match=r"does not say its frame rate: give one \(--fps, data\.fps\)"):
+        with pytest.raises(DamagedVideo, match=r"does not state its frame rate: give one \(--fps, data\.fps\)"):
             decode(path, fps=5)
 
 
@@ -74,7 +74,7 @@ def test_damaged_folders(folder: Path) -> None:
     assert reason() == "picture 8 of 6 to 11 is missing"
     (folder / "img_008.png").write_bytes(whole)
     (folder / "img_8.jpg").write_bytes(whole)
-    assert "have one number" in reason()
+    assert "have the same number" in reason()
     (folder / "img_8.jpg").rename(folder / "other_8.jpg")
     assert reason() == "pictures of several clips: img_, other_"
     for path in folder.glob("*_*"):
@@ -103,12 +103,12 @@ def test_cut_and_empty_arrays(tmp_path: Path) -> None:
     for name in ("a.npy", "a.npz"):
         path = array(tmp_path / name, frames=CLIP)
         path.write_bytes(path.read_bytes()[:1000])
-        with pytest.raises(DamagedVideo, match="not a readable array: cut short"):
+        with pytest.raises(DamagedVideo, match="not a readable array: truncated"):
             decode(path)
         path.write_bytes(b"")
         with pytest.raises(DamagedVideo, match="the file is empty"):
             probe(path)
-    with pytest.raises(DamagedVideo, match="wanted one array, or one named 'frames'"):
+    with pytest.raises(DamagedVideo, match="expected one array, or one named 'frames'"):
         decode(array(tmp_path / "two.npz", a=CLIP, b=CLIP))
 
 

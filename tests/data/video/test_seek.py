@@ -83,7 +83,7 @@ def test_what_is_not_whole_or_has_shrunk_is_named(tmp_path: Path) -> None:
     path = film(tmp_path / "a.mkv")
     found = locate(path, side=24)
     film(path, frames=20)
-    with pytest.raises(DamagedVideo, match=r"a\.mkv: frame 30 is not to be found: was it changed") as caught:
+    with pytest.raises(DamagedVideo, match=r"a\.mkv: frame 30 was not found: has the file changed") as caught:
         pick(path, found.rows[[3, 30]], found.size)
     assert caught.value.path == path
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

@@ -104,7 +104,9 @@ def test_an_encoder_that_drops_a_frame_is_noticed(
 ) -> None:
     timed = module._timed
     monkeypatch.setattr(module, "_timed", lambda *a: (pair for i, pair in enumerate(timed(*a)) if i != 2))
-    with pytest.raises(ExpandError, match=r"none of 5 videos can be read; the first: .*9 of 10 frames came through"):
+    with pytest.raises(
+        ExpandError, match=r"none of 5 videos can be read; the first: .*only 9 of 10 frames were encoded"
+    ):
         reencode(read_source(source), tmp_path / "small", side=32)
     assert not [path for path in (tmp_path / "small").rglob("*") if path.is_file()]
 
@@ -112,13 +114,13 @@ def test_an_encoder_that_drops_a_frame_is_noticed(
 def test_wrong_places_are_refused(source: Path, tmp_path: Path) -> None:
     manifest = read_source(source)
     for folder in (source, source / "small", source.parent):
-        with pytest.raises(UsageError, match="give a folder beside the source"):
+        with pytest.raises(UsageError, match="give a folder outside the source"):
             reencode(manifest, folder)
     with pytest.raises(UsageError, match="--side 8 --keyframes 12: at least 16"):
         reencode(manifest, tmp_path / "small", side=8)
     film(tmp_path / "small/val/dark/e.mp4", 3, level=9)
     content = (tmp_path / "small/val/dark/e.mp4").read_bytes()
-    with pytest.raises(UsageError, match=r"e\.mp4 is there and not ours"):
+    with pytest.raises(UsageError, match=r"e\.mp4 exists and was not written"):
         reencode(manifest, tmp_path / "small")
     assert (tmp_path / "small/val/dark/e.mp4").read_bytes() == content
     (tmp_path / "file").touch()
