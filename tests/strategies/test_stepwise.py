@@ -43,6 +43,7 @@ def favour(*choices: str) -> Outcome:
     return lambda s: 0.1 + 0.05 * s.step + (0.04 if s.step and choices[s.step - 1] in s.axes else 0.0)
 
 
+@pytest.mark.heavy  # X3D grows along ladders of hundreds of networks
 class TestSteps(StrategyContract):
     study = study_of(seeds=(0, 1))
     refused: ClassVar[dict[str, Study]] = {
