@@ -42,10 +42,12 @@ class TestQuasiRandom(StrategyContract):
     }
 
 
+@pytest.mark.heavy
 class TestRandom(StrategyContract):
     study = study_of(Sampled("random", ("time", "conv3", "conv4")), 8, MixedConvSpace(), (3, 1))
 
 
+@pytest.mark.heavy
 class TestRandomWithinEpochs(StrategyContract):
     study = replace(study_of(Sampled("random", GROUPS), None, seeds=(0, 1, 2)), budget=Budget(epochs=100))
 
