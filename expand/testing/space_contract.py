@@ -6,8 +6,8 @@ Three lines in a test file check a family of your own, in this repository or out
         space = MySpace()
         small = MySpace().architecture(width=0.1)
 
-`small` is an architecture that is fast on a CPU (default: the start); `samples` are others that should run as well. Networks run at
-`small`, its neighbours and `samples`; named points, which may be large, run on shapes alone. A failure names the architecture
+`small` is an architecture that is fast on a CPU (default: the start); `samples` are others that should run as well. Networks run
+at `small`, its neighbours and `samples`; named points, which may be large, run on shapes alone. A failure names the architecture
 and the value; `docs/adding_a_family.md` explains each rule.
 """
 
