@@ -43,11 +43,8 @@ FEWEST = 3  # minimum number of timed runs, even if they are slow
 class Speed:
     """The measured speed of a network.
 
-    Attributes:
-        ms: median time of one batch of `batch` clips, in ms.
-        ms_iqr: interquartile range of the time over `repeats`.
-        training: True for a whole training step, False for inference.
-        peak_bytes: peak memory; 0 if it cannot be measured.
+    `ms` is the median time of one batch of `batch` clips, `ms_iqr` its interquartile range over `repeats`; `training` is True for
+    a whole training step, False for inference. `peak_bytes` is 0 if it cannot be measured.
     """
 
     ms: float
