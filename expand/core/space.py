@@ -29,15 +29,10 @@ class Axis:
     """One direction in which a family grows.
 
     Attributes:
-        name: the name in studies and tables.
         parameter: the architecture value that grows. Others may change with it: a higher frame rate over the same duration
             means more frames.
-        symbol: the paper's symbol.
-        unit: the unit, or what the numbers count.
         grows: what growing the axis does, in words.
-        low: smallest legal number, without `choices`.
-        high: largest legal number, without `choices`.
-        integer: only whole numbers are legal.
+        low, high: smallest and largest legal number, without `choices`; with `integer` only whole numbers are legal.
         choices: the legal values, in growing order; empty for an axis of numbers.
     """
 
@@ -142,14 +137,11 @@ class Published:
     """A published cost of a named point, to compare with our own count.
 
     Attributes:
-        point: the point's name.
         quantity: `gmacs` are multiply-adds of one clip, `params_m` all parameters in millions, `params_published_m`
             parameters without biases and normalisation.
         printed: the number as printed; its digits set the precision of the comparison.
-        source: where it is printed.
         confidence: "exact" if the printed page was seen, "recalled" if not.
         values: what the source sets differently from the point, such as a larger crop.
-        note: anything else worth a line.
         num_classes: the source's number of classes, if it differs from the family's.
         deviates: why our count differs from the printed digits (another convention, another network). A test checks that
             all other counts match.
@@ -180,14 +172,11 @@ class Claim:
 
     Attributes:
         statement: the claim, as a sentence without its full stop.
-        source: where it is made.
         measured: computes our number from the costs of named points; an int for a count.
-        unit: the unit of `measured` and `printed`.
         finding: the explanation; a function of the costs if it contains numbers.
         printed: the source's number; None if it prints none.
         confidence: "exact" if the printed page was seen, "recalled" if not.
         origin: "printed" in the source, "read" by readers from its tables, or "ours".
-        verdict: whether the claim holds.
     """
 
     statement: str

@@ -53,13 +53,9 @@ RESIZED = {"upsample_nearest2d": 1, "upsample_bilinear2d": 4, "grid_sampler_2d":
 
 @dataclass
 class ShapeCount:
-    """The result of one count.
+    """The network on the `meta` device, its modules as layers, and the operators without a counting rule.
 
-    Attributes:
-        network: the network on the `meta` device.
-        layers: its modules as layers, with dotted names.
-        uncounted: operators without a counting rule.
-        training: False if the pass in training mode failed, so that the bytes saved by autograd are unknown.
+    `training` is False if the pass in training mode failed, so that the bytes saved by autograd are unknown.
     """
 
     network: nn.Module
