@@ -45,7 +45,7 @@ def draw_confusion(counts: Matrix, names: Sequence[str], title: str) -> Figure:
         _label(axes, labels)
         if number <= COUNTED:
             _write_counts(axes, counts, shares)
-        axes.set_xlabel("answer"), axes.set_ylabel("truth")
+        axes.set_xlabel("answer", fontsize=10), axes.set_ylabel("truth", fontsize=10)
         fitting = max(30, int(10 * width))
         figure.text(0.15 / width, 1 - 0.15 / height, textwrap.fill(title, fitting), fontsize=11, color=INK, va="top")
         if listed:

@@ -15,6 +15,7 @@ from expand.core.accuracy import in_percent
 from expand.core.errors import ExpandError
 from expand.core.files import escaped, json_bytes
 from expand.evaluation.confusion import draw_confusion
+from expand.report.drawing import style
 from expand.storage.atomic import write_atomically
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def write_test(path: Path, test: TestResult, scores: Scores, names: Sequence[str
         ),
         folder / "videos.csv": lambda: _csv(VIDEO, _video_rows(scores, names, classes)),
         folder / "scores.npz": lambda: _npz(scores, names, classes),
-        folder / "confusion.png": lambda: _png(counts, classes, test),
+        folder / "confusion.png": lambda: _picture(counts, classes, test, "png"),
+        folder / "confusion.pdf": lambda: _picture(counts, classes, test, "pdf"),
         path: lambda: json_bytes(test.plain(), indent=1) + b"\n",
     }
     try:
@@ -82,7 +84,7 @@ def _npz(scores: Scores, names: Sequence[str], classes: Sequence[str]) -> bytes:
     return out.getvalue()
 
 
-def _png(counts: Sequence[Sequence[int]], classes: Sequence[str], test: TestResult) -> bytes:
+def _picture(counts: Sequence[Sequence[int]], classes: Sequence[str], test: TestResult, kind: str) -> bytes:
     rate = test.video_top1
     title = (
         f"{test.study}, trial {test.trial} ({test.label}), {test.split} split of {test.data}: "
@@ -90,5 +92,6 @@ def _png(counts: Sequence[Sequence[int]], classes: Sequence[str], test: TestResu
         f"{in_percent(rate.value, rate.standard_error)}"
     )
     out = io.BytesIO()
-    draw_confusion(counts, classes, title).savefig(out, format="png", dpi=150)
+    with style():
+        draw_confusion(counts, classes, title).savefig(out, format=kind, dpi=150)
     return out.getvalue()

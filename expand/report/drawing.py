@@ -71,7 +71,7 @@ def new_figure(
     from matplotlib.figure import Figure
 
     wide = width > COLUMN
-    lines = textwrap.wrap(note, int(width * 22)) if wide else []
+    lines = textwrap.wrap(note, int(width * 19.5)) if wide else []
     left, bottom, top = 0.5, 0.45 + 0.12 * len(lines), (0.25 if wide else 0.08) + 0.17 * rows
     height = (3.4 if wide else 2.2) + bottom + top
     figure = Figure(figsize=(width, height), dpi=100)

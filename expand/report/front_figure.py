@@ -84,7 +84,7 @@ def draw_fronts(fronts: Sequence[Front], width: float) -> Figure:
 
 
 def draw_steps(axes: Axes, fronts: Sequence[Front]) -> None:
-    """The fronts as steps up to the box's end, over what they leave behind."""
+    """The fronts as steps, and what they leave behind as pale dots; each run is named at its end."""
     spots = _accuracy_axes(axes, fronts, [c for front in fronts for c in front.complete])
     for place, front in enumerate(fronts):
         colour, mark = COLOURS[place % len(COLOURS)], MARKS[place % len(MARKS)]

@@ -100,6 +100,7 @@ def test_a_test_keeps_what_was_scored_and_how(home, trained, capsys):
     assert sum(int(cell) for row in table[1:] for cell in row[1:]) == 6
     assert [row["videos"] for row in csv.DictReader((folder / "per_class.csv").open())] == ["2", "2", "2"]
     assert (folder / "confusion.png").read_bytes()[:4] == b"\x89PNG"
+    assert (folder / "confusion.pdf").read_bytes()[:4] == b"%PDF"
     assert not [path for path in (home / "run" / "artifacts").rglob(".*")]
 
 

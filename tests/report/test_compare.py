@@ -325,7 +325,7 @@ def test_files(tmp_path):
     assert "**Warning:** of another recipe." in paths[0].read_text()
     assert paths[3].read_bytes()[:4] == b"\x89PNG"
     texts = "".join(xml.etree.ElementTree.fromstring(paths[4].read_text()).itertext())
-    assert "training spent (kMACs)" in texts and "what training bought" in texts
+    assert "training spent (MMACs)" in texts and "what training bought" in texts
     write_fronts(tmp_path / "to", found, [])  # its own files may be written again
     (tmp_path / "to" / "diary.txt").touch()
     with pytest.raises(UsageError, match=r"diary\.txt"):
