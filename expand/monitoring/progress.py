@@ -42,9 +42,7 @@ class Outlook:
 class Watcher(Protocol):
     def started(self, trial: Trial, *, resumed: bool = False) -> None: ...
     def epoch(self, trial: Trial, entry: dict[str, Any]) -> None: ...
-    def placed(
-        self, number: int, *, training: bool
-    ) -> None: ...  # trial `number` went to a worker, or back to the queue
+    def placed(self, number: int, *, training: bool) -> None: ...  # to a worker, or back to the queue
     def outlook(self, outlook: Outlook) -> None: ...  # of the whole search
     def step(
         self, number: int, epoch: int, done: int, steps: int, loss: float
