@@ -49,13 +49,12 @@ class Prospect:
             return Outlook(ended, None, False, None)
         known = {(trial.architecture, trial.suggestion.seed) for trial in trials}
         rest = [trial for key, trial in self._coming.items() if key not in known]
-        if seconds is None:
-            left = None
-        else:
+        left = None
+        if seconds is not None:
             open_trials = [trial for trial in trials if not trial.state.ended]
-            left = sum(seconds(trial) for trial in rest) + sum(_rest_of(trial, seconds) for trial in open_trials)
+            left = sum(_rest_of(trial, seconds) for trial in (*open_trials, *rest)) / self.at_once
         stepwise = any(trial.suggestion.kind in ("start", "expand") for trial in (*trials, *rest))
-        return Outlook(ended, len(trials) + len(rest), not stepwise, None if left is None else left / self.at_once)
+        return Outlook(ended, len(trials) + len(rest), not stepwise, left)
 
     def due(self) -> bool:
         """Whether the last estimate is old enough for another one."""
