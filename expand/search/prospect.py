@@ -42,8 +42,8 @@ class Prospect:
         ended = sum(trial.state.ended for trial in trials)
         hours = self.study.budget.hours
         if hours is not None:  # what hours end cannot be counted before
-            left = 3600 * hours - sum(trial.train_seconds for trial in trials)
-            return Outlook(ended, None, False, max(left, 0.0) / self.at_once)
+            unspent = 3600 * hours - sum(trial.train_seconds for trial in trials)
+            return Outlook(ended, None, False, max(unspent, 0.0) / self.at_once)
         self._count(trials)
         if self._coming is None:
             return Outlook(ended, None, False, None)
