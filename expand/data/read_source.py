@@ -58,6 +58,8 @@ def read_source(
     rows, left_out = _existing(found.rows, root, options, problems)
     rows, classes = _name_classes(rows, found, root, problems)
     if options.group_pattern is not None:
+        if options.group_column is not None:
+            raise UsageError("group_pattern and group_column both say what the groups are: give one of them")
         rows = groups.by_pattern(rows, options.group_pattern, root, problems)
     problems.stop()
     labels = {name: label for label, name in enumerate(classes)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from typing import Protocol
@@ -45,9 +44,7 @@ class Outlook:
 class Watcher(Protocol):
     def started(self, trial: Trial, *, resumed: bool = False) -> None: ...
     def epoch(self, trial: Trial, entry: Epoch) -> None: ...
-    def placed(
-        self, number: int, *, training: bool
-    ) -> None: ...  # trial `number` went to a worker, or back to the queue
+    def placed(self, number: int, *, training: bool) -> None: ...  # to a worker, or back to the queue
     def outlook(self, outlook: Outlook) -> None: ...  # of the whole search
     def step(
         self, number: int, epoch: int, done: int, steps: int, loss: float
@@ -60,7 +57,7 @@ class Watcher(Protocol):
 
 
 SECONDS_BETWEEN_LINES = 60.0  # about batches, where lines stay
-SECONDS_BETWEEN_EPOCHS = 30.0  # an epoch line at most so often
+SECONDS_BETWEEN_EPOCHS = 30.0  # after a trial's first, an epoch line at most so often
 
 
 class PlainLines:
@@ -69,7 +66,8 @@ class PlainLines:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.began = self.spoke = time.perf_counter()
-        self.told_epoch = -math.inf  # when the last epoch line was written
+        self.told_epoch = 0.0  # when the last epoch line was written
+        self.begun: set[int] = set()
         self.ahead: Outlook | None = None
         self.estimated = 0.0
 
@@ -92,9 +90,10 @@ class PlainLines:
 
     def epoch(self, trial: Trial, entry: Epoch) -> None:
         now = time.perf_counter()
-        if now - self.told_epoch < SECONDS_BETWEEN_EPOCHS:
+        if trial.number in self.begun and now - self.told_epoch < SECONDS_BETWEEN_EPOCHS:
             return
         self.told_epoch = now
+        self.begun.add(trial.number)
         left = (trial.suggestion.epochs - entry.epoch) * entry.seconds
         self._line(
             f"trial {trial.number} epoch {entry.epoch}/{trial.suggestion.epochs} loss {entry.loss:.3f} "

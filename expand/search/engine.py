@@ -83,7 +83,7 @@ class Search:
     def __post_init__(self) -> None:
         """Trials of a driver that is gone are taken up again, from their checkpoints."""
         self.record.set_finished(False)
-        self.prospect = Prospect(self.study, self.macs, self.at_once)
+        self.prospect = Prospect(self.study, self.macs, self.macs.cost, self.at_once)
         self.prospect.decided(self.record.trials())  # said by the driver before
         if self.retry_failed:
             self._reopen_failed()

@@ -6,18 +6,15 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from expand.core.space import Architecture
-from expand.core.study import Study
+from expand.core.study import CountMacs, Study
 from expand.core.trial import Metrics, Trial, TrialState
 from expand.monitoring.progress import Outlook
+from expand.search.memory_check import CountCost
 from expand.storage.run_directory import known_cost
 from expand.strategies.budget import affordable
-from expand.strategies.ledger import LedgerStep, ledger
-
-if TYPE_CHECKING:
-    from expand.search.engine import MacsCounter
+from expand.strategies.ledger import ledger
 
 MOST_AHEAD = 2000  # trials that are simulated before a search counts as endless
 PATIENCE = 1.0  # seconds that simulating may take
@@ -31,7 +28,8 @@ class Prospect:
     """Counts ahead with the strategy itself: every trial that runs completes, and the cheapest candidate wins each step."""
 
     study: Study
-    macs: MacsCounter
+    macs: CountMacs
+    cost: CountCost
     at_once: int
     _coming: dict[tuple[Architecture, int], Trial] | None = field(default_factory=dict)  # None: cannot be counted
     _decided: set[tuple[int, str]] = field(default_factory=set)
@@ -44,20 +42,19 @@ class Prospect:
         ended = sum(trial.state.ended for trial in trials)
         hours = self.study.budget.hours
         if hours is not None:  # what hours end cannot be counted before
-            left = 3600 * hours - sum(trial.train_seconds for trial in trials)
-            return Outlook(ended, None, False, max(left, 0.0) / self.at_once)
+            unspent = 3600 * hours - sum(trial.train_seconds for trial in trials)
+            return Outlook(ended, None, False, max(unspent, 0.0) / self.at_once)
         self._count(trials)
         if self._coming is None:
             return Outlook(ended, None, False, None)
         known = {(trial.architecture, trial.suggestion.seed) for trial in trials}
         rest = [trial for key, trial in self._coming.items() if key not in known]
-        if seconds is None:
-            left = math.nan
-        else:
+        left = None
+        if seconds is not None:
             open_trials = [trial for trial in trials if not trial.state.ended]
-            left = sum(seconds(trial) for trial in rest) + sum(_rest_of(trial, seconds) for trial in open_trials)
+            left = sum(_rest_of(trial, seconds) for trial in (*open_trials, *rest)) / self.at_once
         stepwise = any(trial.suggestion.kind in ("start", "expand") for trial in (*trials, *rest))
-        return Outlook(ended, len(trials) + len(rest), not stepwise, None if math.isnan(left) else left / self.at_once)
+        return Outlook(ended, len(trials) + len(rest), not stepwise, left)
 
     def due(self) -> bool:
         """Whether the last estimate is old enough for another one."""
@@ -71,7 +68,7 @@ class Prospect:
             if key not in self._decided and all(entry.state.ended for entry in step.entries):
                 self._decided.add(key)
                 if step.kind != "start":
-                    lines.append(f"step {step.step} decided: {_chosen(step)}{step.why}")
+                    lines.append(f"step {step.step} decided: {step.why}")
         return lines
 
     def _count(self, trials: Sequence[Trial]) -> None:
@@ -91,7 +88,7 @@ class Prospect:
         until = time.monotonic() + PATIENCE
         while wanted := affordable(self.study, played, self.study.strategy.ask(self.study, played, self.macs))[0]:
             for suggestion in wanted:
-                cost = self.macs.cost(suggestion.architecture)
+                cost = self.cost(suggestion.architecture)
                 values = [(objective, known_cost(objective, cost)) for objective in self.study.objectives]
                 over = any(value is not None and objective.over(value) for objective, value in values)
                 state = TrialState.INFEASIBLE if over else TrialState.COMPLETE
@@ -105,13 +102,6 @@ class Prospect:
 def _completed(trial: Trial) -> Trial:
     """As if it had been trained and had learned nothing, so that the cheapest of a step's candidates is chosen."""
     return replace(trial, state=TrialState.COMPLETE, metrics=Metrics(0.0, 0.0, 0.0, 1, 1))
-
-
-def _chosen(step: LedgerStep) -> str:
-    """The axis in front where the reason does not begin with it."""
-    if step.chosen is None or step.kind != "contract":
-        return ""
-    return f"{' = '.join(step.entries[step.chosen].axes)}: "
 
 
 def _rest_of(trial: Trial, seconds: Seconds) -> float:

@@ -83,7 +83,7 @@ def test_the_trials_of_a_lost_node_are_trained_on_another(squares, tmp_path, two
     assert process.stdout is not None
     training: set[str] = set()
     for line in process.stdout:
-        if " epoch 2/40" in line:
+        if " epoch 1/40" in line:
             training.add(line.split(" epoch ")[0][-7:])
         if len(training) == 2:
             break
@@ -94,7 +94,7 @@ def test_the_trials_of_a_lost_node_are_trained_on_another(squares, tmp_path, two
     assert [trial.state for trial in trials] == ["complete"] * 3
     (struck,) = [trial for trial in trials if trial.retries]
     assert struck.attempts == 2 and len(struck.curve) == 40
-    assert struck.retries[0].epochs >= 2 and struck.retries[0].node == second.node_id
+    assert struck.retries[0].epochs >= 1 and struck.retries[0].node == second.node_id
 
 
 def test_what_cannot_be_trained_on_one_node_is_trained_on_the_other(squares, tmp_path, two_nodes):

@@ -23,15 +23,16 @@ from tests.conftest import STUDIES
 def searched(*settings: str, name: str = "tiny", at_once: int = 1) -> tuple[Prospect, list[Trial]]:
     """A search at its very beginning: its first suggestions are queued."""
     study = override(load_study(str(STUDIES / f"{name}.py")), settings)
-    prospect = Prospect(study, MacsCounter(study.space, 3), at_once)
+    macs = MacsCounter(study.space, 3)
+    prospect = Prospect(study, macs, macs.cost, at_once)
     return prospect, asked(prospect, [])
 
 
 def asked(prospect: Prospect, trials: list[Trial]) -> list[Trial]:
-    study, macs = prospect.study, prospect.macs
-    wanted = study.strategy.ask(study, trials, macs)
+    study = prospect.study
+    wanted = study.strategy.ask(study, trials, prospect.macs)
     new = [
-        Trial(len(trials) + place, TrialState.RUNNING, each, macs.cost(each.architecture))
+        Trial(len(trials) + place, TrialState.RUNNING, each, prospect.cost(each.architecture))
         for place, each in enumerate(wanted)
     ]
     return [*trials, *new]
@@ -47,7 +48,7 @@ def complete(trial: Trial, top1: float, seconds: float = 10.0) -> Trial:
 
 def test_the_whole_search_is_counted_from_its_first_suggestions():
     prospect, trials = searched("budget.steps=4")
-    (cheapest, *_) = courses(prospect.study, prospect.macs, prospect.macs.cost)
+    (cheapest, *_) = courses(prospect.study, prospect.macs, prospect.cost)
     outlook = prospect.outlook(trials)
     assert cheapest.name == "cheapest wins" and cheapest.trainings > len(trials)
     assert (outlook.ended, outlook.trials, outlook.exact, outlook.seconds) == (0, cheapest.trainings, False, None)
@@ -100,13 +101,13 @@ def test_epoch_lines_are_few_and_say_how_far_the_search_is(monkeypatch):
     lines = PlainLines(console)
     lines.outlook(Outlook(7, 18, False, 300.0))
     entry = {"epoch": 1, "loss": 1.0, "top1": 0.5, "seconds": 1.0}
-    for trial in trials:
-        lines.epoch(trial, entry)
+    for epoch in (1, 2):
+        lines.epoch(trials[0], entry | {"epoch": epoch})
     (line,) = console.file.getvalue().splitlines()
     assert line.endswith("; 7 of about 18 trials ended, about 5:00 min left")
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_EPOCHS", 0.0)
-    lines.epoch(trials[0], entry)
-    assert console.file.getvalue().count("epoch 1/2") == 2
+    lines.epoch(trials[0], entry | {"epoch": 2})
+    assert console.file.getvalue().count("epoch 2/2") == 1
 
 
 def test_the_live_table_tells_training_from_queued():

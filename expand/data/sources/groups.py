@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -73,7 +74,7 @@ def note(videos: Sequence[Video], guessed: str) -> str:
     names = sorted({match[1] for video in videos if (match := re.search(guessed, _name(video.path)))})
     return (
         f"{text}. The names look like {len(names)} groups ({', '.join(names[:3])}, ...): if they are, say --group-pattern "
-        f"'{guessed}', or in a run --set 'data.group_pattern={guessed}'"
+        f"{shlex.quote(guessed)}, or in a run --set {shlex.quote(f'data.group_pattern={guessed}')}"
     )
 
 
