@@ -197,7 +197,7 @@ def lines_of(plan: Plan, study: Study, classes: int) -> list[str]:
         f"{network.params / 1e6:.3g} M parameters, {classes} classes",
         f"training    {epochs} epochs of {videos.training:,} clips ({clips:,} in all)"
         + (f", {seeds} seeds" if seeds > 1 else "")
-        + f", {videos.validation:,} validation clips: {format_macs(plan.training_macs[1])} multiply-adds",
+        + f", {videos.validation:,} validation clips: {format_macs(round(plan.training_macs[1]))} multiply-adds",
     ]
     if plan.hours and plan.calibration:
         low, middle, high = (format_seconds(3600 * hours) for hours in plan.hours)

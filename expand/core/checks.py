@@ -5,7 +5,6 @@ from __future__ import annotations
 import types
 import typing
 from dataclasses import fields, is_dataclass
-from functools import cache
 from typing import Any, Literal, Union
 
 from expand.core.errors import UsageError
@@ -37,7 +36,13 @@ def require_types(owner: Any, path: str) -> None:
     _require_finite(owner, path.rstrip("."))
 
 
-_hints = cache(typing.get_type_hints)
+_HINTS: dict[Any, dict[str, Any]] = {}  # of each class, looked up once
+
+
+def _hints(owner: type) -> dict[str, Any]:
+    if owner not in _HINTS:
+        _HINTS[owner] = typing.get_type_hints(owner)
+    return _HINTS[owner]
 
 
 def _fits(value: Any, hint: Any) -> bool:

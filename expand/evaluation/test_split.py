@@ -242,7 +242,7 @@ def _result(
     short_side = round(clips[0].height * (min(scale) if isinstance(scale, tuple) else scale))
     moved = trial.architecture if question.crop is None else at_crop(study.space, trial.architecture, question.crop)
     cost, held = cost_of(study.space, moved, len(cache.classes)), held_videos(cache, clips)
-    rows = scores.per_class(cache.classes)
+    rows, rates = scores.per_class(cache.classes), scores.rates()
     present = [row.accuracy for row in rows if row.accuracy is not None]
     assert trial.metrics is not None
     return TestResult(
@@ -258,7 +258,8 @@ def _result(
         ),
         scoring=f"mean softmax of {views.clips} clips evenly spaced in time by {views.crops} "
         + ("centre crop" if views.crops == 1 else "crops along the longer side"),
-        notes=(*_notes(videos, question, held, short_side), *fewer), **scores.rates(), loss=scores.loss,
+        notes=(*_notes(videos, question, held, short_side), *fewer), video_top1=rates["video_top1"],
+        video_top5=rates["video_top5"], clip_top1=rates["clip_top1"], clip_top5=rates["clip_top5"], loss=scores.loss,
         class_mean=round(math.fsum(present) / len(present), 6), classes=tuple(rows), device=device.type,
         precision=_precision(study, device), seconds=seconds, looks=looks,
         tested=datetime.now(UTC).isoformat(timespec="milliseconds"),

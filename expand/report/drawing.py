@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -130,10 +130,10 @@ def place_labels(
     """Writes each text near its spot, in this order, where it covers neither another label nor the plot's edge, and as little as
     possible of marks and lines; a thin line leads to a spot farther off. A label without such a place is left out. The first
     `required` ones (default all) may stand farther off and on marks, the others may not. Spots are in data units."""
-    axes.figure.draw_without_rendering()
+    _figure(axes).draw_without_rendering()
     marks, lines = _drawn(axes)
     legend, placed = axes.get_legend(), []
-    taken: list[Box] = [tuple(legend.get_window_extent().extents)] if legend else []
+    taken: list[Box] = [_box(legend)] if legend else []
     for number, (spot, text, colour) in enumerate(zip(spots, texts, colours, strict=True)):
         own, free = tuple(axes.transData.transform(spot)), required is None or number < required
         best: tuple[float, tuple[float, float], Box] | None = None
@@ -173,7 +173,7 @@ def label_ends(
 ) -> list[Any]:
     """Writes the texts in a column right of the axes, each as high as its line's end or as near as the others let it. Ends are in
     data units; of more texts than fit, the lower ones are left out."""
-    axes.figure.draw_without_rendering()
+    _figure(axes).draw_without_rendering()
     if not texts:
         return []
     height = _size(axes, "Xg")[1] + 1.5
@@ -241,7 +241,7 @@ def _ink(colour: str) -> str:
 def _size(axes: Axes, text: str) -> tuple[float, float]:
     """Width and height in pixels."""
     probe = axes.text(0, 0, text, fontsize=LABEL)
-    box = probe.get_window_extent(axes.figure.canvas.get_renderer())
+    box = probe.get_window_extent()
     probe.remove()
     return box.width, box.height
 
@@ -250,7 +250,7 @@ def _drawn(axes: Axes) -> tuple[list[tuple[float, float]], list[tuple[float, flo
     """Where marks are, and spots along lines and error bars, about every 5, in pixels."""
     marks, spots = [], []
     for line in axes.get_lines():
-        vertices = [tuple(v) for v in line.get_transform().transform_path(line.get_path()).vertices]
+        vertices = [(float(x), float(y)) for x, y in _vertices(line.get_transform().transform_path(line.get_path()))]
         if line.get_marker() not in ("None", None, ""):
             marks += vertices
         if line.get_linestyle() != "None":
@@ -259,8 +259,22 @@ def _drawn(axes: Axes) -> tuple[list[tuple[float, float]], list[tuple[float, flo
             spots += _between(vertices)
     for bars in axes.collections:
         for path in bars.get_paths():
-            spots += _between(bars.get_transform().transform_path(path).vertices)
+            spots += _between(_vertices(bars.get_transform().transform_path(path)))
     return marks, spots
+
+
+def _vertices(path: Any) -> list[Any]:
+    """A path's points; matplotlib's annotation allows anything."""
+    return list(path.vertices)
+
+
+def _figure(axes: Axes) -> Figure:
+    return cast("Figure", axes.figure)  # never a sub-figure here
+
+
+def _box(artist: Any) -> Box:
+    left, bottom, right, top = artist.get_window_extent().extents
+    return left, bottom, right, top
 
 
 def _between(vertices: Sequence[Any]) -> list[tuple[float, float]]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from expand.core.accuracy import resolution_text, with_error
 from expand.core.study import Objective
-from expand.core.trial import TrialState
-from expand.report.candidates import CONVENTION, Candidate, CostName, RunFacts, cost_name, front
+from expand.core.trial import CONVENTION, TrialState
+from expand.report.candidates import Candidate, CostName, RunFacts, cost_name, front
 from expand.storage.test_results import Tested, TestResult, summary
 
 if TYPE_CHECKING:

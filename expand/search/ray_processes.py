@@ -23,7 +23,7 @@ PREFIX = "expand-tune-"
 LONGEST_TEMP = 24  # characters; Ray's sockets lie some 70 deeper, and a socket's path may have 107
 
 
-class OwnSession(subprocess.Popen):
+class OwnSession(subprocess.Popen):  # type: ignore[type-arg]  # bytes or text, as Ray asks
     """A process that Ray starts, in a session of its own: what is sent to the driver's process group does not reach it, and
     it is known by its session, as are its children even once it is dead."""
 

@@ -21,7 +21,8 @@ from expand.core.files import escaped
 from expand.core.signals import Interrupted
 from expand.core.study import Study
 from expand.core.trial import TrialState
-from expand.data.cache.clip_cache import ClipCache, prepare, reference_fps
+from expand.data.cache.clip_cache import ClipCache, prepare
+from expand.data.cache.disk_space import reference_fps
 from expand.data.manifest import Manifest, describe_changes
 from expand.data.open_data import open_data
 from expand.data.transforms import mirrored_labels

@@ -114,8 +114,12 @@ def _speed(speed: Speed) -> dict[str, Any]:
     }
 
 
+def _is_tuple(kind: Any) -> bool:
+    return get_origin(kind) is tuple
+
+
 _CONVERTER.register_structure_hook_factory(is_dataclass, _object)
-_CONVERTER.register_structure_hook_factory(lambda kind: get_origin(kind) is tuple, _tuple)
+_CONVERTER.register_structure_hook_factory(_is_tuple, _tuple)
 for _kind, _hook in {
     str: _plain_value("a text", str), int: _plain_value("a whole number", int), bool: _plain_value("true or false", bool),
     float: _plain_value("a number", int, float),

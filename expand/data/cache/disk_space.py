@@ -11,7 +11,8 @@ from math import sqrt
 
 from expand.core.errors import ExpandError
 from expand.data.manifest import Manifest, Video, cache_root
-from expand.data.video.decode import MOST_REPEATS, DamagedVideo, probe, scaled
+from expand.data.video.checks import DamagedVideo, scaled
+from expand.data.video.decode import MOST_REPEATS, probe
 
 PROBED = 200  # videos that are probed for the frame rate and for the size of a cache
 PLACE_BYTES = 24  # per frame with decoding on the fly: three numbers

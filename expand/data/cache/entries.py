@@ -13,7 +13,8 @@ import numpy as np
 from expand.core.errors import ExpandError
 from expand.data.cache.shards import Entry
 from expand.data.manifest import Manifest, Video, cache_root, stamp_of
-from expand.data.video.decode import DamagedVideo, decode, probe
+from expand.data.video.checks import DamagedVideo
+from expand.data.video.decode import decode, probe
 from expand.data.video.seek import locate, pick
 
 CACHE_VERSION = 2

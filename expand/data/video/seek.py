@@ -18,8 +18,8 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from expand.data.video.checks import DamagedVideo, scaled
 from expand.data.video.decode import (
-    DamagedVideo,
     _check_whole,
     _nearest,
     _opened,
@@ -30,7 +30,6 @@ from expand.data.video.decode import (
     _ticks,
     _times,
     probe,
-    scaled,
 )
 from expand.data.video.images import is_stills, read_stills
 

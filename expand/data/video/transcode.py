@@ -20,7 +20,7 @@ import numpy as np
 from expand.core.errors import ExpandError, UsageError
 from expand.data.manifest import SPLITS, Manifest, Video, stamp_of
 from expand.data.parallel import in_order
-from expand.data.video.decode import DamagedVideo, scaled
+from expand.data.video.checks import DamagedVideo, scaled
 from expand.data.video.seek import Places, locate, pictures
 
 QUALITY = {"libx264": {"crf": "18", "preset": "veryfast", "bf": "0"}, "mpeg4": {"qscale": "3", "bf": "0"}}

@@ -61,7 +61,9 @@ def _points(title: str, chosen: Sequence[Candidate], name: CostName, size: float
     }  # fmt: skip
 
 
-def _figure(traces: list[dict[str, Any]], title: str, about: str, x: dict, y: dict) -> dict[str, Any]:
+def _figure(
+    traces: list[dict[str, Any]], title: str, about: str, x: dict[str, Any], y: dict[str, Any]
+) -> dict[str, Any]:
     subtitle = {"text": "<br>".join(map(escape, textwrap.wrap(about, 85))), "font": {"size": 11, "color": "#666"}}
     layout = {
         "title": {"text": escape(title), "subtitle": subtitle, "x": 0.02, "y": 0.96, "yanchor": "top"},
