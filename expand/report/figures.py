@@ -70,7 +70,9 @@ def draw_expansion(front: Front, steps: Sequence[LedgerStep], width: float) -> F
     columns = 6 if width > COLUMN else 3
     rows = math.ceil(len(kinds) / columns)
     figure, (axes,) = new_figure(width, title=_title("Expansion", front), note=_note(front), rows=rows)
-    spots, texts, colours = [], [], []
+    spots: list[tuple[float, float]] = []
+    texts: list[str] = []
+    colours: list[str] = []
     for step, entry in sorted(entries, key=lambda pair: (not _chosen(*pair), -(pair[1].top1 or 0))):
         chosen = _chosen(step, entry)
         colour, mark = look[_axis(step, entry)]
@@ -89,11 +91,14 @@ def draw_expansion(front: Front, steps: Sequence[LedgerStep], width: float) -> F
         axes.errorbar(*spot, yerr=100 * (noise or 0), fmt="none", ecolor=colour, elinewidth=0.6, alpha=0.5, zorder=2)
         edge: dict[str, Any] = {"markeredgecolor": INK if chosen else "white", "markeredgewidth": 1 if chosen else 0.5}
         axes.plot(*spot, mark, color=colour, markersize=6 if chosen else 4.5, zorder=5 + chosen, **edge)
-        spots.append(spot), texts.append(_axis(step, entry)), colours.append(colour)
+        spots.append(spot)
+        texts.append(_axis(step, entry))
+        colours.append(colour)
     start = next(iter(bases.values()), None)
     if start is not None:
         spots.insert(0, (start.cost.macs / size, 100 * (start.top1 or 0)))
-        texts.insert(0, start.title), colours.insert(0, INK)
+        texts.insert(0, start.title)
+        colours.insert(0, INK)
         axes.plot(*spots[0], "*", color=INK, markersize=7, zorder=6)
     for kind, (colour, mark) in look.items():
         axes.plot([], [], mark, color=colour, markersize=4.5, label=kind)
