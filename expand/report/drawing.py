@@ -132,7 +132,7 @@ def place_labels(
     `required` ones (default all) may stand farther off and on marks, the others may not. Spots are in data units."""
     _figure(axes).draw_without_rendering()
     marks, lines = _drawn(axes)
-    legend, placed = axes.get_legend(), []
+    legend, placed = axes.get_legend(), list[Any]()
     taken: list[Box] = [_box(legend)] if legend else []
     for number, (spot, text, colour) in enumerate(zip(spots, texts, colours, strict=True)):
         own, free = tuple(axes.transData.transform(spot)), required is None or number < required
@@ -248,7 +248,8 @@ def _size(axes: Axes, text: str) -> tuple[float, float]:
 
 def _drawn(axes: Axes) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
     """Where marks are, and spots along lines and error bars, about every 5, in pixels."""
-    marks, spots = [], []
+    marks: list[tuple[float, float]] = []
+    spots: list[tuple[float, float]] = []
     for line in axes.get_lines():
         vertices = [(float(x), float(y)) for x, y in _vertices(line.get_transform().transform_path(line.get_path()))]
         if line.get_marker() not in ("None", None, ""):

@@ -70,7 +70,9 @@ def draw_expansion(front: Front, steps: Sequence[LedgerStep], width: float) -> F
     columns = 6 if width > COLUMN else 3
     rows = math.ceil(len(kinds) / columns)
     figure, (axes,) = new_figure(width, title=_title("Expansion", front), note=_note(front), rows=rows)
-    spots, texts, colours = [], [], []
+    spots: list[tuple[float, float]] = []
+    texts: list[str] = []
+    colours: list[str] = []
     for step, entry in sorted(entries, key=lambda pair: (not _chosen(*pair), -(pair[1].top1 or 0))):
         chosen = _chosen(step, entry)
         colour, mark = look[_axis(step, entry)]

@@ -127,7 +127,8 @@ def draw_growth(axes: Axes, fronts: Sequence[Front], *, over: str) -> None:
     axes.set_ylabel(f"hypervolume: mean best top-1{floor} (%)")
     axes.set_xlabel(f"training spent ({unit})")
     if len(fronts) > 1:
-        label_ends(axes, ends, [front.name for front in fronts], COLOURS[: len(fronts)])
+        colours = [COLOURS[place % len(COLOURS)] for place in range(len(fronts))]
+        label_ends(axes, ends, [front.name for front in fronts], colours)
 
 
 def box_text(front: Front) -> str:
