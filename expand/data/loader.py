@@ -161,7 +161,7 @@ def batches(
     it. The first `skip` batches are skipped.
 
     For a CUDA device, batches are copied from pinned memory, one batch ahead, and training clips are copied as bytes and
-    augmented on the GPU. Otherwise the loader processes augment_batch, and batches stay on the CPU. If the cache itself is on a
+    augmented on the GPU. Otherwise the loader processes augment, and batches stay on the CPU. If the cache itself is on a
     device (it has a `device`), clips are cropped there too, without loader processes.
     """
     total = len(data)  # type: ignore[arg-type]
@@ -214,9 +214,7 @@ def loaders_that_fit(recipe: Recipe, clips: Sequence[Clip]) -> tuple[Recipe, lis
     if not recipe.loader_workers or not SHARED_MEMORY.is_dir():
         return recipe, []
     clip = sum(4 * c.channels * c.frames * c.height * c.width for c in clips)  # bytes, float32
-    each = (
-        2 * (2 * recipe.batch_size) * clip
-    )  # a process loads two batches ahead; validation batches are twice as large
+    each = 2 * (2 * recipe.batch_size) * clip  # two batches ahead per process; validation batches are twice as large
     free = shutil.disk_usage(SHARED_MEMORY).free
     fitting = min(recipe.loader_workers, free // each)
     if fitting == recipe.loader_workers:

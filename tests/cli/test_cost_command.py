@@ -186,9 +186,7 @@ def test_crops():
     space = X3DSpace()
     assert at_crop(space, space.points["L"], 356)["resolution"] == 356
     c3d = C3DSpace()
-    with pytest.raises(
-        UsageError, match="c3d builds its head for the crop it is trained on, 112; resolution=128 is another"
-    ):
+    with pytest.raises(UsageError, match="c3d builds its head for the training crop, 112; resolution=128 is another"):
         at_crop(c3d, c3d.start, 128)
     with pytest.raises(UsageError, match="resolution=8: allowed are 16 to 1024"):
         at_crop(space, space.start, 8)

@@ -244,7 +244,7 @@ def test_what_cannot_be_asked(home, question, words):
 
 def test_a_crop_that_a_family_cannot_take_and_weights_that_are_gone(home):
     space = load_study(str(STUDIES / "tiny_grid.py")).space
-    with pytest.raises(UsageError, match="c3d builds its head for the crop it is trained on"):
+    with pytest.raises(UsageError, match="c3d builds its head for the training crop"):
         at_crop(space, space.start, 34)
     (home / "run" / "artifacts" / "000000" / "model.safetensors").unlink()
     with pytest.raises(ExpandError, match=r"model.safetensors is gone: trial 0 has no weights"):

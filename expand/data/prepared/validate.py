@@ -180,10 +180,10 @@ def _require_enough(before: Manifest, after: Manifest) -> None:
     trained = {video.label for video in after.split("train")}
     for label, name in enumerate(after.classes):
         if label not in trained:
-            raise ExpandError(f"no usable training clip of class '{name}' is left: add some")
+            raise ExpandError(f"no training clip of class '{name}' is left that can be used: add some")
     for split in SPLITS:
         if before.split(split) and not after.split(split):
-            raise ExpandError(f"no usable {split} clip is left: add some")
+            raise ExpandError(f"no {split} clip is left that can be used: add some")
 
 
 def counts(manifest: Manifest) -> dict[str, dict[str, int]]:

@@ -195,7 +195,7 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(root: Path, monkeypatch: py
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (26_000, before[1]))  # the clip of 12 frames does not fit
     try:
-        with pytest.raises(ExpandError, match=r"File too large\); what is finished is kept\. Any of these helps"):
+        with pytest.raises(ExpandError, match=r"File too large\); finished clips are kept\. Any of these helps"):
             prepare(manifest, side=24, splits=("train",))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

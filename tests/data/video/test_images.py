@@ -67,7 +67,7 @@ def test_damaged_folders(folder: Path) -> None:
     Image.fromarray(noise).save(folder / "img_8.png")
     whole = (folder / "img_8.png").read_bytes()
     (folder / "img_8.png").write_bytes(whole[: len(whole) // 2])
-    assert reason().startswith("img_8.png cannot be read whole")
+    assert reason().startswith("img_8.png cannot be read completely")
     (folder / "img_8.png").write_bytes(b"")
     assert reason() == "img_8.png cannot be read (it is empty)"
     (folder / "img_8.png").unlink()
