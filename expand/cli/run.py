@@ -134,7 +134,7 @@ def _to_the_end(
         "",
         f"report     {folder}/report/{written}",
         f"dashboard  expand dashboard {place}",
-        f"take away  expand export {place} --best top1 --to my_network",
+        f"export     expand export {place} --best top1 --to my_network",
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 

@@ -152,7 +152,7 @@ class _Late(Exception):
 
 @contextlib.contextmanager
 def _users_code(reference: str, kind: str) -> Iterator[None]:
-    """What a user's own file raises is shown with its file and line, and is no fault of ours. It has `CODE_SECONDS`.
+    """What a user's own file raises is shown with its file and line, and is not called an internal error. It has `CODE_SECONDS`.
 
     Raises:
         UsageError: whatever was raised.

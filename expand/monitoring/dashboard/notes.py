@@ -175,7 +175,7 @@ def _commands(facts: dict[str, Any], folder: Path) -> str:
     lines = (
         "# resumes a run that was stopped",
         " \\\n    ".join([*run, f"--out {place}"]),
-        "# what it found so far, and a network to take away",
+        "# what it found so far, and a network to export",
         f"expand report {place}",
         f"expand export {place} --best top1 --to my_network",
     )
