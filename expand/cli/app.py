@@ -56,7 +56,10 @@ def _explained(error: Exception) -> int:
         print(f"expand: {place}{error.strerror or error}", file=sys.stderr)
         return 2 if error.errno in (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR) else 1
     line = escaped((str(error) or "no message").splitlines()[0])
-    print(f"expand: {type(error).__name__}: {line} (internal error; please report it, --debug shows where)", file=sys.stderr)
+    print(
+        f"expand: {type(error).__name__}: {line} (internal error; please report it, --debug shows where)",
+        file=sys.stderr,
+    )
     return 1
 
 
