@@ -116,7 +116,8 @@ class Chaos:
         for trial in self.whole:
             same = [other for other in trials if other[4] == trial[4] and other[1] == "complete"]
             if not same:
-                self.wrong("lost", str(trial))
+                errors = [t.error for t in open_for_reading(self.run).trials() if t.error]
+                self.wrong("lost", f"{trial} {errors}")
             elif networks[trial[4]] > 1:
                 self.wrong("twice", str(trial))
         if front != self.front or trials != self.whole:
