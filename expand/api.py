@@ -195,7 +195,7 @@ class Run:
             return choose(self._record, under=None, trial=None, best=objective)
         if len(under) > 1:
             raise UsageError(f"under={dict(under)}: one cost at a time")
-        (limit,) = (f"{name}={value!r}" for name, value in under.items())
+        (limit,) = (f"{name}={float(value)!r}" for name, value in under.items())
         return choose(self._record, under=limit, trial=None, best=None)
 
     def network(self, trial: Trial | int) -> nn.Module:

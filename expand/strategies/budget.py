@@ -20,9 +20,9 @@ def affordable(
     >>> from studies.mcx_split import study
     >>> from dataclasses import replace
     >>> from expand.core.study import Budget
-    >>> one = replace(study("demo"), seeds=(0,), budget=Budget(trials=0))
+    >>> one = replace(study("demo"), seeds=(0,), budget=Budget(epochs=3))
     >>> affordable(one, [], [Suggestion(one.space.start, epochs=4, seed=0)])
-    ([], 'budget.trials=0 is used up after 0 trials')
+    ([], 'budget.epochs=3 is used up after 0 trials')
     """
     budget = study.budget
     started = {trial.architecture for trial in trials}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 from expand.core.space import Architecture
 from expand.core.study import Recipe
@@ -27,7 +27,9 @@ class Identity:
 
     def text(self) -> str:
         """To be kept in a checkpoint. A run refuses other initial weights itself; the same may lie elsewhere now."""
-        recipe = unusual(replace(self.recipe, weights=None, loader_workers=0))
+        recipe = {
+            name: value for name, value in unusual(self.recipe).items() if name not in ("weights", "loader_workers")
+        }
         facts = [self.architecture.to_json(), self.seed, self.epochs, recipe, list(self.videos)]
         if self.mirrored:  # checkpoints older than this field have none
             facts.append(self.mirrored)
@@ -45,9 +47,9 @@ class Identity:
     def _had_in_version_0_1(self, kept: str) -> bool:
         """Whether this is what was kept then: with the folders of the clips and the recipe's fields of that time."""
         known = [field for field in fields(Recipe) if f"({field.name}=" in kept or f" {field.name}=" in kept]
-        recipe = replace(self.recipe, weights=None)
-        shown = ", ".join(f"{field.name}={getattr(recipe, field.name)!r}" for field in known)
-        younger = unusual(recipe).keys() - {field.name for field in known}
+        values = vars(self.recipe) | {"weights": None}
+        shown = ", ".join(f"{field.name}={values[field.name]!r}" for field in known)
+        younger = unusual(self.recipe).keys() - {field.name for field in known} - {"weights"}
         facts = ", ".join(map(repr, (self.architecture.to_json(), self.seed, self.epochs)))
         return (
             not younger

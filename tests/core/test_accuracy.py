@@ -16,6 +16,7 @@ from hypothesis import strategies as some
 from rich.console import Console
 
 from expand.core.accuracy import percent, resolution, resolution_text, with_error
+from expand.core.attempt import Epoch
 from expand.core.space import Architecture
 from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
 from expand.monitoring.progress import PlainLines
@@ -59,7 +60,7 @@ def test_tables_lines_and_notes_print_the_same_number():
     console = Console(file=io.StringIO(), width=200)
     lines = PlainLines(console)
     lines.ended(trial)
-    lines.epoch(trial, {"epoch": 1, "loss": 1.0, "top1": 0.7625, "seconds": 1.0})
+    lines.epoch(trial, Epoch(1, 1.0, 0.7625, seconds=1.0))
     assert "top-1 76.3 % ± 3.4" in console.file.getvalue() and "top-1 76.3 % eta" in console.file.getvalue()
     assert show_top1(0.7625, 0.0336, TrialState.COMPLETE) == "76.3 ± 3.4"
 

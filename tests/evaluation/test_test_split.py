@@ -132,7 +132,7 @@ def test_loader_processes_change_no_score_and_a_pipe_hears_how_far_it_is(home, m
     assert "trial 0: videos scored: 6 of 6, about 0 s left" in capsys.readouterr().err
     assert np.array_equal(one, np.load(home / "run" / STEM / "scores.npz")["probabilities"])
     for name in ("video_top1", "clip_top1", "loss", "classes", "class_mean"):
-        assert several[name] == alone[name]
+        assert getattr(several, name) == getattr(alone, name)
 
 
 def _moved(path) -> bytes:

@@ -88,7 +88,7 @@ def test_a_curve_is_read_back_and_goes_on_after_a_driver_was_killed(tmp_path):
 @needs("tensorboard")
 def test_an_epoch_trained_again_replaces_what_was_written(tmp_path):
     watch = tracking.WithTensorBoard(lines(), tmp_path)
-    entry = {"epoch": 1, "loss": 1.0, "top1": 0.1, "seconds": 1.0}
+    entry = Epoch(1, 1.0, 0.1, seconds=1.0)
     watch.epoch(trial(0, 3), entry)
     watch.epoch(trial(0, 2, loss=8.0), entry)  # a worker died, and its checkpoint was older
     watch.ended(trial(0, 3, TrialState.FAILED, loss=8.0))

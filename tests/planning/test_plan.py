@@ -211,8 +211,8 @@ def test_a_kept_plan_is_set_against_the_run(squares, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match=r"--budget-hours 1e-09 allows less"):
         planning.within_budget(request, folder, workers, 1e-9, notes.append)
     first = read_plan(folder)
-    assert first is not None and first["calibration"]["timed"] == 1 and first["networks"][0]["timed"]
-    assert first["networks"][0]["seconds"] > 0 and first["disk"]["cache"] > 0
+    assert first is not None and first.calibration.timed == 1 and first.networks[0].timed
+    assert first.networks[0].seconds > 0 and first.disk.cache > 0
     planning.within_budget(request, folder, workers, 1000.0, notes.append)  # not timed again
     assert read_plan(folder) == first and "of at most 1000" in notes[-1]
     run(request, folder, workers, PlainLines(Console(quiet=True)))
@@ -225,7 +225,7 @@ def test_videos_that_are_not_there_yet():
     plan = planning.plan_study(request, Workers(0, 1), calibrated=False)
     assert plan.videos == Videos(9537, 3783, 101, plan.videos.source)
     typed = planning.plan_study(request, Workers(0, 1), videos=1000, classes=7, calibrated=False)
-    assert (typed["videos"]["training"], typed["videos"]["classes"]) == (1000, 7)
+    assert (typed.videos.training, typed.videos.classes) == (1000, 7)
     for options, words in (({"videos": 5}, "needs --classes"), ({"classes": 5}, "goes with --videos")):
         with pytest.raises(UsageError, match=words):
             planning.plan_study(request, Workers(0, 1), calibrated=False, **options)
@@ -236,4 +236,4 @@ def test_the_command_line(expand, tmp_path):
     assert done.returncode == 0, done.stderr
     plan = json.loads(done.stdout)
     assert plan == json.loads((tmp_path / "run" / "plan.json").read_text())
-    assert plan.hours is None and plan.trainings == (36, 36, 36) and plan.videos.training == 240_000
+    assert plan["hours"] is None and plan["trainings"] == [36, 36, 36] and plan["videos"]["training"] == 240_000

@@ -19,6 +19,7 @@ from scipy.stats import ttest_rel
 
 from expand.cli.compare_runs import compare
 from expand.config.serialize import describe
+from expand.core.attempt import Epoch
 from expand.core.errors import UsageError
 from expand.core.space import Architecture
 from expand.core.study import Recipe
@@ -62,7 +63,7 @@ def made(name, networks, seeds=(0, 1, 2), *, clips=CLIPS, facts=None, complete=T
             Suggestion(Architecture("c3d", (("variant", label),)), 1, seed, kind="grid", name=label),
             Cost(macs, macs // 10, macs // 10, macs, ((3, 4, 8, 8),)),
             Metrics(top1, 1.0, 1.0, clips, 1),
-            ({"epoch": 1},),
+            (Epoch(1, 1.0, 0.5),),
             ended=f"{number:04d}",
         )
         for label, (macs, scores) in networks.items()

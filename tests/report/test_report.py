@@ -13,6 +13,7 @@ import pytest
 from matplotlib.text import Text
 from rich.console import Console
 
+from expand.core.attempt import Epoch
 from expand.core.space import Architecture
 from expand.core.study import Objective
 from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
@@ -37,9 +38,7 @@ def made(number, step, axis, parent, macs, top1, state=TrialState.COMPLETE, kind
     metrics = None if top1 is None else Metrics(top1, min(top1 + 0.2, 1.0), 1.0, 192, 2)
     error = "loss is not finite in epoch 3" if state is TrialState.FAILED else ""
     cost = Cost(macs, macs // 10, macs // 11, macs // 5, ((3, 1, 64, 64),))
-    return Trial(
-        number, state, wish, cost, metrics, ({"epoch": 1, "top1": top1 or 0.1},), 31.5, "t0", "t1", error=error
-    )
+    return Trial(number, state, wish, cost, metrics, (Epoch(1, 1.0, top1 or 0.1),), 31.5, "t0", "t1", error=error)
 
 
 TRIALS = (

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from expand.config.loading import load_study
 from expand.config.overrides import override
+from expand.core.attempt import Epoch
 from expand.core.trial import Metrics, Trial, TrialState
 from expand.monitoring import progress
 from expand.monitoring.progress import LiveTable, Outlook, PlainLines
@@ -40,7 +41,7 @@ def asked(prospect: Prospect, trials: list[Trial]) -> list[Trial]:
 
 def complete(trial: Trial, top1: float, seconds: float = 10.0) -> Trial:
     epochs = trial.suggestion.epochs
-    curve = tuple({"epoch": n + 1, "seconds": seconds / epochs, "loss": 1.0, "top1": top1} for n in range(epochs))
+    curve = tuple(Epoch(n + 1, 1.0, top1, seconds=seconds / epochs) for n in range(epochs))
     return replace(
         trial, state=TrialState.COMPLETE, metrics=Metrics(top1, 1.0, 1.0, 100, 1), curve=curve, train_seconds=seconds
     )
@@ -100,13 +101,13 @@ def test_epoch_lines_are_few_and_say_how_far_the_search_is(monkeypatch):
     console = Console(file=io.StringIO(), width=300)
     lines = PlainLines(console)
     lines.outlook(Outlook(7, 18, False, 300.0))
-    entry = {"epoch": 1, "loss": 1.0, "top1": 0.5, "seconds": 1.0}
+    entry = Epoch(1, 1.0, 0.5, seconds=1.0)
     for epoch in (1, 2):
-        lines.epoch(trials[0], entry | {"epoch": epoch})
+        lines.epoch(trials[0], replace(entry, epoch=epoch))
     (line,) = console.file.getvalue().splitlines()
     assert line.endswith("; 7 of about 18 trials ended, about 5:00 min left")
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_EPOCHS", 0.0)
-    lines.epoch(trials[0], entry | {"epoch": 2})
+    lines.epoch(trials[0], replace(entry, epoch=2))
     assert console.file.getvalue().count("epoch 2/2") == 1
 
 

@@ -30,8 +30,8 @@ def study_of(strategy: Grid, space=SPACE, seeds=(0,)) -> Study:
 class TestPoints(StrategyContract):
     study = study_of(Grid(points=tuple(PATTERNS)), seeds=(0, 1, 2))
     refused: ClassVar[dict[str, Study]] = {
-        "name one of the two": study_of(Grid()),
-        "made of points or of axes": study_of(Grid(points=("depth-1",), axes=("conv1",))),
+        "set exactly one of them": study_of(Grid()),
+        "either points or axes": study_of(Grid(points=("depth-1",), axes=("conv1",))),
         "did you mean 'depth-": study_of(Grid(points=("dept-1",))),
         "did you mean 'conv": study_of(Grid(axes=("conv9",))),
         "frame_rate of c3d has no list of values": study_of(Grid(axes=("frame_rate",))),

@@ -52,7 +52,7 @@ class TestSteps(StrategyContract):
         "did you mean 'frames'": study_of(Stepwise(axes=("framse",))),
         "solved, paper": study_of(Stepwise(growth="fast")),  # type: ignore[arg-type]
         "above 1": study_of(Stepwise(factor=1.0)),
-        "must rise": study_of(budget=Budget(targets_gmacs=(5, 2))),
+        "rising order": study_of(budget=Budget(targets_gmacs=(5, 2))),
     }
 
 

@@ -150,7 +150,9 @@ def refused(path: Path, words: str, **values: object) -> None:
 def test_other_shapes_are_an_error_with_both(trained, tmp_path):
     torch.save(trained.state_dict(), tmp_path / "w.pt")
     refused(
-        tmp_path / "w.pt", r"shapes differ: .*widen.weight is 8x8x1x1x1 in the file and 16x8x1x1x1 here", bottleneck=2
+        tmp_path / "w.pt",
+        r"shapes differ: .*widen.weight is 8x8x1x1x1 in the file and 16x8x1x1x1 in the network",
+        bottleneck=2,
     )
 
 

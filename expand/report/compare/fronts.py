@@ -80,7 +80,7 @@ def compare_fronts(
     runs = tuple(_known(run, cost) for run in runs)
     box = _box(runs, cost, reference or {})
     points = [_points(run, cost) for run in runs]
-    aims = (Objective("top1", "maximize"), Objective(cost, "minimize"))
+    aims = (Objective("top1", "maximize"), Objective(cost, "minimize", known_before_training=True))
     seed_shares = tuple(
         tuple(box.share([(amount, scores[i]) for amount, scores in own]) for i in range(len(run.seeds)))
         for run, own in zip(runs, points, strict=True)
