@@ -28,10 +28,10 @@ def export(
     trust: Trust = False,
 ) -> None:
     """Take networks away: a folder with source, weights and model card that needs only torch."""
-    from expand.export.bundle import take_away
+    from expand.export.bundle import export_run
 
     formats = [file for file, wanted in (("model.pt2", pt2), ("model.onnx", onnx)) if wanted]
-    take_away(
+    export_run(
         run, to, under=under, trial=trial, best=best, all_front=all_front, formats=formats, force=force, trust=trust
     )
 

@@ -380,7 +380,7 @@ def _trackers(search: Search, names: Sequence[str]) -> list[Any]:
     if "mlflow" in names:
         from ray.air.integrations.mlflow import MLflowLoggerCallback
 
-        mlflow = tracking.readable(tracking.going_on(MLflowLoggerCallback), "mlflow", record, search.watch.note)
+        mlflow = tracking.readable(tracking.resuming(MLflowLoggerCallback), "mlflow", record, search.watch.note)
         place = tracking.mlflow_place(record.folder)
         found.append(mlflow(tracking_uri=place, experiment_name=os.environ.get("MLFLOW_EXPERIMENT_NAME", "expand")))
     if "wandb" in names:
