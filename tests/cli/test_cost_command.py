@@ -94,7 +94,7 @@ def test_a_video_costs_as_often_as_it_is_looked_at(answer):
     xl = answer("x3d", "XL", crop=356, views="10x3")
     assert xl["input"] == [[3, 16, 356, 356]] and round(xl["gmacs"], 1) == 48.4
     assert xl["views"] == 30 and xl["per_video"]["macs"] == 30 * xl["macs"]
-    assert "the crop asked for" in xl["convention"]
+    assert "the given crop" in xl["convention"]
 
 
 @pytest.mark.parametrize("by", ["stage", "layer"])
@@ -161,7 +161,7 @@ def test_a_network_of_ones_own(networks, capsys):
         ("networks_of_mine:small", ("3x4x1x4",), UsageError, "small cannot be run on shapes: a clip of 3x4x1x4 .* Kernel size"),
         ("networks_of_mine:NeedsThree", ("2x4",), UsageError, "AssertionError: three channels"),
         ("networks_of_mine:Spectral", ("3x4",), UsageError, "is unknown: there is no counting rule for aten::_fft_r2c"),
-        ("networks_of_mine:small", (), UsageError, "what does it read"),
+        ("networks_of_mine:small", (), UsageError, "--input is missing"),
     ],
 )  # fmt: skip
 def test_what_is_no_network_to_count_is_one_line(networks, reference, inputs, error, words):

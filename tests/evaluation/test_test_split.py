@@ -230,7 +230,7 @@ def test_other_videos_are_labelled_by_name_and_their_faults_said(home, squares, 
     [
         ({"trial": 9}, "trial 9: this run has trials 0 to 0"),
         ({"trial": None}, "say which network"),
-        ({"all_front": True}, "--all-front goes without"),
+        ({"all_front": True}, "--all-front cannot be combined"),
         ({"trial": None, "best": "top9"}, "top1"),
         ({"split": "train"}, "allowed are test, val"),
         ({"scale": 0.5}, "--scale 0.5"),
