@@ -168,7 +168,7 @@ def test_killed_with_9_and_run_again_it_ends_as_an_unbroken_training(expand, sea
     process.wait(timeout=20)
     assert not list((tmp_path / "broken" / "artifacts").rglob("*.safetensors"))
     done = expand(*options, "--out", "broken", timeout=300)
-    assert done.returncode == 0 and "taken up again" in done.stdout, done.stderr
+    assert done.returncode == 0 and "resumed" in done.stdout, done.stderr
     (trial,) = open_for_reading(tmp_path / "broken").trials()
     assert [entry.epoch for entry in trial.curve] == [1, 2, 3, 4] and trial.attempts == 2
     assert same(weights_of(tmp_path / "broken"), weights_of(tmp_path / "whole"))

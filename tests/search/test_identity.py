@@ -195,7 +195,7 @@ def test_a_network_without_source_runs_and_says_so(tmp_path, squares):
     edit(tmp_path, text)
     record, notes = carried_out(tmp_path, squares)
     assert record.trial(0).state == "complete" and record.facts["code"] is None
-    assert any("that it has changed will not be noticed" in note for note in notes)
+    assert any("so changes in it will not be noticed" in note for note in notes)
     carried_out(tmp_path, squares)
 
 
@@ -266,7 +266,7 @@ def test_a_checkpoint_belongs_to_the_code_that_wrote_it():
 
 def test_other_loader_processes_are_said_and_not_refused(home, squares):
     _, notes = carried_out(home, squares, "recipe.loader_workers=3")
-    assert "recipe.loader_workers: 0 in the run, 3 now; the numbers stay the same" in notes
+    assert "recipe.loader_workers: 0 in the run, 3 now; results stay the same" in notes
 
 
 # --- threads ---------------------------------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ def test_threads_are_recorded_and_others_are_said(home, squares):
     _, notes = carried_out(home, squares)
     assert not [note for note in notes if "threads" in note]
     _, notes = carried_out(home, squares, threads=2)
-    assert [note for note in notes if note.startswith("threads a worker: 1 in the run, 2 now")]
+    assert [note for note in notes if note.startswith("threads per worker: 1 in the run, 2 now")]
 
 
 @pytest.mark.heavy

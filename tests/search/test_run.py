@@ -162,7 +162,7 @@ def test_a_search_killed_with_9_and_run_again_ends_as_an_unbroken_one(expand, sq
     assert any(t[1] == "running" for t in before) and any(t[1] == "complete" for t in before)
     resumed = expand("run", TINY, "--data", squares, "--workers", 0, "--out", "run")
     assert resumed.returncode == 0, resumed.stderr
-    assert "taken up again" in resumed.stdout
+    assert "resumed" in resumed.stdout
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
     fronts = [(tmp_path / name / "report" / "front.csv").read_text() for name in ("run", "whole")]
     assert fronts[0] == fronts[1]
