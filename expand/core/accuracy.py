@@ -18,8 +18,8 @@ class Rate:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class: of `videos` videos `right` are answered with it; `low` and `high` are Wilson's 95 % interval. Without a
-    video there is no accuracy."""
+    """The accuracy of one class: `right` of its `videos` videos are correct; `low` and `high` are Wilson's 95 % interval.
+    Without videos `accuracy` is None."""
 
     name: str
     videos: int

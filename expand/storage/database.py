@@ -198,8 +198,8 @@ def open_storage(url: str, *, make_tables: bool) -> Storage:
 
 
 def _with_tables(url: str) -> Storage:
-    """Creates the tables if there are none; Optuna would also change tables of an older version. Another driver may create them at
-    the same time."""
+    """Creates the tables if there are none; Optuna would also change tables of an older version. Another driver may create them
+    at the same time."""
     import sqlalchemy.exc
 
     for last in (False, False, False, True):

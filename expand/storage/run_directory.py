@@ -109,7 +109,7 @@ class Record:
     def open_trial(
         self, suggestion: Suggestion, cost: Cost, space: SearchSpace, code: Mapping[str, str] | None = None
     ) -> int:
-        """Creates a running trial; returns its number. `code` holds the hashes of its network (`expand/source/fingerprint.py`)."""
+        """Creates a running trial; returns its number. `code` has the hashes of its network (`expand/source/fingerprint.py`)."""
         values = suggestion.architecture.as_dict()
         attributes = {
             "state": TrialState.RUNNING.value, "architecture": suggestion.architecture.to_json(),

@@ -1,7 +1,7 @@
 """Frozen dataclasses as plain JSON and back: for files, for Optuna's attributes, and for Ray's edge.
 
-Reading checks the shape. Unknown fields are ignored, and fields with a default may be missing, because a run may be newer or older
-than the class.
+Reading checks the shape. Unknown fields are ignored, and fields with a default may be missing, because a run may be newer or
+older than the class.
 """
 
 from __future__ import annotations

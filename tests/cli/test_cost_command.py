@@ -154,7 +154,7 @@ def test_a_network_of_ones_own(networks, capsys):
         ("networks_of_mine:smal", ("3x4x4x4",), UsageError, r"'smal'; did you mean 'small'\? \(there are: small, TwoStreams"),
         ("no_such_module:make", ("3x4x4x4",), UsageError, "unknown network 'no_such_module'"),
         ("no_such_file.py:make", ("3x4x4x4",), UsageError, "there is no such file"),
-        ("networks_of_mine:NAME", ("3x4x4x4",), UsageError, "is a str, nothing that makes a network"),
+        ("networks_of_mine:NAME", ("3x4x4x4",), UsageError, "is a str, not a function that builds a network"),
         ("networks_of_mine:", ("3x4x4x4",), UsageError, "write it as MODULE:FACTORY"),
         ("networks_of_mine:number", ("3x4x4x4",), UsageError, r"number returned int, not a torch\.nn\.Module"),
         ("networks_of_mine:broken", ("3x4x4x4",), UsageError, "broken cannot be built: OSError: no checkpoint"),
