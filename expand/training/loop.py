@@ -15,7 +15,7 @@ from expand.core.attempt import Curve, Epoch
 from expand.core.clip import Clip
 from expand.core.study import Recipe
 from expand.core.trial import Metrics
-from expand.data.cache.device_cache import hold
+from expand.data.cache.device_cache import cache_on_device
 from expand.data.loader import TrainingClips, batches, mix
 from expand.data.transforms import Pairs
 from expand.training.device import amp_dtype, as_trained, autocast, put
@@ -73,7 +73,7 @@ def train(
     state = State(network, optimiser, scaler, average, checkpoint_path, identity)
     state.restore(note)
     # A quarter of the free memory: several trials may share a GPU, and networks need memory too.
-    source = (hold(training, device, share=0.25) if device.type == "cuda" else None) or training
+    source = (cache_on_device(training, device, share=0.25) if device.type == "cuda" else None) or training
     for epoch in range(len(state.curve), epochs):
         state.start_clock()
         data = TrainingClips(source, clips, recipe, seed=seed, epoch=epoch, mirrored=mirrored)

@@ -160,7 +160,7 @@ def test_damaged_weights_are_refused(out):
     file.write_bytes(whole[:-4] + b"\1\2\3\4")
     with pytest.raises(ValueError, match="SHA-256"):
         load.load(out)
-    for length, message in ((5, "not a safetensors file"), (40, "cut off"), (len(whole) - 8, "do not hold")):
+    for length, message in ((5, "not a safetensors file"), (40, "is truncated"), (len(whole) - 8, "do not fit")):
         file.write_bytes(whole[:length])
         with pytest.raises(ValueError, match=message):
             load.read_safetensors(file)
