@@ -76,4 +76,5 @@ def _require_finite(owner: Any, path: str) -> None:
 
 
 def described(hint: Any) -> str:
+    """A type for users, such as "a whole number"."""
     return {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, str(hint).replace("typing.", ""))

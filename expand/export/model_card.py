@@ -75,10 +75,8 @@ def summary(about: Facts) -> str:
     if cost := about.get("cost"):
         facts.append(f"{format_macs(cost['macs'])} multiply-adds per clip")
     accuracy = about.get("accuracy", {})
-    for split in (
-        "test",
-        "validation",
-    ):  # the test accuracy first: the network was chosen by its validation accuracy, which is therefore too high
+    # The test accuracy first: the network was chosen by its validation accuracy, which is therefore too high.
+    for split in ("test", "validation"):
         if (top1 := accuracy.get(f"{split}_top1")) is not None:
             facts.append(f"{in_percent(top1, accuracy.get(f'{split}_standard_error'))} on {split}")
     where = (

@@ -48,6 +48,8 @@ class Outlook:
 
 
 class Watcher(Protocol):
+    """Gets the events of a search to show them."""
+
     def started(self, trial: Trial, *, resumed: bool = False) -> None: ...
     def epoch(self, trial: Trial, entry: Epoch) -> None: ...
     def placed(self, number: int, *, training: bool) -> None: ...  # given to a worker, or put back into the queue
@@ -225,4 +227,5 @@ def _batches(epoch: int, done: int, steps: int, loss: float) -> str:
 
 
 def watcher(console: Console, title: str) -> PlainLines | LiveTable:
+    """A live table if the console is a terminal, otherwise plain lines."""
     return LiveTable(console, title) if console.is_terminal else PlainLines(console)

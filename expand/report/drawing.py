@@ -54,6 +54,7 @@ def picture_files(name: str, draw: Callable[[float], Figure]) -> dict[str, Write
 
 
 def picture_names(name: str) -> tuple[str, ...]:
+    """The names of the files that `picture_files` writes."""
     return (*(f"{name}.{kind}" for kind in ("png", "svg", "pdf")), f"{name}-column.pdf")
 
 

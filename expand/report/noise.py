@@ -58,6 +58,7 @@ class Judged:
 
 
 def all_pairs(count: int) -> Pairs:
+    """All pairs of `count` rows."""
     return tuple(combinations(range(count), 2))
 
 

@@ -102,6 +102,7 @@ def _method(pairs: int, least: float) -> str:
 
 
 def show_p(p: float | None) -> str:
+    """A p value with three decimals; "" if unknown."""
     return "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 

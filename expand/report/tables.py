@@ -55,6 +55,7 @@ def _show_test(tested: Tested | None, *, several: bool) -> str:
 
 
 def caption(facts: RunFacts) -> str:
+    """The conditions of costs and accuracies, for below a table."""
     return f"{facts.convention}; {facts.accuracy}; {facts.training}; {facts.noise}"
 
 
@@ -189,4 +190,5 @@ def _numbers(numbers: Iterable[int]) -> str:
 
 
 def markdown_row(cells: Iterable[str]) -> str:
+    """A row of a Markdown table, with bars and line ends in cells escaped."""
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
