@@ -217,10 +217,11 @@ class SearchSpace(ABC):
     A subclass is a frozen dataclass with plain values as fields, so that it can be stored and compared. `num_classes` is the
     published number of classes. `expand cost --papers` checks `published` and `claims`.
 
-    >>> from search_spaces.x3d import X3DSpace
-    >>> space = X3DSpace()
-    >>> space.start.changes(space.point("M"))
-    'frames 1→16, stride 16→5, resolution 112→224, bottleneck 1→2.25, depth 1→2.2'
+    Examples:
+        >>> from search_spaces.x3d import X3DSpace
+        >>> space = X3DSpace()
+        >>> space.start.changes(space.point("M"))
+        'frames 1→16, stride 16→5, resolution 112→224, bottleneck 1→2.25, depth 1→2.2'
     """
 
     name: str
