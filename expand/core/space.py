@@ -9,7 +9,7 @@ import contextlib
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -214,8 +214,12 @@ class WeightLayout:
 class SearchSpace(ABC):
     """A family of networks: its axes, its start, and a network for each point.
 
-    A subclass is a frozen dataclass with plain values as fields, so that it can be stored and compared. `num_classes` is the
-    published number of classes. `expand cost --papers` checks `published` and `claims`.
+    A subclass is a frozen dataclass with plain values as fields, so that it can be stored and compared.
+
+    Attributes:
+        num_classes: the published number of classes.
+        published: published costs of the named points; `expand cost --papers` compares them with our counts.
+        claims: statements about the family's costs, checked by the same command.
 
     >>> from search_spaces.x3d import X3DSpace
     >>> space = X3DSpace()
@@ -226,6 +230,8 @@ class SearchSpace(ABC):
     name: str
     axes: tuple[Axis, ...]
     num_classes: int = 400
+    published: Sequence[Published] = ()
+    claims: Sequence[Claim] = ()
 
     @abstractmethod
     def start_values(self) -> dict[str, Any]:
@@ -235,16 +241,6 @@ class SearchSpace(ABC):
     @abstractmethod
     def points(self) -> Mapping[str, Architecture]:
         """The published networks of the family by name."""
-
-    @property
-    def published(self) -> tuple[Published, ...]:
-        """Published costs of the named points."""
-        return ()
-
-    @property
-    def claims(self) -> tuple[Claim, ...]:
-        """Statements about the family's costs."""
-        return ()
 
     @abstractmethod
     def constructor(self, architecture: Architecture, num_classes: int) -> tuple[type[nn.Module], dict[str, Any]]:
@@ -268,11 +264,13 @@ class SearchSpace(ABC):
         On an axis of numbers the cost must never fall; strategies depend on it. Choices that are words, such as kinds of
         layers, may cost more or less.
         """
-        return self._moved(architecture, axis, self._around(architecture, axis)[1])
+        return self._moved(architecture, ({axis.parameter: value} for value in self._around(architecture, axis)[1]))
 
     def smaller(self, architecture: Architecture, axis: Axis) -> Sequence[Architecture]:
         """Architectures reachable by shrinking this axis alone, the nearest first (for contraction)."""
-        return self._moved(architecture, axis, self._around(architecture, axis)[0][::-1])
+        return self._moved(
+            architecture, ({axis.parameter: value} for value in self._around(architecture, axis)[0][::-1])
+        )
 
     def rungs(self, architecture: Architecture, axis: Axis) -> Sequence[Value]:
         """The values to try on an axis from this architecture, in growing order; `larger` and `smaller` use them."""
@@ -337,12 +335,12 @@ class SearchSpace(ABC):
                 return axis
         raise unknown(f"{self.name} axis", name, [axis.name for axis in self.axes])
 
-    def _moved(self, architecture: Architecture, axis: Axis, values: Sequence[Value]) -> list[Architecture]:
-        """The distinct networks with these values of an axis, in order, without `architecture` and without impossible ones."""
+    def _moved(self, architecture: Architecture, moves: Iterable[dict[str, Value]]) -> list[Architecture]:
+        """The distinct networks with these values replaced, in order, without `architecture` and without impossible ones."""
         found: dict[Architecture, None] = {}
-        for value in values:
+        for move in moves:
             with contextlib.suppress(UsageError):
-                found[self.architecture(**(architecture.as_dict() | {axis.parameter: value}))] = None
+                found[self.architecture(**(architecture.as_dict() | move))] = None
         found.pop(architecture, None)
         return list(found)
 
