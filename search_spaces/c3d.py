@@ -8,7 +8,6 @@ million parameters fewer.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from torch import nn
 
 from expand.core.clip import Clip
 from expand.core.layer_plan import LayerPlan
-from expand.core.space import Architecture, Axis, SearchSpace, plain_width, scaled, whole_steps
+from expand.core.space import Architecture, Axis, SearchSpace, plain_width, scaled
 from search_spaces.published.c3d import CLAIMS, PUBLISHED
 
 # --- the network: plain torch, exported as it is; the search space follows --------------------------------------------
@@ -118,11 +117,11 @@ AXES = (
         Axis(name, f"{name}_depth", "d", f"temporal depth of {name}'s kernels in frames, odd", "deeper kernels", choices=DEPTHS)
         for name in GROUPS
     ),
-    Axis("width", "width", "", "× the published filters and hidden units", "wider layers", low=0.01, high=4),
+    Axis("width", "width", "", "× the published filters and hidden units", "wider layers", low=0.01, high=4, step=1 / 1024),
     Axis("frames", "frames", "", "frames, which four pools halve", "a longer clip",
-         low=LEAST_FRAMES, high=128, integer=True),
+         low=LEAST_FRAMES, high=128, integer=True, step=1),
     Axis("resolution", "resolution", "", "pixels, side of the square crop, which five pools halve", "a larger crop",
-         low=LEAST_SIDE, high=512, integer=True),
+         low=LEAST_SIDE, high=512, integer=True, step=4),
     Axis("frame_rate", "stride", "", "source frames from one sampled frame to the next", "", low=1, high=64, integer=True),
 )  # fmt: skip
 
@@ -177,10 +176,6 @@ class C3DSpace(SearchSpace):
             "clip": (architecture["frames"], side, side),
         }
 
-    def inputs(self, architecture: Architecture) -> tuple[Clip, ...]:
-        side = architecture["resolution"]
-        return (Clip(architecture["frames"], architecture["stride"], side, side),)
-
     def layer_plan(self, architecture: Architecture, num_classes: int) -> LayerPlan:
         arguments = self.constructor(architecture, num_classes)[1]
         return plan_c3d(self.inputs(architecture)[0], **{name: arguments[name] for name in arguments if name != "clip"})
@@ -189,18 +184,6 @@ class C3DSpace(SearchSpace):
         filters, hidden = NETWORKS[values["convolutions"]]
         bases = {channels for group in filters for channels in group} | {hidden}
         return values | {"width": plain_width(values["width"], bases)}
-
-    def rungs(self, architecture: Architecture, axis: Axis) -> Sequence[Any]:
-        """Widths in steps of 1/1024 (distinct networks only), resolutions in steps of 4."""
-        match axis.name:
-            case "width":
-                return [n / 1024 for n in range(math.ceil(axis.low * 1024), int(axis.high * 1024) + 1)]
-            case "frames":
-                return whole_steps(axis, architecture["frames"], 1)
-            case "resolution":
-                return whole_steps(axis, architecture["resolution"], 4)
-            case _:
-                return axis.choices
 
 
 def space() -> C3DSpace:

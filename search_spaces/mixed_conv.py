@@ -8,7 +8,6 @@ costs more.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,16 +18,7 @@ from torch import nn
 from expand.core.clip import Clip
 from expand.core.errors import UsageError
 from expand.core.layer_plan import LayerPlan
-from expand.core.space import (
-    Architecture,
-    Axis,
-    SearchSpace,
-    Value,
-    WeightLayout,
-    plain_width,
-    scaled,
-    whole_steps,
-)
+from expand.core.space import Architecture, Axis, SearchSpace, Value, WeightLayout, plain_width, scaled
 from search_spaces.published.mixed_conv import CLAIMS, PUBLISHED
 
 # --- the network: plain torch, exported as it is; the search space follows --------------------------------------------
@@ -229,10 +219,10 @@ AXES = (
          choices=tuple(REVERSED)),
     Axis("time", "time", "", "stacked: conv1 takes all frames as channels (R2D)", "", choices=("stacked", "kept")),
     Axis("middle_rule", "middle_rule", "M_i", "inner widths of (2+1)D layers", "", choices=("paper", "torchvision")),
-    Axis("width", "width", "", "× (64, 64, 128, 256, 512) channels", "wider layers", low=0.02, high=4),
-    Axis("frames", "frames", "L", "frames", "a longer clip", low=1, high=128, integer=True),
+    Axis("width", "width", "", "× (64, 64, 128, 256, 512) channels", "wider layers", low=0.02, high=4, step=1 / 512),
+    Axis("frames", "frames", "L", "frames", "a longer clip", low=1, high=128, integer=True, step=1),
     Axis("resolution", "resolution", "", "pixels, side of the square crop, which conv1 and three groups halve",
-         "a larger crop", low=16, high=512, integer=True),
+         "a larger crop", low=16, high=512, integer=True, step=4),
     Axis("frame_rate", "stride", "", "source frames from one sampled frame to the next", "", low=1, high=64, integer=True),
 )  # fmt: skip
 
@@ -295,10 +285,6 @@ class MixedConvSpace(SearchSpace):
             arguments["stacked_frames"] = architecture["frames"]
         return MixedConvNet, arguments
 
-    def inputs(self, architecture: Architecture) -> tuple[Clip, ...]:
-        side = architecture["resolution"]
-        return (Clip(architecture["frames"], architecture["stride"], side, side),)
-
     def layer_plan(self, architecture: Architecture, num_classes: int) -> LayerPlan:
         return plan_mixed(self.inputs(architecture)[0], **self.constructor(architecture, num_classes)[1])
 
@@ -340,18 +326,6 @@ class MixedConvSpace(SearchSpace):
             return super().value_on(architecture, axis)
         kinds = tuple(architecture[group] for group in GROUPS)
         return next((name for name, each in patterns.items() if each == kinds), None)
-
-    def rungs(self, architecture: Architecture, axis: Axis) -> Sequence[Any]:
-        """Widths in steps of 1/512, resolutions in steps of 4."""
-        match axis.name:
-            case "width":
-                return [n / 512 for n in range(math.ceil(axis.low * 512), int(axis.high * 512) + 1)]
-            case "frames":
-                return whole_steps(axis, architecture["frames"], 1)
-            case "resolution":
-                return whole_steps(axis, architecture["resolution"], 4)
-            case _:
-                return axis.choices
 
 
 # --- published weights ------------------------------------------------------------------------------------------------

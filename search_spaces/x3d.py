@@ -19,7 +19,7 @@ from torch import nn
 from expand.core.clip import Clip
 from expand.core.errors import UsageError
 from expand.core.layer_plan import LayerPlan
-from expand.core.space import Architecture, Axis, SearchSpace, WeightLayout, plainest, whole_steps
+from expand.core.space import Architecture, Axis, SearchSpace, Value, WeightLayout, plainest
 from search_spaces._x3d_weights import weight_layouts
 from search_spaces.published.x3d import CLAIMS, PUBLISHED
 
@@ -203,7 +203,7 @@ AXES = (
          "more frames over the same duration", low=1, high=64, integer=True),
     Axis("frames", "frames", "γ_t", "frames", "a longer clip at a higher frame rate", low=1, high=256, integer=True),
     Axis("resolution", "resolution", "γ_s", "pixels, side of the square crop", "a larger crop",
-         low=16, high=1024, integer=True),
+         low=16, high=1024, integer=True, step=4),
     Axis("depth", "depth", "γ_d", "× (1, 2, 5, 3) blocks", "more blocks in every stage", low=0.01, high=24),
     Axis("width", "width", "γ_w", "× (24, 24, 48, 96, 192) channels", "more channels everywhere",
          low=LEAST_WIDTH, high=8),
@@ -277,10 +277,6 @@ class X3DSpace(SearchSpace):
             "num_classes": num_classes,
         }
 
-    def inputs(self, architecture: Architecture) -> tuple[Clip, ...]:
-        side = architecture["resolution"]
-        return (Clip(architecture["frames"], architecture["stride"], side, side),)
-
     def layer_plan(self, architecture: Architecture, num_classes: int) -> LayerPlan:
         return plan_x3d(self.inputs(architecture)[0], **self.constructor(architecture, num_classes)[1])
 
@@ -323,14 +319,12 @@ class X3DSpace(SearchSpace):
         moves = [{"frames": count, "stride": duration // count} for count in counts if duration // count <= longest]
         return self._moved(architecture, moves)
 
-    def rungs(self, architecture: Architecture, axis: Axis) -> list[float]:
-        """Resolutions in steps of 4, each distinct set of depths or widths once, bottlenecks in steps of 1/20.
+    def rungs(self, architecture: Architecture, axis: Axis) -> Sequence[Value]:
+        """Each distinct set of depths or widths once, bottlenecks in steps of 1/20.
 
         The time axes change frames and stride together and have no rungs.
         """
         match axis.name:
-            case "resolution":
-                return list(whole_steps(axis, architecture["resolution"], 4))
             case "depth":
                 blocks = {basis: range(1, int(basis * axis.high) + 1) for basis in DEPTH_BASES}
                 return sorted({count / basis for basis, counts in blocks.items() for count in counts})
@@ -339,7 +333,7 @@ class X3DSpace(SearchSpace):
             case "bottleneck":
                 return [n / 20 for n in range(math.ceil(axis.low * 20), int(axis.high * 20) + 1)]
             case _:
-                return []
+                return super().rungs(architecture, axis)
 
     def published_growth(self, architecture: Architecture, axis: Axis) -> Architecture | None:
         """The paper's step: frames x2, resolution x√2, depth x2.2, width x1.45, bottleneck x2.25."""

@@ -34,6 +34,7 @@ class Axis:
         grows: what growing the axis does, in words.
         low, high: smallest and largest legal number, without `choices`; with `integer` only whole numbers are legal.
         choices: the legal values, in growing order; empty for an axis of numbers.
+        step: distance of the values that growth tries on an axis of numbers; 0 if the family says which (`SearchSpace.rungs`).
     """
 
     name: str
@@ -45,6 +46,7 @@ class Axis:
     high: float = 0
     integer: bool = False
     choices: tuple[Value, ...] = ()
+    step: float = 0
 
     def check(self, value: object) -> Value:
         """Returns the value in its proper type.
@@ -246,9 +248,10 @@ class SearchSpace(ABC):
     def constructor(self, architecture: Architecture, num_classes: int) -> tuple[type[nn.Module], dict[str, Any]]:
         """The network's class and its keyword arguments, plain values; export writes exactly these."""
 
-    @abstractmethod
     def inputs(self, architecture: Architecture) -> tuple[Clip, ...]:
-        """One clip per stream of the network."""
+        """One clip per stream of the network; by default one of the values `frames`, `stride` and `resolution`."""
+        side = architecture["resolution"]
+        return (Clip(architecture["frames"], architecture["stride"], side, side),)
 
     def layer_plan(self, architecture: Architecture, num_classes: int) -> LayerPlan | None:
         """The network as a list of layers, to compute its cost by arithmetic; None: run the network on shapes instead."""
@@ -274,7 +277,11 @@ class SearchSpace(ABC):
 
     def rungs(self, architecture: Architecture, axis: Axis) -> Sequence[Value]:
         """The values to try on an axis from this architecture, in growing order; `larger` and `smaller` use them."""
-        return axis.choices
+        if axis.choices or not axis.step:
+            return axis.choices
+        if axis.integer:
+            return whole_steps(axis, architecture[axis.parameter], int(axis.step))
+        return [n * axis.step for n in range(math.ceil(axis.low / axis.step), int(axis.high / axis.step) + 1)]
 
     def value_on(self, architecture: Architecture, axis: Axis) -> Value | None:
         """An architecture's value on an axis; None if it has none (a network without a split point)."""
