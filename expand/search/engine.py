@@ -93,7 +93,10 @@ class Search:
                 continue
             if (starts := fruitless_starts(self.record.checkpoint(trial.number))) >= MOST_STARTS:
                 ended.append(trial.number)
-                self._fail(trial.number, f"its process ended {starts} times in a row before it wrote a new checkpoint")
+                self._fail(
+                    trial.number,
+                    f"its process ended {starts} times in a row before a new checkpoint (--retry-failed trains it again)",
+                )
             elif trial.cost.params == 0:
                 self._fail(trial.number, trial.error or "it could not be built and counted")
             elif not self._ended_over_limit(trial.number, trial):

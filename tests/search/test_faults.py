@@ -311,7 +311,7 @@ def test_only_starts_that_led_to_nothing_count(tmp_path):
 
 @pytest.fixture
 def ended_early(squares, tmp_path):
-    """A run of one trial, which ended with its driver: `ended_early(stamps)` writes the starts' log; its request, its folder."""
+    """`ended_early(stamps)` makes a run whose only trial ended with its driver, and the log of its starts: request, folder."""
 
     def make(stamps: list) -> tuple[Request, Path]:
         request, study = Request(str(TINY), data=str(squares), settings=("budget.steps=0",)), load_study(str(TINY))
@@ -332,19 +332,17 @@ def test_a_training_that_gets_further_may_be_started_any_number_of_times(ended_e
     assert trial.state == "complete" and trial.attempts == 31
 
 
-@pytest.mark.parametrize("retry_failed", [True, False])
-def test_a_trial_that_ended_with_its_process_twelve_times_halts_the_search_and_the_user_decides(
-    ended_early, retry_failed
-):
+def test_a_trial_that_ended_with_its_process_twelve_times_halts_the_search_and_the_user_decides(ended_early):
     """Kills from outside cannot be told from a candidate that takes all memory: neither fails it for ever, nor loops."""
     request, folder = ended_early([None] * 12)
     said = r"^trial 0: the process that trained it ended 12 times.*--retry-failed.*goes on without it$"
     with pytest.raises(ExpandError, match=said):
         run(request, folder, Workers(0, 1), Meddling())
     (trial,) = trials_of(folder)
-    assert trial.state == "failed" and "ended 12 times in a row before it wrote a new checkpoint" in trial.error
-    record = run(request, folder, Workers(0, 1), Meddling(), retry_failed=retry_failed)
-    assert [trial.state for trial in record.trials()] == ["complete" if retry_failed else "failed"] and record.finished
+    assert trial.state == "failed" and "ended 12 times in a row before a new checkpoint (--retry-failed" in trial.error
+    for retry_failed, state in ((False, "failed"), (True, "complete")):
+        record = run(request, folder, Workers(0, 1), Meddling(), retry_failed=retry_failed)
+        assert [trial.state for trial in record.trials()] == [state] and record.finished
 
 
 @pytest.mark.heavy
