@@ -74,7 +74,7 @@ def load_factory(reference: str) -> Any:
         raise unknown(f"factory in {place}", name, _made_here(module))
     member = getattr(module, name)
     if not callable(member):
-        raise UsageError(f"{reference} is a {type(member).__name__}, nothing that makes a network")
+        raise UsageError(f"{reference} is a {type(member).__name__}, not a function that builds a network")
     return member
 
 

@@ -200,7 +200,10 @@ def test_memory_that_never_suffices_fails_its_candidate_only(squares, tmp_path, 
     trials = run(request_of(squares), tmp_path / "run", Workers(0, 1), Meddling()).trials()
     assert sorted(trial.state for trial in trials) == ["complete", "complete", "failed"]
     failed = next(trial for trial in trials if trial.state == "failed")
-    assert "out of memory" in failed.error and "3 times in a row, the last time with nothing beside it" in failed.error
+    assert (
+        "out of memory" in failed.error
+        and "3 times in a row, the last time with no other trial running" in failed.error
+    )
     assert failed.attempts == 3 and [entry.fault for entry in failed.retries] == ["memory"] * 3
 
 

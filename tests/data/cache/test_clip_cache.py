@@ -18,7 +18,7 @@ from expand.core.errors import ExpandError
 from expand.data.cache import entries as keeping
 from expand.data.cache import shards
 from expand.data.cache.clip_cache import ClipCache, prepare, reference_fps
-from expand.data.cache.device_cache import hold
+from expand.data.cache.device_cache import cache_on_device
 from expand.data.read_source import read_source
 from expand.data.video.decode import DamagedVideo, decode
 
@@ -258,13 +258,18 @@ def test_on_a_device(root: Path) -> None:
     import torch  # not above: the processes of other tests import this file
 
     cache = ClipCache(prepare(read_source(root), side=24, splits=("train",))[0])
-    held = hold(cache, "cpu")
-    assert held is not None and len(held) == 6 and held.labels is cache.labels and held.length(2) == cache.length(2)
+    cached = cache_on_device(cache, "cpu")
+    assert (
+        cached is not None
+        and len(cached) == 6
+        and cached.labels is cache.labels
+        and cached.length(2) == cache.length(2)
+    )
     for i in range(6):
-        assert held.frames(i).dtype == torch.uint8 and np.array_equal(held.frames(i).numpy(), cache.frames(i))
-        assert np.array_equal(held.picked(i, [5, 0, 5]).numpy(), cache.picked(i, [5, 0, 5]))
+        assert cached.frames(i).dtype == torch.uint8 and np.array_equal(cached.frames(i).numpy(), cache.frames(i))
+        assert np.array_equal(cached.picked(i, [5, 0, 5]).numpy(), cache.picked(i, [5, 0, 5]))
     assert cache.nbytes == 2304 * (6 + 7 + 8 + 10 + 11 + 12)
-    assert hold(cache, "cpu", share=1e-12) is None
+    assert cache_on_device(cache, "cpu", share=1e-12) is None
 
 
 def test_damaged_videos_stop_or_are_left_out(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
