@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from expand.core.accuracy import in_percent
+from expand.core.atomic import write_atomically
 from expand.core.errors import ExpandError
 from expand.core.files import escaped, json_bytes
 from expand.evaluation.confusion import draw_column, draw_confusion
 from expand.report.drawing import style
-from expand.storage.atomic import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -27,7 +27,7 @@ from expand.source.fingerprint import code_of
 from expand.storage.run_directory import Record, known_cost
 from expand.strategies.budget import affordable
 
-MOST_STARTS = 12  # of one trial in a row without a checkpoint; after so many it is assumed to kill its driver
+MOST_STARTS = 12  # of one trial in a row, without a new checkpoint, before the search halts
 MOST_BLAMED = 3  # trials in a row that fail by what may not be their fault, while no other trial makes progress
 RETRIES_KEPT = 20  # failed tries of a trial that the record keeps
 
@@ -87,20 +87,28 @@ class Search:
         self.prospect.decided(self.record.trials())  # reported by an earlier driver
         if self.retry_failed:
             self._reopen_failed()
+        ended: list[int] = []  # with their process, at every start
         for trial in self.record.trials():
             if trial.state.ended:
                 continue
-            starts = fruitless_starts(self.record.checkpoint(trial.number))
-            if starts >= MOST_STARTS:
+            if (starts := fruitless_starts(self.record.checkpoint(trial.number))) >= MOST_STARTS:
+                ended.append(trial.number)
                 self._fail(
                     trial.number,
-                    f"started {starts} times without progress: it seems to kill the process that trains it",
+                    f"its process ended {starts} times in a row before a new checkpoint (--retry-failed trains it again)",
                 )
             elif trial.cost.params == 0:
                 self._fail(trial.number, trial.error or "it could not be built and counted")
             elif not self._ended_over_limit(trial.number, trial):
                 self.queue.append(trial.number)
                 self.watch.started(trial, resumed=True)
+        if ended:  # a kill from outside leaves the same traces as memory that runs out
+            raise ExpandError(
+                f"trial {', '.join(map(str, ended))}: the process that trained it ended {MOST_STARTS} times in a row before a "
+                "new checkpoint; it is marked as failed. If something else ended the process (a kill, a limit shorter than "
+                "an epoch), mend that and add --retry-failed to the same command; if the candidate does (memory, a crash), the "
+                "same command goes on without it"
+            )
 
     def _reopen_failed(self) -> None:
         """Opens failed trials again, except those whose cost could not be counted, because counting would fail again."""
@@ -108,6 +116,7 @@ class Search:
         for trial in failed:
             if trial.cost.params:
                 self.record.reopen(trial.number)
+                log_return(self.record.checkpoint(trial.number))  # its starts count anew
                 self._keep_retry(trial, EndedTry(_now(), len(trial.curve), "failed", trial.error, trial.traceback))
 
     def next(self) -> Job | None:

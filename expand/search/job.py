@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from expand.core.atomic import write_atomically
 from expand.core.attempt import Attempt, Epoch, Fault, InitialWeights, Speed
 from expand.core.errors import ExpandError
 from expand.core.outcome import Completed, Failed, Halted, Infeasible, Outcome, Retry
@@ -26,7 +27,6 @@ from expand.data.cache.clip_cache import ClipCache
 from expand.data.loader import loaders_that_fit
 from expand.search.faults import fault_of
 from expand.source.fingerprint import Code, code_of
-from expand.storage.atomic import write_atomically
 from expand.training.device import pick_device, seed_everything
 from expand.training.identity import Identity
 from expand.training.loop import train

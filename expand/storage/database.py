@@ -71,6 +71,7 @@ class Storage(optuna.storages.RDBStorage):
                 return answer
             except BaseException as error:
                 if (interrupt := _interrupt(error, handled)) is not None:
+                    _free_cursors(error, handled)
                     self._let_go()
                     raise interrupt from None
                 if not isinstance(error, (StorageInternalError, sqlalchemy.exc.SQLAlchemyError)):
@@ -105,6 +106,7 @@ class Storage(optuna.storages.RDBStorage):
             return
         with contextlib.suppress(Exception):
             self.scoped_session.remove()
+        self.scoped_session.registry.clear()  # which a session that cannot be closed keeps it from
         for raw in list(self._connections):
             with contextlib.suppress(Exception):
                 raw.rollback()
@@ -150,6 +152,14 @@ def _interrupt(error: BaseException | None, handled: BaseException | None) -> Ba
             return error
         error = error.__cause__ or error.__context__
     return None
+
+
+def _free_cursors(error: BaseException | None, handled: BaseException | None) -> None:
+    """Frees what an interrupted call still holds by its traceback. A cursor among it that has rows left keeps SQLite's lock, even
+    after its connection was closed."""
+    while error is not None and error is not handled:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _waits(name: str) -> Callable[..., Any]:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from expand.core.atomic import write_atomically
 from expand.core.errors import ExpandError, UsageError
 from expand.core.files import json_bytes, misfit, read_json
 
@@ -188,8 +189,6 @@ def read_listing(folder: Path) -> dict[str, list[str]] | None:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    from expand.storage.atomic import write_atomically
-
     write_atomically(path, json_bytes(content, indent=1) + b"\n")
 
 

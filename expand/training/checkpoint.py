@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
+from expand.core.atomic import write_atomically
 from expand.core.errors import ExpandError
-from expand.storage.atomic import write_atomically
 
 
 class DamagedCheckpoint(ExpandError):

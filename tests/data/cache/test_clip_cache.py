@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 
+from expand.core.atomic import unfinished
 from expand.core.errors import ExpandError
 from expand.data.cache import entries as keeping
 from expand.data.cache import shards
@@ -163,7 +164,7 @@ def test_a_build_killed_in_the_middle_goes_on(root: Path, monkeypatch: pytest.Mo
     killed = subprocess.run([sys.executable, "-c", KILLED, str(root)], cwd=ROOT, capture_output=True, text=True)
     assert killed.returncode == -9, killed.stderr
     left = folder.with_suffix(".building")
-    assert not folder.exists() and {"00000.bin", "00000.json", "00001.bin.partial"} <= set(contents(left))
+    assert not folder.exists() and {"00000.bin", "00000.json"} <= set(contents(left)) and unfinished(left / "00001.bin")
     decoded: list[str] = []
     monkeypatch.setattr(keeping, "decode", lambda path, **how: decoded.append(path.name) or decode(path, **how))
     seen: list[tuple[int, int]] = []
@@ -199,7 +200,7 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(root: Path, monkeypatch: py
             prepare(manifest, side=24, splits=("train",))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert not list(root.parent.rglob("*.partial")) and not list(root.parent.rglob("index.json"))
+    assert not list(root.parent.rglob("*.tmp")) and not list(root.parent.rglob("index.json"))
     assert list(root.parent.rglob("00000.json"))
     assert len(ClipCache(prepare(manifest, side=24, splits=("train",))[0])) == 6
 
