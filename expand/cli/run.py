@@ -191,10 +191,10 @@ def train(
     from expand.cli import full_training
     from expand.search.worker_plan import plan_workers
 
-    wishes = full_training.Wishes(
+    options = full_training.TrainingOptions(
         epochs, scale, data, tuple(set_ or ()), full_training.parse_seeds(seeds), weights, freeze, trust
     )
-    request = full_training.request(source, trial, point, values or [], recipe_of, wishes)
+    request = full_training.request(source, trial, point, values or [], recipe_of, options)
     chosen = request.study()
     folder = out or request.default_folder(chosen)
     plan, console = plan_workers(workers, gpus_per_trial), Console()

@@ -155,10 +155,10 @@ def test_nothing_to_compare_with_one_seed():
 
 
 def test_networks_without_names_are_told_apart():
-    wishes = [(step, axis, seed) for step, axis in ((1, "depth"), (2, "width")) for seed in SEEDS]
+    suggestions = [(step, axis, seed) for step, axis in ((1, "depth"), (2, "width")) for seed in SEEDS]
     trials = [
         trial(n, "", seed, 0.5 + 0.1 * step + 0.01 * seed * step, kind="expand", step=step, axes=(axis,))
-        for n, (step, axis, seed) in enumerate(wishes)
+        for n, (step, axis, seed) in enumerate(suggestions)
     ]
     assert [network.label for network in compared(trials).networks] == ["2 width", "1 depth"]
     other = Architecture("c3d", (("depths", "other"),))
