@@ -106,8 +106,8 @@ class Search:
             raise ExpandError(
                 f"trial {', '.join(map(str, ended))}: the process that trained it ended {MOST_STARTS} times in a row before a "
                 "new checkpoint; it is marked as failed. If something else ended the process (a kill, a limit shorter than "
-                "an epoch), mend that and add --retry-failed to the same command; if the candidate does (memory, a crash), the "
-                "same command goes on without it"
+                "an epoch), repair that and add --retry-failed to the same command; if the candidate does (memory, a crash), the "
+                "same command resumes without it"
             )
 
     def _reopen_failed(self) -> None:
@@ -399,7 +399,7 @@ class Search:
         if fault is Fault.MEMORY and self.running and len(self.running) < self.at_once:
             tries.lowered += self.at_once - len(self.running)
             self.at_once = len(self.running)
-            self.watch.note(f"memory was short: from now on at most {self.at_once} trials at once")
+            self.watch.note(f"memory was short: from now on at most {self.at_once} trials in parallel")
 
     def _keep_retry(self, trial: Trial, ended: EndedTry) -> None:
         """Records how a try ended, as an attribute of the trial."""

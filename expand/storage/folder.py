@@ -174,7 +174,7 @@ def _read_facts(folder: Path) -> dict[str, Any] | None:
 
 
 def read_listing(folder: Path) -> dict[str, list[str]] | None:
-    """data.json of a run: its videos as `Manifest.listing` told them."""
+    """data.json of a run: its videos as `Manifest.listing` gave them."""
     try:
         listing = read_json(folder / "data.json", dict)
         if any(misfit(row, [str]) or len(row) != LISTING for row in listing.values()):
