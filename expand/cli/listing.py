@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shlex
 import textwrap
 from collections.abc import Sequence
@@ -23,6 +21,7 @@ from expand.core.files import json_bytes
 from expand.core.study import Study
 from expand.core.trial import Trial
 from expand.core.units import format_bytes, format_macs, format_seconds
+from expand.storage.atomic import write_atomically
 
 
 def print_json(content: object) -> None:
@@ -119,13 +118,9 @@ def show_papers(reference: str | None, to: Path | None, *, as_json: bool) -> Non
     if to is None:
         print(page, end="")
         return
-    partial = to.with_name(f".{to.name}.{os.getpid()}.partial")
-    try:  # under another name first, so that nobody reads half a page
-        partial.write_text(page, encoding="utf-8")
-        os.replace(partial, to)
+    try:
+        write_atomically(to, page.encode())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
         raise UsageError(f"--to {to}: {error.strerror}") from None
     print(f"wrote {to}")
 
@@ -151,7 +146,7 @@ def show_status(folder: Path, *, as_json: bool) -> None:
     states = [state_of(trial) for trial in trials]
     if as_json:
         return print_json({
-            "study": record.facts["study"]["name"], "scale": record.facts["scale"], "driver": driver,
+            "study": record.facts.study.name, "scale": record.facts.scale, "driver": driver,
             "trials": [
                 {
                     "number": t.number, "name": t.suggestion.name, "state": t.state.value, "phase": state_of(t),
@@ -166,7 +161,7 @@ def show_status(folder: Path, *, as_json: bool) -> None:
             ],
         })  # fmt: skip
     console = Console()
-    title = Text(f"{folder}: {record.facts['study']['name']} ({record.facts['scale']})")
+    title = Text(f"{folder}: {record.facts.study.name} ({record.facts.scale})")
     table = Table(title=title, title_justify="left")
     for name in ("trial", "candidate", "MACs", "epoch", "top-1 %", "time", "state"):
         table.add_column(name, justify="left" if name in ("candidate", "state") else "right")

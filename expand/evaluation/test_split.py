@@ -129,26 +129,23 @@ def open_videos(record: Record, study: Study, question: Question, bars: Bars) ->
         UsageError: the split is empty; the run's own videos have changed; other classes than the network's.
         ExpandError: videos are damaged, unless they may be left out.
     """
-    stored, data = record.facts["data"], study.data
-    source = record.facts["study"]["data"]["source"]
-    own_source = replace(data, source=None if source == "rendered" else source)
+    stored, data = record.facts.data, study.data
+    own_source = replace(data, source=record.facts.study.source)
     chosen = own_source if question.data is None else replace(data, source=os.path.realpath(question.data))
     manifest = open_data(chosen, lambda text: None)
     fingerprint, name = (
         manifest.fingerprint(),
-        escaped(os.path.basename(os.path.realpath(question.data))) if question.data else stored["name"],
+        escaped(os.path.basename(os.path.realpath(question.data))) if question.data else stored.name,
     )
-    own = fingerprint == stored["fingerprint"]
+    own = fingerprint == stored.fingerprint
     if not own and question.data is None:
         raise UsageError(f"the videos are not those of the run any more ({_changes(record, manifest)}): put them back, or "
-                         f"name the ones you mean with --data {shlex.quote(str(source))}")  # fmt: skip
+                         f"name the ones you mean with --data {shlex.quote(str(own_source.source))}")  # fmt: skip
     if not manifest.split(question.split):
         raise UsageError(f"--split {question.split}: {name} has no such videos; {_others(manifest)}")
     notes: list[str] = []
     if not own:
-        manifest = _as_of_run(
-            manifest, question, tuple(stored["classes"]), lambda: open_data(own_source, lambda _: None), notes
-        )
+        manifest = _as_of_run(manifest, question, stored.classes, lambda: open_data(own_source, lambda _: None), notes)
     scored = manifest.split(question.split)
     hashes = manifest.hashes(scored)
     (folder,) = prepare(
@@ -248,7 +245,7 @@ def _result(
     return TestResult(
         **vars(asked),
         trial=trial.number, label=trial.label, seed=trial.suggestion.seed, epochs=trial.suggestion.epochs,
-        validation_top1=trial.metrics.top1, study=record.facts["study"]["name"], data=videos.name, own_videos=videos.own,
+        validation_top1=trial.metrics.top1, study=record.facts.study.name, data=videos.name, own_videos=videos.own,
         data_fingerprint=videos.fingerprint, videos=len(cache), left_out=tuple(each.path for each in cache.skipped),
         held=held, fps=cache.fps, view_number=views.number, short_side=short_side, clip=clips,
         architecture={"family": trial.architecture.family, **trial.architecture.as_dict()},

@@ -4,8 +4,7 @@ a run. No torch, no ray; pandas and matplotlib are imported when files are writt
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from expand.report.plan_vs_actual import compare_plan, planned_markdown, planned
 from expand.report.significance import Comparison, compare
 from expand.report.significance_tables import comparison_markdown
 from expand.report.tables import ledger_markdown
+from expand.storage.atomic import replaced
 from expand.storage.plans import Plan
 from expand.storage.test_results import Tested, TestResult, summary
 from expand.strategies.ledger import UNSTEPPED
@@ -267,12 +267,8 @@ def _text(content: str) -> Writer:
     return lambda path: path.write_text(content, encoding="utf-8")
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
-    """The file under a temporary name first, so that a reader never sees half of one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+def write_whole(path: Path, write: Writer) -> Path:
+    """A file that no reader sees half of."""
+    with replaced(path) as aside:
+        write(aside)
     return path

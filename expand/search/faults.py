@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 
 from expand.core.attempt import Attempt, Fault
@@ -81,24 +80,6 @@ def worker_died(text: str, node: str) -> Retry:
         Fault.CRASH if fault is Fault.OWN else fault, f"its worker process died ({first.strip()[:400]})",
         Attempt(node=node), traceback=text[:6000],
     )  # fmt: skip
-
-
-@dataclass
-class Tries:
-    """What came of a trial since it last got any further.
-
-    Args:
-        stamp: of its newest checkpoint at the first of them.
-        epochs: that the whole search had done by then.
-    """
-
-    stamp: int | None
-    epochs: int
-    count: int = 0
-    not_before: float = 0.0  # on the clock of `time.monotonic`
-    alone: bool = False  # whether the next one must have nothing beside it
-    lowered: int = 0  # by how much it lowered the number of trials that run at once
-    nodes: tuple[str, ...] = ()  # of Ray, where they were
 
 
 def verdict(fault: Fault, tries: int, attempts: int, *, alone: bool, others_went_on: bool) -> Verdict:

@@ -19,6 +19,7 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 
 from expand.core import signals
 from expand.core.errors import ExpandError, UsageError
+from expand.storage.facts import Facts
 
 LOCK_WAIT_SECONDS = 60.0  # how long a call waits for a database that is locked or does not answer
 SIGNAL_SECONDS = 3.0  # the same after a signal to end
@@ -338,23 +339,23 @@ def check_whole(folder: Path, path: Path) -> None:
 # --- where it is -----------------------------------------------------------------------------------------------------
 
 
-def storage_url(folder: Path, facts: dict[str, Any]) -> str:
+def storage_url(folder: Path, facts: Facts) -> str:
     """Where the trials are, as Optuna and its dashboard want it, to be shown: without a password."""
     from sqlalchemy import URL
 
     own = URL.create("sqlite", database=str(folder / "optuna.db"))  # a path may hold ? and %
-    shown = facts.get("storage") or own.render_as_string(hide_password=False)
+    shown = facts.storage or own.render_as_string(hide_password=False)
     return without_password(shown)  # runs of earlier versions have it in study.json
 
 
-def connection_url(folder: Path, facts: dict[str, Any], given: str | None = None) -> str:
+def connection_url(folder: Path, facts: Facts, given: str | None = None) -> str:
     """Where the trials are, to be opened: with the password, if `given` or else EXPAND_STORAGE is this database's URL and
     has one."""
     shown = storage_url(folder, facts)
     for url in (given, os.environ.get("EXPAND_STORAGE")):
         if url and url != shown and without_password(url) == shown:
             return url
-    return facts.get("storage") or shown
+    return facts.storage or shown
 
 
 def without_password(url: str) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from expand.core.errors import UsageError
 from expand.core.files import read_json
-from expand.storage.folder import write_json
+from expand.storage.atomic import write_json
+from expand.storage.facts import StudyFacts
 from expand.storage.serialize import from_plain, to_plain
 
 Range = tuple[float, float, float]  # low, middle, high, over the courses of a search
@@ -114,14 +113,13 @@ class Plan:
     """Everything that `expand plan` prints, and what sets it against a run later.
 
     Attributes:
-        study: the study in plain JSON.
         hours: until the search ends; None where nothing was timed.
         device_hours: of all trainings added up.
         peak_bytes: of the dearest candidate.
         dearest: its architecture as JSON.
     """
 
-    study: Mapping[str, Any]
+    study: StudyFacts
     videos: Videos
     workers: str
     training_macs: Range

@@ -7,12 +7,12 @@ where a run is older or newer than the class.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any, TypeVar, get_args, get_origin
 
 from cattrs import Converter
-from cattrs.errors import AttributeValidationNote, IterableValidationError, IterableValidationNote
+from cattrs.errors import AttributeValidationNote, ClassValidationError, IterableValidationError, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn
 from cattrs.strategies import configure_tagged_union
 
@@ -21,7 +21,7 @@ from expand.core.files import shortened
 from expand.core.outcome import Outcome
 
 T = TypeVar("T")
-_CONVERTER = Converter()
+_CONVERTER = Converter(unstruct_collection_overrides={tuple: list})
 
 
 def to_plain(value: Any) -> Any:
@@ -114,12 +114,33 @@ def _speed(speed: Speed) -> dict[str, Any]:
     }
 
 
+def _mapping(kind: Any) -> Callable[[Any, Any], Any]:
+    def structure(plain: Any, _: Any) -> Any:
+        if not isinstance(plain, dict):
+            raise ValueError("is no object")
+        found = {}
+        for name, entry in plain.items():
+            try:
+                found[name] = _CONVERTER.structure(entry, get_args(kind)[1])
+            except Exception as error:
+                error.add_note(AttributeValidationNote("", name, kind))
+                raise ClassValidationError("", [error], kind) from None
+        return found
+
+    return structure
+
+
 def _is_tuple(kind: Any) -> bool:
     return get_origin(kind) is tuple
 
 
+def _is_mapping(kind: Any) -> bool:
+    return get_origin(kind) in (dict, Mapping)
+
+
 _CONVERTER.register_structure_hook_factory(is_dataclass, _object)
 _CONVERTER.register_structure_hook_factory(_is_tuple, _tuple)
+_CONVERTER.register_structure_hook_factory(_is_mapping, _mapping)
 for _kind, _hook in {
     str: _plain_value("a text", str), int: _plain_value("a whole number", int), bool: _plain_value("true or false", bool),
     float: _plain_value("a number", int, float),

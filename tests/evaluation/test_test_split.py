@@ -26,6 +26,7 @@ from expand.evaluation.test_split import Question
 from expand.export.bundle import describe, kept_test
 from expand.monitoring.progress import PlainLines
 from expand.report.about import about_run
+from expand.report.choosing import Choice
 from expand.search.run import report, run
 from expand.search.worker_plan import Workers
 from expand.storage.run_directory import open_for_reading
@@ -63,9 +64,7 @@ def home(trained, tmp_path):
 
 def ask(home, *, views="3x3", trial=0, best=None, under=None, all_front=False, as_json=True, **question):
     question = Question(Views.parse(views), **question)
-    return show_tests(
-        home / "run", question, trial=trial, best=best, under=under, all_front=all_front, as_json=as_json
-    )  # fmt: skip
+    return show_tests(home / "run", question, Choice(trial, best, under, all_front), as_json=as_json)
 
 
 def test_a_test_keeps_what_was_scored_and_how(home, trained, capsys):
@@ -76,7 +75,7 @@ def test_a_test_keeps_what_was_scored_and_how(home, trained, capsys):
     record = open_for_reading(home / "run")
     trial, study = record.trial(0), study_of(record)
     assert test.cost.macs_per_view == trial.cost.macs and test.cost.macs_per_video == 9 * trial.cost.macs
-    assert test.own_videos and test.data_fingerprint == record.facts["data"]["fingerprint"]
+    assert test.own_videos and test.data_fingerprint == record.facts.data.fingerprint
 
     from safetensors.torch import load_file
 

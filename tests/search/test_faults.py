@@ -17,10 +17,10 @@ import pytest
 import torch
 from conftest import ROOT, STUDIES
 from rich.console import Console
+from tiny_records import facts_of
 
 from expand.config.loading import load_study
 from expand.config.request import Request
-from expand.config.serialize import describe
 from expand.core.errors import ExpandError, Unavailable
 from expand.core.outcome import Retry
 from expand.core.study import Recipe
@@ -319,7 +319,7 @@ def test_many_starts_fail_a_trial_only_if_it_gets_no_further(squares, tmp_path, 
     folder = ended.checkpoint(0).parent
     stamps = list(range(12)) if progress else [None] * 12
     starts(folder, stamps)
-    with open_for_writing(tmp_path / "run", {"study": describe(study)}, study) as record:
+    with open_for_writing(tmp_path / "run", facts_of(study), study) as record:
         record.reopen(0)
     if progress:
         (folder / "last.pt").write_bytes(b"damaged, but there")

@@ -15,7 +15,7 @@ import optuna
 import pytest
 from conftest import STUDIES
 from rich.console import Console
-from tiny_records import COST, SPACE, opened, study, suggestion
+from tiny_records import COST, SPACE, facts_of, opened, study, suggestion
 from tiny_runs import start, trials_of, wait_for_line
 
 from expand.config.request import Request
@@ -162,7 +162,7 @@ def test_a_journal_file_is_refused_at_once(tmp_path, left):
     else:
         os.symlink(log, f"{log}.lock")
     began = time.monotonic()
-    opening = records.open_for_writing(tmp_path / "run", {"study": {}}, study(), storage=f"journal:///{log}")
+    opening = records.open_for_writing(tmp_path / "run", facts_of(study()), study(), storage=f"journal:///{log}")
     with pytest.raises(UsageError, match="use SQLite, PostgreSQL or MySQL"), opening:
         pass
     assert time.monotonic() - began < 5

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, STUDIES
 from postgres import PASSWORD, Line, free_port, server, why_not
-from tiny_records import COST, SPACE, described, study, suggestion
+from tiny_records import COST, SPACE, facts_of, study, suggestion
 from tiny_runs import outcome, start, wait_for_line
 
 from expand.core.attempt import Epoch
@@ -34,7 +34,7 @@ def postgres():
 
 
 def opened(folder: Path, url: str):
-    return records.open_for_writing(folder, {"study": described(study())}, study(), storage=url)
+    return records.open_for_writing(folder, facts_of(study()), study(), storage=url)
 
 
 @needs_server
@@ -155,7 +155,7 @@ sys.stdin.read(1)
 of = study()
 storage = sys.argv[3] or None
 try:
-    with records.open_for_writing(Path(sys.argv[1]), {"study": described(of)}, of, storage=storage) as record:
+    with records.open_for_writing(Path(sys.argv[1]), facts_of(of), of, storage=storage) as record:
         print("opened", record.open_trial(suggestion(frames=2), COST, SPACE), flush=True)
         sys.stdin.read(1)
 except Exception as error:

@@ -164,7 +164,7 @@ def share_at(moments: Sequence[Moment], macs: int) -> float:
 def _front(run: Run, aims: Sequence[Objective], box: Box) -> Front:
     """Of the networks alone: a run's other candidates are not compared."""
     about, found = run.about, tuple(network.candidate for network in run.networks)
-    clips = run.facts["data"]["videos"]["train"]
+    clips = run.facts.data.videos.train
     spent = {trial.number: training_macs(trial, clips, about.clips, about.views) for trial in run.trials}
     cost = cost_name(aims)
     moments = growth(run.trials, found, cost, box, spent)
