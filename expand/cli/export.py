@@ -26,12 +26,12 @@ def export(
     force: Annotated[bool, typer.Option(help="Replace an earlier export.")] = False,
     trust: shared.Trust = False,
 ) -> None:
-    """Take networks away: a folder with source, weights and model card that needs only torch."""
-    from expand.export.bundle import take_away
+    """Export networks: a folder with source, weights and model card that needs only torch."""
+    from expand.export.bundle import export_run
     from expand.report.choosing import Choice
 
     formats = [file for file, wanted in (("model.pt2", pt2), ("model.onnx", onnx)) if wanted]
-    take_away(run, to, Choice(trial, best, under, all_front), formats=formats, force=force, trust=trust)
+    export_run(run, to, Choice(trial, best, under, all_front), formats=formats, force=force, trust=trust)
 
 
 @shared.app.command(
@@ -42,19 +42,19 @@ def weights(
         Path, typer.Argument(metavar="FILE", help="An export's folder, or a file of weights of any layout.")
     ],
     space: Annotated[
-        str | None, typer.Argument(metavar="SPACE", help="A search space; all of ours are looked through without it.")
+        str | None, typer.Argument(metavar="SPACE", help="A search space (default: search all of ours).")
     ] = None,
     values: shared.Values = None,
     point: shared.Point = None,
     classes: shared.Classes = None,
     as_json: shared.Json = False,
 ) -> None:
-    """What a file of weights holds, which networks it fits, and what one of them would take of it."""
+    """Show the content of a file of weights, which networks it fits, and which tensors a given network would use."""
     from expand.cli import listing
     from expand.core.errors import UsageError
 
     if space is None:
         if point is not None or classes is not None:
-            raise UsageError("--point and --classes go with a search space, such as: expand weights FILE x3d --point M")
+            raise UsageError("--point and --classes need a search space, such as: expand weights FILE x3d --point M")
         return listing.show_weight_file(file, as_json=as_json)
     listing.show_matched(file, space, values or [], point, classes, as_json=as_json)

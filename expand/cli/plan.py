@@ -28,11 +28,9 @@ def measure(
     below: Annotated[
         float, typer.Option(metavar="GMACS", help="Without a network: all named ones up to this cost.")
     ] = 2.0,
-    batch: Annotated[int | None, typer.Option(min=1, help="Clips at once; 1, or 8 when training.")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Of the processor.")] = 1,
-    repeats: Annotated[
-        int, typer.Option(min=3, help="Timed runs; fewer where they take more than half a minute.")
-    ] = 20,
+    batch: Annotated[int | None, typer.Option(min=1, help="Clips per batch (default: 1, or 8 when training).")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the processor.")] = 1,
+    repeats: Annotated[int, typer.Option(min=3, help="Timed runs; fewer if they take more than half a minute.")] = 20,
     training: Annotated[bool, typer.Option("--training", help="A whole training step instead of inference.")] = False,
     as_json: shared.Json = False,
 ) -> None:
@@ -56,10 +54,12 @@ def plan(
     videos: Annotated[
         int | None,
         typer.Option(
-            min=1, max=shared.MOST_COUNT, help="So many training videos, where there are none yet; with --classes."
+            min=1, max=shared.MOST_COUNT, help="Number of training videos, to plan without any; with --classes."
         ),
     ] = None,
-    classes: Annotated[int | None, typer.Option(min=2, max=shared.MOST_COUNT, help="Goes with --videos.")] = None,
+    classes: Annotated[
+        int | None, typer.Option(min=2, max=shared.MOST_COUNT, help="Number of classes; with --videos.")
+    ] = None,
     workers: shared.Workers = None,
     gpus_per_trial: shared.GpusPerTrial = None,
     seed: shared.Seed = None,
@@ -67,15 +67,17 @@ def plan(
     settings: shared.Settings = None,
     limits: shared.Limits = None,
     wins: Annotated[
-        str | None, typer.Option(metavar="AXIS,...", help="Play this course, too: the axes that win, step by step.")
+        str | None,
+        typer.Option(metavar="AXIS,...", help="Also simulate this trajectory: the axes that win, step by step."),
     ] = None,
     calibrate: shared.Calibrate = True,
     keep: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Keep it in this run directory, for planned against actual.")
+        Path | None,
+        typer.Option(metavar="RUN", help="Store it in this run directory, to compare it with the run later."),
     ] = None,
     as_json: shared.Json = False,
 ) -> None:
-    """What a study will cost before anything is launched: networks, multiply-adds, hours, memory, disk."""
+    """Predict the cost of a study before it starts: networks, multiply-adds, hours, memory, disk."""
     from rich.console import Console
 
     from expand.cli.listing import print_json

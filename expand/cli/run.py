@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def run(
     study: shared.StudyName,
     data: shared.Videos = None,
-    out: Annotated[Path | None, typer.Option(help="The run directory; runs/STUDY-SCALE without it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run directory (default: runs/STUDY-SCALE).")] = None,
     workers: shared.Workers = None,
     gpus_per_trial: shared.GpusPerTrial = None,
     seed: shared.Seed = None,
@@ -39,7 +39,7 @@ def run(
         float | None, typer.Option(help="Plan first (a minute), and refuse a run that takes longer.")
     ] = None,
     address: Annotated[
-        str | None, typer.Option(help="A running Ray cluster ('auto' finds one); private without it.")
+        str | None, typer.Option(help="A running Ray cluster; 'auto' finds one (default: a private one).")
     ] = None,
     storage: Annotated[
         str | None,
@@ -47,13 +47,15 @@ def run(
     ] = None,
     track: Annotated[
         list[str] | None,
-        typer.Option(metavar="TRACKER", help="tensorboard, mlflow or wandb: curves for these, too; may be repeated."),
+        typer.Option(
+            metavar="TRACKER", help="tensorboard, mlflow or wandb: also writes curves for it; may be repeated."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option(help="Resume although the study or the data have changed.")] = False,
     trust: shared.Trust = False,
     retry_failed: shared.RetryFailed = False,
 ) -> None:
-    """Run a study, or go on with it: the same command again resumes. Ends with the front, and the ledger or comparison."""
+    """Run a study or resume it, with the same command. Ends with the front, and the ledger or the comparison over seeds."""
     _start_numpy()
     from expand.config.request import Request
     from expand.monitoring.trackers import check
@@ -74,7 +76,7 @@ def run(
 
 
 def _start_numpy() -> None:
-    """Its threads must not get signals that are meant for the main one, which Ray would take there."""
+    """Imports numpy with signals blocked: its threads must not receive signals meant for the main thread, as Ray handles them."""
     with signals.blocked():
         import numpy  # noqa: F401
 
@@ -109,7 +111,7 @@ def _to_the_end(
     track: Sequence[str] = (),
     retry_failed: bool = False,
 ) -> None:
-    """Runs a request, prints what came of it and where it is."""
+    """Runs a request, prints the results and the paths."""
     import shlex
 
     from expand.core.errors import ExpandError
@@ -125,10 +127,10 @@ def _to_the_end(
                 storage=storage, force=force, track=track, retry_failed=retry_failed,
             )  # fmt: skip
     except signals.Interrupted as interrupted:
-        print(f"expand: {interrupted}; run the same command again to go on ({start.folder})", file=sys.stderr)
+        print(f"expand: {interrupted}; run the same command again to resume ({start.folder})", file=sys.stderr)
         signals.leave(interrupted.exit_code)
     if not summary(record, start.console):
-        raise ExpandError(f"no candidate was trained to the end; `expand status {folder}` shows the reasons")
+        raise ExpandError(f"no candidate is complete; `expand status {folder}` shows the reasons")
     names = ("index.html", "front.png", "front.csv", "trials.csv", "ledger.md", "comparison.md", "planned.md")
     written = ", ".join(name for name in names if (record.folder / "report" / name).exists())
     start.say(f"\nreport     {start.folder}/report/{written}")
@@ -144,18 +146,18 @@ def _to_the_end(
 def train(
     source: Annotated[str, typer.Argument(metavar="RUN|SPACE", help="A run directory, or a search space.")],
     values: shared.Values = None,
-    trial: Annotated[int | None, typer.Option(min=0, help="With a run: which of its networks.")] = None,
+    trial: Annotated[int | None, typer.Option(min=0, help="With a run: the trial whose network is trained.")] = None,
     point: shared.Point = None,
     recipe_of: Annotated[
         str | None, typer.Option(metavar="STUDY", help="With a space: the study whose recipe trains it.")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(max=shared.MOST_COUNT, help="Stretch the whole schedule to so many.")
+        int | None, typer.Option(max=shared.MOST_COUNT, help="Stretch the whole schedule to so many epochs.")
     ] = None,
     scale: Annotated[
-        str | None, typer.Option(help="The study's recipe at this scale (demo, paper); a run's own without it.")
+        str | None, typer.Option(help="The study's recipe at this scale, demo or paper (default: a run's own).")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="A folder or list of videos; a run's own without it.")] = None,
+    data: Annotated[str | None, typer.Option(help="A folder or list of videos (default: a run's own).")] = None,
     weights: Annotated[
         str | None, typer.Option(metavar="FILE|same", help="Start from these weights, or from the trial's own.")
     ] = None,
@@ -169,14 +171,14 @@ def train(
             help="A field of recipe or data, such as recipe.ema=0.999; `expand list STUDY` shows all.",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The run directory; runs/train-... without it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run directory (default: runs/train-...).")] = None,
     workers: shared.Workers = 0,
     gpus_per_trial: shared.GpusPerTrial = None,
     calibrate: shared.Calibrate = True,
     trust: shared.Trust = False,
     retry_failed: shared.RetryFailed = False,
 ) -> None:
-    """Train one network fully: of a run, or a published one. The same command again resumes; `expand export` takes it away."""
+    """Train one network fully: of a run, or a published one. The same command resumes; `expand export` exports the result."""
     _start_numpy()
     from expand.cli import full_training
     from expand.search.worker_plan import plan_workers

@@ -29,7 +29,7 @@ class InOrder(TyperGroup):
 app = typer.Typer(
     name="expand", cls=InOrder, no_args_is_help=True, pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Search for video networks: count what candidates cost, train them, keep the accuracy-cost front, take one away. "
+    help="Search for video networks: count the cost of candidates, train them, report the accuracy-cost front, export a network. "
     "Any command takes --debug for a traceback.",
     epilog="Such as: expand run x3d_stepwise, expand report runs/x3d_stepwise-demo, "
     "expand export runs/x3d_stepwise-demo --best top1 --to my_network",
@@ -41,7 +41,7 @@ data_app = typer.Typer(
     epilog="Such as: expand data prepare my_videos --to prepared, expand data check my_videos",
 )  # fmt: skip
 
-MOST_PIXELS, MOST_COUNT = 100_000, 10**12  # beyond these a number is mistyped
+MOST_PIXELS, MOST_COUNT = 100_000, 10**12  # larger numbers are typing errors
 
 
 def names_in(package: str) -> Callable[[str], list[str]]:
@@ -69,17 +69,21 @@ Values = Annotated[
 ]
 Point = Annotated[str | None, typer.Option(help="With a space: a published network by name, such as XL.")]
 Classes = Annotated[
-    int | None, typer.Option(min=1, help="Classes of the last layer; the family's published number without it.")
+    int | None, typer.Option(min=1, help="Classes of the last layer (default: the family's published number).")
 ]
 Trial = Annotated[int | None, typer.Option(min=0, help="This trial.")]
 Best = Annotated[str | None, typer.Option(help="The best by an objective, such as top1.")]
-Under = Annotated[str | None, typer.Option(metavar="COST=X", help="The best within a cost, such as gmacs=0.01.")]
+Under = Annotated[
+    str | None, typer.Option(metavar="COST=X", help="The most accurate within a cost, such as gmacs=0.01.")
+]
 AllFront = Annotated[bool, typer.Option("--all-front", help="Every network on the front.")]
 
 # --- how a study is changed and run ----------------------------------------------------------------------------------
 
-Videos = Annotated[str | None, typer.Option(help="A folder or list of videos; rendered clips without it.")]
-Workers = Annotated[int | None, typer.Option(max=MOST_PIXELS, help="Trials at once; 0 trains one by one, without Ray.")]
+Videos = Annotated[str | None, typer.Option(help="A folder or list of videos (default: rendered clips).")]
+Workers = Annotated[
+    int | None, typer.Option(max=MOST_PIXELS, help="Trials in parallel; 0 trains one by one, without Ray.")
+]
 GpusPerTrial = Annotated[float | None, typer.Option(help="Such as 0.25: four trials share a GPU.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="The training seed, instead of the study's.")]
 Scale = Annotated[str, typer.Option(help="demo: minutes on two cores; paper: the published recipe and regime.")]
@@ -94,10 +98,14 @@ Settings = Annotated[
 Limits = Annotated[
     list[str] | None,
     typer.Option(
-        "--limit", metavar="COST<=X", help="Train nothing above, such as 'gmacs<=2', 'params_m<=4', 'latency_ms<=30'."
+        "--limit",
+        metavar="COST<=X",
+        help="Train nothing above this, such as 'gmacs<=2', 'params_m<=4', 'latency_ms<=30'.",
     ),
 ]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Train trials that have failed again.")]
-Calibrate = Annotated[bool, typer.Option(help="Time real training steps first, a minute at most; no hours without it.")]
-Trust = Annotated[bool, typer.Option("--trust", help="Run a study file that lies in a run directory or has changed.")]
+Calibrate = Annotated[
+    bool, typer.Option(help="Time real training steps first, for at most a minute, to predict hours.")
+]
+Trust = Annotated[bool, typer.Option("--trust", help="Run a study file that is in a run directory or has changed.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]

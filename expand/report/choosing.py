@@ -1,4 +1,4 @@
-"""Which network of a run is meant: by trial, by the best accuracy, under a cost."""
+"""Chooses a network of a run: by trial number, by the best accuracy, or by the best accuracy under a cost."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Choice:
         if not self.all_front:
             return [choose(record, self)]
         if (self.trial, self.best, self.under) != (None, None, None):
-            raise UsageError("--all-front goes without --trial, --best and --under")
+            raise UsageError("--all-front cannot be combined with --trial, --best or --under")
         trials, on_offer = _on_offer(record)
         return [_best_seed(candidate, trials) for candidate in front(on_offer, record.objectives)]
 
@@ -45,7 +45,7 @@ def choose(record: Record, choice: Choice) -> Trial:
         found = record.trial(trial)
         if found.state is not TrialState.COMPLETE:
             raise UsageError(
-                f"trial {trial} is {found.state.value}{f' ({found.error})' if found.error else ''}: no weights to take; "
+                f"trial {trial} is {found.state.value}{f' ({found.error})' if found.error else ''}: it has no weights; "
                 "`expand status` shows which trials are complete"
             )
         return found
@@ -55,7 +55,7 @@ def choose(record: Record, choice: Choice) -> Trial:
         limit = _limit(name, text, under)
         within = [candidate for candidate in on_offer if candidate.value(name) <= limit]  # nan is not
         if not within:
-            raise UsageError(f"--under {under}: no complete trial costs that little; {_cheapest(on_offer, name)}")
+            raise UsageError(f"--under {under}: no complete trial is within this limit; {_cheapest(on_offer, name)}")
         on_offer = within
     elif best not in ("top1",):
         raise unknown("objective in --best", best, ["top1"])

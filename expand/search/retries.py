@@ -1,5 +1,4 @@
-"""Which trials may start now, and what becomes of one that could not be trained. In the driver's memory only: the next driver
-begins with a clean slate."""
+"""Which trials may start now, and what follows when one could not be trained. In the driver's memory only."""
 
 from __future__ import annotations
 
@@ -14,40 +13,40 @@ from expand.search.faults import Verdict, verdict, wait_before
 
 @dataclass
 class Tries:
-    """What came of a trial since it last got any further.
+    """The tries of a trial since it last made progress.
 
     Args:
         stamp: of its newest checkpoint at the first of them.
-        epochs: that the whole search had done by then.
+        epochs: done by the whole search at that time.
     """
 
     stamp: int | None
     epochs: int
     count: int = 0
     not_before: float = 0.0  # on the clock of `time.monotonic`
-    alone: bool = False  # whether the next one must have nothing beside it
-    lowered: int = 0  # by how much it lowered the number of trials that run at once
-    nodes: tuple[str, ...] = ()  # of Ray, where they were
+    alone: bool = False  # whether the next try must run while no other trial runs
+    lowered: int = 0  # by how much it lowered the number of parallel trials
+    nodes: tuple[str, ...] = ()  # Ray's nodes on which they ran
 
 
 @dataclass
 class Retries:
-    """The tries of all trials that have not got any further since.
+    """The tries of all trials that have made no progress since.
 
     Args:
         attempts: `budget.attempts`.
-        at_once: how many trials may run at a time; lowered where memory was short.
+        at_once: how many trials may run in parallel; lowered if memory is short.
     """
 
     attempts: int
     at_once: int
     failed_in_a_row: int = 0  # by what may not be their fault, while no other trains
     _tries: dict[int, Tries] = field(default_factory=dict)
-    _alone: int | None = None  # a running trial that must have nothing beside it
+    _alone: int | None = None  # a running trial beside which no other may run
     _epochs: int = 0  # done by all trials since this driver began
 
     def waiting(self, queue: Sequence[int]) -> list[int]:
-        """The queue without what has to run alone, which comes after all others."""
+        """The queue without trials that must run alone; these come after all others."""
         return [number for number in queue if number not in self._tries or not self._tries[number].alone]
 
     def startable(self, queue: Sequence[int], running: int) -> int | None:
@@ -79,10 +78,10 @@ class Retries:
         return self._tries.pop(number, None) is not None
 
     def on_epoch(self, number: int) -> bool:
-        """A trial has got further; whether it had been tried before."""
+        """A trial has made progress; whether it had been tried before."""
         self._epochs += 1
         self.failed_in_a_row = 0
-        self.ended(number)  # most memory is taken in the first epoch: it can have neighbours again
+        self.ended(number)  # the first epoch takes the most memory: other trials may run beside it again
         return self.forget(number)
 
     def judged(self, number: int, outcome: Retry, stamp: int | None) -> tuple[Verdict, str]:
@@ -96,18 +95,18 @@ class Retries:
         tries.nodes = tuple(dict.fromkeys([*tries.nodes, *([node] if node else [])]))
         others_went_on = self._epochs > tries.epochs
         what = verdict(outcome.fault, tries.count, self.attempts, alone=alone, others_went_on=others_went_on)
-        return what, f"{tries.count} times in a row" + (", the last time with nothing beside it" if alone else "")
+        return what, f"{tries.count} times in a row" + (", the last time with no other trial running" if alone else "")
 
     def failed(self, number: int) -> None:
         self.failed_in_a_row += 1
-        self.at_once += self._tries[number].lowered  # it was not its neighbours
+        self.at_once += self._tries[number].lowered  # the trials beside it were not the cause
 
     def try_again(self, number: int, fault: Fault, what: Verdict, running: int) -> list[str]:
-        """After a while; with fewer beside it where memory was short. In words."""
+        """Lets a trial start again later, with fewer parallel trials if memory was short; what a person is told."""
         tries = self._tries[number]
         wait = wait_before(tries.count)
         tries.not_before, tries.alone = time.monotonic() + wait, what is Verdict.ALONE
-        how = " with nothing beside it" if tries.alone and self.at_once > 1 else ""
+        how = " with no other trial running" if tries.alone and self.at_once > 1 else ""
         said = [f"tried again in {wait:g} s or later{how}"]
         if fault is Fault.MEMORY and 0 < running < self.at_once:
             tries.lowered += self.at_once - running

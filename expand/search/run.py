@@ -35,10 +35,10 @@ from expand.search.worker_plan import Workers
 from expand.source.fingerprint import changes, code_of, edited
 from expand.source.trust import file_hashes
 from expand.storage import run_directory as records
-from expand.storage.atomic import write_json
 from expand.storage.facts import Facts, Forced, StudyFacts, VideoCounts, VideoFacts, write_facts
 from expand.storage.folder import made_folder, read_listing
 from expand.storage.run_directory import Record
+from expand.storage.serialize import write_json
 from expand.storage.stored_study import classes_of, study_differences
 from expand.weights.files import weights_file
 
@@ -47,16 +47,19 @@ def run(
     request: Request, folder: Path, workers: Workers, watch: Watcher, *, storage: str | None = None, force: bool = False,
     track: Sequence[str] = (), retry_failed: bool = False,
 ) -> Record:  # fmt: skip
-    """Runs the study in `folder`, or goes on with it, to its end, and writes the report; `track` names trackers. With
-    `retry_failed`, trials that have failed are trained again.
+    """Runs the study in `folder`, or resumes it, to its end, and writes the report.
+
+    Args:
+        track: names of trackers.
+        retry_failed: train failed trials again.
+        force: accept another budget or other videos than the run's.
 
     Raises:
-        Interrupted: SIGINT or SIGTERM came, which are handled here.
-        UsageError, ExpandError: see `records.open_for_writing`; a study or videos other than the run's are refused, though
-            `force` accepts another budget and other videos.
+        Interrupted: SIGINT or SIGTERM arrived.
+        UsageError, ExpandError: see `records.open_for_writing`; or the study or the videos differ from the run's.
     """
     study = request.study()
-    folder = Path(os.path.realpath(folder))  # workers have a working directory of their own
+    folder = Path(os.path.realpath(folder))  # workers have another working directory
     with made_folder(folder), signals.handled():
         manifest = open_data(study.data, watch.progress)
         macs = _checked(study, manifest, workers, folder)
@@ -81,7 +84,7 @@ def run(
             try:
                 _drive(search, workers, folder, track)
             except (Interrupted, LostRay):
-                with contextlib.suppress(ExpandError):  # such as a database that is away
+                with contextlib.suppress(ExpandError):  # such as an unavailable database
                     search.interrupted()
                 raise
             record.set_finished(True)
@@ -138,7 +141,7 @@ def _facts(request: Request, study: Study, manifest: Manifest) -> Facts:
 
 
 def _weights_sha256(study: Study) -> str | None:
-    """What the networks start from, by content.
+    """The SHA-256 of the initial weights.
 
     Raises:
         UsageError: the file cannot be read.
@@ -152,11 +155,14 @@ def _weights_sha256(study: Study) -> str | None:
         raise UsageError(f"recipe.weights={study.recipe.weights}: {error.strerror}; give another file") from None
 
 
-FORCIBLE = ("budget", "data")  # what --force lets differ; anything else would mix trainings that cannot be compared
+FORCIBLE = (
+    "budget",
+    "data",
+)  # may differ with --force; any other difference would mix trainings that cannot be compared
 
 
 def _refuse_changes(stored: Facts, *, facts: Facts, manifest: Manifest, folder: Path, force: bool) -> None:
-    """A record holds one experiment: trials of another recipe or of other videos must not stand beside these."""
+    """Refuses another experiment in the same record: trials of another recipe or of other videos cannot be compared."""
     lines = study_differences(stored.study, facts.study)
     before, now = stored.weights_sha256, facts.weights_sha256
     if before != now:
@@ -176,29 +182,31 @@ def _refuse_changes(stored: Facts, *, facts: Facts, manifest: Manifest, folder: 
 
 
 def _look_at_trials(record: Record, study: Study, workers: Workers, watch: Watcher) -> None:
-    """Refuses a run whose trials are of other code, and says what else may differ."""
+    """Refuses a run whose trials were trained with other code, and notes other differences."""
     if foreign := record.foreign():
-        watch.note(f"{len(foreign)} trials of other programs are in this run's database and left alone: {foreign[:9]}")
+        watch.note(f"{len(foreign)} trials of other programs are in this run's database and are ignored: {foreign[:9]}")
     trials = [trial for trial in record.trials() if trial.state in (TrialState.RUNNING, TrialState.COMPLETE)]
     if other := edited(study.space, trials):
         raise UsageError(
             f"{record.folder} holds another experiment: {other}. Undo the change, or give another folder with --out"
         )
     if record.facts.code is None:
-        watch.note("the networks' code as this run began is not known: that it has changed will not be noticed")
+        watch.note(
+            "the code of the networks at the start of this run is not known, so changes in it will not be noticed"
+        )
     before, now = record.facts.study.recipe.loader_workers, study.recipe.loader_workers
     if before != now:
-        watch.note(f"recipe.loader_workers: {before} in the run, {now} now; the numbers stay the same")
+        watch.note(f"recipe.loader_workers: {before} in the run, {now} now; results stay the same")
     threads = {t.attempt.threads for t in trials if t.attempt.device == "cpu" and t.attempt.threads}
     if others := sorted(threads - {workers.threads}):
         watch.note(
-            f"threads a worker: {' or '.join(map(str, others))} in the run, {workers.threads} now (cores / --workers); sums are "
-            "taken in another order, so the same training may give another accuracy"
+            f"threads per worker: {' or '.join(map(str, others))} in the run, {workers.threads} now (cores / --workers); sums "
+            "are computed in another order, so the same training may give another accuracy"
         )
 
 
 def _with_facts(record: Record, facts: Facts, manifest: Manifest) -> Record:
-    """The videos' listing beside study.json, and what was changed by force."""
+    """Writes the list of videos, and what was changed with --force; the record with these facts."""
     old = record.facts
     lines, changed = study_differences(old.study, facts.study), old.data.fingerprint != facts.data.fingerprint
     if changed or lines:
@@ -214,12 +222,12 @@ def _with_facts(record: Record, facts: Facts, manifest: Manifest) -> Record:
 
 
 def _notes(study: Study, caches: Sequence[ClipCache], manifest: Manifest, watch: Watcher) -> None:
-    """What a scientist should know before believing a number."""
+    """Notes everything that limits how far the accuracies can be trusted."""
     watch.note(resolution_text(len(caches[1])))
     crossing = manifest.crossing_groups()
     if crossing:
         watch.note(
-            f"{len(crossing)} groups have clips in more than one split (such as {crossing[0]}): accuracies may flatter"
+            f"{len(crossing)} groups have clips in more than one split (such as {crossing[0]}): accuracies may be too high"
         )
     if manifest.group_note:
         watch.note(manifest.group_note)

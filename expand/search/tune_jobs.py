@@ -27,7 +27,7 @@ class TuneJobs:
     """What fails on the driver's side is kept as `error` and ends Tune, which would swallow it.
 
     Args:
-        avoid: the nodes that a job must not run on, None where no other has room now; gets how many trials each node has.
+        avoid: the nodes that a job must avoid, None if all others are full; gets the number of trials on each node.
     """
 
     def __init__(self, watched: Watched, avoid: Avoid) -> None:
@@ -86,7 +86,7 @@ class TuneJobs:
 
 
 def timed_out(job: Job) -> Failed | None:
-    """What came of a job whose last attempt was ended for taking too long; it would do so again."""
+    """The outcome of a job whose last attempt exceeded its time limit; another attempt would do so again."""
     if job.seconds is None or not (where := time_limit.stack(job.timeout_log)):
         return None
     return Failed(str(TimedOut(job.seconds)), traceback=where[-6000:], train_seconds=job.seconds)

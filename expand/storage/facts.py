@@ -13,8 +13,7 @@ from expand.config.single_network import Alone
 from expand.core.errors import UsageError
 from expand.core.files import read_json
 from expand.core.study import Budget, Data, Objective, Recipe, Study
-from expand.storage.atomic import write_json
-from expand.storage.serialize import from_plain, to_plain
+from expand.storage.serialize import from_plain, write_json
 
 RENDERED = "rendered"  # stands for `Data.source=None`
 
@@ -143,4 +142,4 @@ def read_facts(folder: Path) -> Facts | None:
 
 
 def write_facts(folder: Path, facts: Facts) -> None:
-    write_json(folder / "study.json", to_plain(facts))
+    write_json(folder / "study.json", facts)

@@ -1,7 +1,7 @@
 """Frozen dataclasses as plain JSON and back: for files, for Optuna's attributes, and for Ray's edge.
 
-Reading checks the shape. Fields that a class does not know are left out, and fields with a default may be missing: both happen
-where a run is older or newer than the class.
+Reading checks the shape. Unknown fields are ignored, and fields with a default may be missing, because a run may be newer or
+older than the class.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
+from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 from cattrs import Converter
@@ -16,8 +17,9 @@ from cattrs.errors import AttributeValidationNote, ClassValidationError, Iterabl
 from cattrs.gen import make_dict_structure_fn
 from cattrs.strategies import configure_tagged_union
 
+from expand.core.atomic import write_atomically
 from expand.core.attempt import Speed
-from expand.core.files import shortened
+from expand.core.files import json_bytes, shortened
 from expand.core.outcome import Outcome
 
 T = TypeVar("T")
@@ -33,12 +35,17 @@ def from_plain(plain: Any, kind: type[T]) -> T:
     """The value that plain JSON describes.
 
     Raises:
-        ValueError: it is not of this shape; says where, such as "'study.seeds' is no list".
+        ValueError: the JSON does not have this shape; the message says where, such as "'study.seeds' is no list".
     """
     try:
         return _CONVERTER.structure(plain, kind)
     except Exception as error:
         raise ValueError(_misfit(error)) from None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a frozen value, or plain JSON, as a whole file."""
+    write_atomically(path, json_bytes(to_plain(value), indent=1) + b"\n")
 
 
 def outcome_to_text(outcome: Outcome) -> str:
