@@ -19,7 +19,7 @@ from expand.core.study import Recipe
 from expand.core.trial import Metrics
 from expand.data.loader import ViewClips, batches
 from expand.data.sampling import Scale, validation_scale
-from expand.training.device import as_trained, autocast, pick_device, put
+from expand.training.device import as_trained, autocast, put
 from expand.training.metrics import Scores, hits
 
 if TYPE_CHECKING:
@@ -75,10 +75,9 @@ def test_network(
     views: Views | tuple[int, int] = (10, 3),
     crop: int | None = None,
     scale: Scale | None = None,
-    device: torch.device | None = None,
     progress: Progress | None = None,
 ) -> Scores:
-    """Scores every video of a cache. Moves the network to the device.
+    """Scores every video of a cache, on the network's device.
 
     Args:
         crop: side of the square crops in pixels; by default that of training.
@@ -88,7 +87,7 @@ def test_network(
     Raises:
         UsageError: the network cannot take such a crop, or has another number of classes than the videos.
     """
-    device = device or pick_device()
+    device = next(network.parameters(), torch.empty(0)).device
     views = views if isinstance(views, Views) else Views(*views)
     scale = default_scale(clips, recipe, crop) if scale is None else scale
     if crop is not None:

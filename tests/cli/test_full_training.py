@@ -39,7 +39,7 @@ from expand.training import state
 from expand.training.ema import AveragedWeights
 from expand.training.finetune import freeze_trunk, head_of, training_mode
 from expand.training.identity import Identity
-from expand.training.loop import train
+from expand.training.loop import Listener, train
 from expand.weights.matching import load_weights
 from search_spaces.x3d import X3DSpace
 
@@ -187,10 +187,10 @@ def loop(squares: Path, folder: Path, recipe: Recipe, stop_after: int | None = N
             raise Stopped
 
     train(
-        network, SPACE.inputs(SPACE.start), *caches, recipe, epochs=recipe.epochs, seed=0, device=torch.device("cpu"),
-        checkpoint_path=folder / "last.pt",
-        identity=Identity(SPACE.start, 0, recipe.epochs, recipe, ["train", "val"], []),
-        on_epoch=lambda entry: None, note=pytest.fail, on_step=on_step,
+        network, SPACE.inputs(SPACE.start), *caches,
+        Identity(SPACE.start, 0, recipe.epochs, recipe, ["train", "val"], []),
+        device=torch.device("cpu"), checkpoint_path=folder / "last.pt",
+        listener=Listener(lambda entry: None, pytest.fail, on_step),
     )  # fmt: skip
     return network.state_dict()
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from conftest import STUDIES, moving_square, write_video
 from rich.console import Console
 
@@ -84,9 +83,7 @@ def test_a_test_keeps_what_was_scored_and_how(home, trained, capsys):
     network = study.space.build(trial.architecture, 3)
     network.load_state_dict(load_file(record.weights(0)))
     clips = study.space.inputs(trial.architecture)
-    scores = views.test_network(
-        network, clips, ClipCache(folder), study.recipe, views=(3, 3), device=torch.device("cpu")
-    )
+    scores = views.test_network(network, clips, ClipCache(folder), study.recipe, views=(3, 3))
     assert test.video_top1.value == scores.metrics().top1 and test.loss == scores.loss
     folder = home / "run" / STEM
     kept = np.load(folder / "scores.npz")
