@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -74,22 +74,20 @@ def test_network(
     recipe: Recipe,
     *,
     views: Views | tuple[int, int] = (10, 3),
-    crop: int | None = None,
     scale: Scale | None = None,
     device: torch.device | None = None,
     progress: Progress | None = None,
 ) -> Scores:
-    """Scores every video of a cache. `crop` is the side of the squares in pixels where it is not that of training, `scale`
-    the short side over it (`default_scale`). The network ends up on the device. `progress` gets (videos done, videos in all).
+    """Scores every video of a cache with clips of this size, which need not be that of training. `scale` is the short side of
+    a frame over a clip's side (`default_scale`). The network ends up on the device. `progress` gets (videos done, videos in
+    all).
 
     Raises:
         UsageError: the network cannot take such a crop, or answers another number of classes than the videos have.
     """
     device = device or pick_device()
     views = views if isinstance(views, Views) else Views(*views)
-    scale = default_scale(clips, recipe, crop) if scale is None else scale
-    if crop is not None:
-        clips = [replace(clip, height=crop, width=crop) for clip in clips]
+    scale = default_scale(clips, recipe) if scale is None else scale
     put(network, device)
     _try(network, clips, len(cache.classes), device)
     with autocast(device, wanted=recipe.mixed_precision):
