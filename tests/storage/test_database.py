@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import random
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +17,9 @@ from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy
 from conftest import STUDIES
+from optuna.storages._rdb import models
 from rich.console import Console
 from tiny_records import COST, SPACE, facts_of, opened, study, suggestion
 from tiny_runs import start, trials_of, wait_for_line
@@ -293,6 +297,24 @@ def test_an_interrupt_anywhere_in_a_write_does_not_lock_the_driver_out(tmp_path)
             assert line > 10 * stride
         numbers = [trial.number for trial in record.trials()]
         assert numbers == list(range(len(numbers)))
+
+
+def killed_while_it_makes_the_tables(folder: Path) -> None:
+    sqlalchemy.event.listen(
+        models.TrialModel.__table__, "before_create", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+    )
+    with opened(folder):
+        pass
+
+
+def test_a_driver_killed_while_it_makes_the_tables_leaves_none(tmp_path):
+    process = multiprocessing.get_context("fork").Process(target=killed_while_it_makes_the_tables, args=(tmp_path,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL and (tmp_path / "optuna.db").exists()
+    with opened(tmp_path) as record:
+        record.open_trial(suggestion(frames=2), COST, SPACE)
+        assert len(record.trials()) == 1
 
 
 # --- trials of a driver that is gone ---------------------------------------------------------------------------------
