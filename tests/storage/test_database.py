@@ -22,7 +22,7 @@ from conftest import STUDIES
 from optuna.storages._rdb import models
 from rich.console import Console
 from tiny_records import COST, SPACE, facts_of, opened, study, suggestion
-from tiny_runs import start, trials_of, wait_for_line
+from tiny_runs import start, trials_of
 
 from expand.config.request import Request
 from expand.core.errors import ExpandError, UsageError
@@ -323,7 +323,7 @@ def test_a_driver_killed_while_it_makes_the_tables_leaves_none(tmp_path):
 @pytest.mark.heavy
 def test_trials_left_running_are_taken_up_again_under_their_numbers(expand, squares, tmp_path):
     process = start(squares, tmp_path, "--workers", "0", "--set", "budget.steps=0")
-    wait_for_line(process, "epoch 1/")
+    process.wait_for("epoch 1/")
     process.kill()
     process.wait(timeout=20)
     assert [trial.state for trial in trials_of(tmp_path / "run")] == [TrialState.RUNNING]
