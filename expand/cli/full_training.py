@@ -14,7 +14,6 @@ import torch
 from expand.cli.listing import parse_values
 from expand.config.loading import load_space, load_study, names_in
 from expand.config.request import Request, lasting
-from expand.config.serialize import describe
 from expand.config.single_network import Alone
 from expand.core.errors import UsageError
 from expand.core.files import escaped
@@ -24,10 +23,11 @@ from expand.core.trial import TrialState
 from expand.core.units import format_macs, format_seconds
 from expand.planning.planned_run import count_videos, keep, plan_study
 from expand.search.worker_plan import Workers
+from expand.storage.facts import StudyFacts
 from expand.storage.folder import made_folder
 from expand.storage.plans import Plan, read_plan
 from expand.storage.run_directory import open_for_reading
-from expand.storage.stored_study import study_of
+from expand.storage.stored_study import request_of, study_of
 from expand.weights.matching import Matched, load_weights
 
 Say = Callable[[str], None]
@@ -104,7 +104,7 @@ def of_run(folder: Path, trial: int, options: TrainingOptions) -> Request:
             f"(`expand status {shlex.quote(str(folder))}`)"
         )
     study_of(record, [chosen], trust=options.trust)  # raises if the code has changed
-    old = Request.of(record.facts)
+    old = request_of(record.facts)
     before = old.alone or Alone("", "", "", ())  # a run that is itself a full training hands on what it was made with
     weights = record.weights(trial) if options.weights == "same" else _path(options.weights)
     settings = options.all_settings(weights)
@@ -119,8 +119,7 @@ def of_run(folder: Path, trial: int, options: TrainingOptions) -> Request:
         epochs=kept.epochs if options.epochs is None else options.epochs,
         settings=(*kept.settings, *settings),
     )
-    source = record.facts["study"]["data"]["source"]
-    data = options.data or (None if source == "rendered" else source)
+    data = options.data or record.facts.study.source
     return Request(old.reference, old.scale, old.settings, data, alone=alone, given=old.given)
 
 
@@ -180,7 +179,7 @@ def announce(request: Request, folder: Path, workers: Workers, say: Say, *, cali
         fresh = not (folder / "study.json").exists()
         videos, _ = count_videos(study, None, None, say)
         plan = read_plan(folder)
-        if plan is None or plan.study != describe(study):
+        if plan is None or plan.study != StudyFacts.of(study):
             plan = plan_study(request, workers, calibrated=calibrated and fresh, note=say)
             if fresh and plan.hours:
                 keep(plan, folder)

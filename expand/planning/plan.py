@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from expand.config.serialize import describe
 from expand.core.study import Study
 from expand.planning.trajectories import Network, Trajectory, clips_seen
 from expand.search.memory_check import least_bytes, memory_here
+from expand.storage.facts import StudyFacts
 from expand.storage.plans import (
     FitTogether,
     Plan,
@@ -83,7 +83,7 @@ def make_plan(
     needed = [least_bytes(n.cost, study, videos.training, halved=memory.cuda) for n in networks if not n.over] or [0.0]
     macs = [sum(training_macs(network, study, videos) for network in trajectory.trained) for trajectory in found]
     plan = Plan(
-        describe(study), videos, workers.described(), range_of(macs),
+        StudyFacts.of(study), videos, workers.described(), range_of(macs),
         tuple(_network(network, study, videos, calibration) for network in networks), hours=None,
         courses=tuple(
             PlannedTrajectory(trajectory.name, len(trajectory.networks), trajectory.trainings, total, _steps(trajectory))

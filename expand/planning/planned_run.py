@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from expand.config.request import Request
-from expand.config.serialize import describe
 from expand.core.accuracy import resolution_text
 from expand.core.errors import UsageError
 from expand.core.study import Study
@@ -26,6 +25,7 @@ from expand.planning.plan import distinct, make_plan
 from expand.planning.trajectories import simulated
 from expand.search.engine import MacsCounter
 from expand.search.worker_plan import Workers
+from expand.storage.facts import StudyFacts
 from expand.storage.folder import check_folder, made_folder
 from expand.storage.plans import Plan, Videos, read_plan, write_plan
 
@@ -125,7 +125,9 @@ def within_budget(request: Request, folder: Path, workers: Workers, hours: float
         raise UsageError(f"--budget-hours {hours:g}: must be a number above 0")
     with made_folder(folder):
         plan = read_plan(folder)
-        known = plan is not None and plan.study == describe(request.study()) and plan.workers == workers.described()
+        known = (
+            plan is not None and plan.study == StudyFacts.of(request.study()) and plan.workers == workers.described()
+        )
         if plan is None or not known or not plan.hours:
             plan = plan_study(request, workers, note=note)
             if not plan.hours:
@@ -147,7 +149,7 @@ def print_plan(console: Console, plan: Plan) -> None:
     """The steps with what their networks cost, then what it all comes to."""
     study, videos = plan.study, plan.videos
     where = f"{videos.training:,} videos of {videos.classes} classes ({videos.source})"
-    title = f"{study['name']} ({study['scale']}): {where}"
+    title = f"{study.name} ({study.scale}): {where}"
     table = Table(title=Text(title), title_justify="left")
     by_key = {network.architecture: network for network in plan.networks}
     timed = plan.hours is not None
@@ -170,12 +172,12 @@ def print_plan(console: Console, plan: Plan) -> None:
 
 def summary_lines(plan: Plan) -> list[str]:
     """What it all comes to, a line each."""
-    courses_, recipe, videos = plan.courses, plan.study["recipe"], plan.videos
+    courses_, recipe, videos = plan.courses, plan.study.recipe, plan.videos
     several = len(courses_) > 1
     played = f"; {len(courses_)} trajectories of the search were simulated, ranges are over them" if several else ""
     lines = [
         f"candidates   {_ends([course.networks for course in courses_])}, {_ends(plan.trainings)} trainings "
-        f"of {recipe['epochs']} epochs{played}",
+        f"of {recipe.epochs} epochs{played}",
         f"arithmetic   {_ends(plan.training_macs, format_macs)} multiply-adds "
         "(3 x forward x clips x epochs, and validation)",
     ]

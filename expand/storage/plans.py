@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from expand.core.errors import UsageError
 from expand.core.files import read_json
-from expand.storage.folder import write_json
-from expand.storage.serialize import from_plain, to_plain
+from expand.storage.facts import StudyFacts
+from expand.storage.serialize import from_plain, write_json
 
 Range = tuple[float, float, float]  # low, middle, high, over the trajectories of a search
 
@@ -114,7 +112,6 @@ class Plan:
     """Everything that `expand plan` prints, and what sets it against a run later.
 
     Attributes:
-        study: the study in plain JSON.
         hours: until the search ends; None without timing.
         device_hours: sum over all trainings.
         peak_bytes: of the most expensive candidate.
@@ -122,7 +119,7 @@ class Plan:
         dearest: the most expensive candidate's architecture as JSON; plan.json has this key.
     """
 
-    study: Mapping[str, Any]
+    study: StudyFacts
     videos: Videos
     workers: str
     training_macs: Range
@@ -158,5 +155,5 @@ def read_plan(folder: Path) -> Plan | None:
 
 
 def write_plan(folder: Path, plan: Plan) -> Path:
-    write_json(folder / "plan.json", to_plain(plan))
+    write_json(folder / "plan.json", plan)
     return folder / "plan.json"

@@ -15,6 +15,7 @@ import torch
 from conftest import ROOT, STUDIES
 from rich.console import Console
 from safetensors.torch import load_file
+from tiny_records import facts_of
 from torch import nn
 
 from expand.cli import full_training
@@ -29,14 +30,16 @@ from expand.data.read_source import read_source
 from expand.monitoring.progress import PlainLines
 from expand.search.run import run
 from expand.search.worker_plan import Workers
+from expand.storage.facts import Facts
 from expand.storage.run_directory import Record, open_for_reading
-from expand.storage.stored_study import study_of
+from expand.storage.serialize import from_plain, to_plain
+from expand.storage.stored_study import request_of, study_of
 from expand.testing.space_contract import plain_kernels
 from expand.training import state
 from expand.training.ema import AveragedWeights
 from expand.training.finetune import freeze_trunk, head_of, training_mode
 from expand.training.identity import Identity
-from expand.training.loop import train
+from expand.training.loop import Listener, train
 from expand.weights.matching import load_weights
 from search_spaces.x3d import X3DSpace
 
@@ -94,16 +97,10 @@ def test_epochs_stretch_the_schedule_and_a_full_training_hands_on_what_it_was_ma
     )
     study = request.study()
     assert (study.recipe.epochs, study.recipe.warmup_epochs, study.recipe.ema, study.seeds) == (6, 3, 0.9, (3, 4))
-    assert Request.of(json.loads(json.dumps(_facts(request)))).study() == study
+    facts = facts_of(study, reference=request.reference, alone=request.alone, data_option=request.data)
+    assert request_of(from_plain(json.loads(json.dumps(to_plain(facts))), Facts)) == request
     paper = replace(request, alone=replace(request.alone, recipe_scale="paper", epochs=None, settings=()))
     assert paper.study().recipe.epochs == 2  # the tiny study is the same at every scale
-
-
-def _facts(request: Request) -> dict:
-    from dataclasses import asdict
-
-    plain = asdict(request)
-    return plain | {"data_option": plain["data"], "seed_option": plain["seed"]}
 
 
 def test_a_published_network_takes_the_recipe_of_its_family(squares):
@@ -190,10 +187,10 @@ def loop(squares: Path, folder: Path, recipe: Recipe, stop_after: int | None = N
             raise Stopped
 
     train(
-        network, SPACE.inputs(SPACE.start), *caches, recipe, epochs=recipe.epochs, seed=0, device=torch.device("cpu"),
-        checkpoint_path=folder / "last.pt",
-        identity=Identity(SPACE.start, 0, recipe.epochs, recipe, ["train", "val"], []),
-        on_epoch=lambda entry: None, note=pytest.fail, on_step=on_step,
+        network, SPACE.inputs(SPACE.start), *caches,
+        Identity(SPACE.start, 0, recipe.epochs, recipe, ["train", "val"], []),
+        device=torch.device("cpu"), checkpoint_path=folder / "last.pt",
+        listener=Listener(lambda entry: None, pytest.fail, on_step),
     )  # fmt: skip
     return network.state_dict()
 
@@ -206,15 +203,15 @@ def test_a_training_broken_off_within_an_epoch_goes_on_to_the_same_weights(squar
     with pytest.raises(Stopped):
         loop(squares, tmp_path / "broken", recipe, stop_after)
     seen: list[int] = []
-    monkeypatch.setattr(state.State, "took_step", _counted(state.State.took_step, seen))
+    monkeypatch.setattr(state.State, "end_step", _counted(state.State.end_step, seen))
     assert same(loop(squares, tmp_path / "broken", recipe), whole)
     assert len(seen) == 6 - stop_after
 
 
-def _counted(took_step, seen: list[int]):
+def _counted(end_step, seen: list[int]):
     def counting(self, loss: float, clips: int) -> None:
         seen.append(clips)
-        took_step(self, loss, clips)
+        end_step(self, loss, clips)
 
     return counting
 

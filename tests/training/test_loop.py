@@ -19,7 +19,7 @@ from expand.data.read_source import read_source
 from expand.training import checkpoint, device, state
 from expand.training.ema import AveragedWeights
 from expand.training.identity import Identity
-from expand.training.loop import NonFiniteLoss, set_up, train, training_step
+from expand.training.loop import Listener, NonFiniteLoss, set_up, train, training_step
 from expand.training.multi_view import validate
 from expand.training.state import State
 
@@ -78,9 +78,8 @@ def caches(squares) -> list[ClipCache]:
 
 def trained(caches: list[ClipCache], folder: Path, recipe: Recipe, network: nn.Module, **more):
     return train(
-        network, CLIPS, *caches, recipe, epochs=recipe.epochs, seed=0, device=CPU, checkpoint_path=folder / "last.pt",
-        identity=Identity(Architecture("small", ()), 0, recipe.epochs, recipe, ["clips"], ["folder"]),
-        on_epoch=lambda entry: None, note=pytest.fail, **more,
+        network, CLIPS, *caches, Identity(Architecture("small", ()), 0, recipe.epochs, recipe, ["clips"], ["folder"]),
+        device=CPU, checkpoint_path=folder / "last.pt", listener=Listener(lambda entry: None, pytest.fail), **more,
     )  # fmt: skip
 
 
