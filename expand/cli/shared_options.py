@@ -55,7 +55,7 @@ def names_in(package: str) -> Callable[[str], list[str]]:
     return names
 
 
-# --- what is asked about ---------------------------------------------------------------------------------------------
+# --- which study, run, network---------------------------------------------------------------------------------------
 
 StudyName = Annotated[
     str,
