@@ -55,7 +55,7 @@ def names_in(package: str) -> Callable[[str], list[str]]:
     return names
 
 
-# --- which study, run, network---------------------------------------------------------------------------------------
+# --- which study, run, network ---------------------------------------------------------------------------------------
 
 StudyName = Annotated[
     str,
