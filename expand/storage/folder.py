@@ -160,7 +160,7 @@ def read_environment(folder: Path) -> Environment:
 
 
 def read_listing(folder: Path) -> Listing | None:
-    """data.json of a run: its videos as `Manifest.listing` told them."""
+    """data.json of a run: its videos as `Manifest.listing` gave them."""
     try:
         return from_plain(read_json(folder / "data.json"), Listing)
     except FileNotFoundError:
