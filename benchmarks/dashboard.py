@@ -74,7 +74,7 @@ def write(folder: Path, trials: int, clients: int) -> dict[str, Any]:
 
 
 def _trial(record: Record, show: Presenter, study: Study, index: int, took: dict[str, float]) -> None:
-    wish = Suggestion(study.space.start, 16, index, 1, ("frames",), 0 if index else None, "sample", "drawn")
+    suggestion = Suggestion(study.space.start, 16, index, 1, ("frames",), 0 if index else None, "sample", "drawn")
     cost = Cost(2_000_000 + 1000 * index, 300, 250, 10, ((3, 1, 16, 16),))
 
     @contextlib.contextmanager
@@ -84,7 +84,7 @@ def _trial(record: Record, show: Presenter, study: Study, index: int, took: dict
         took[name] += time.perf_counter() - began
 
     with timed("record"):
-        number = record.open_trial(wish, cost, study.space)
+        number = record.open_trial(suggestion, cost, study.space)
     with timed("show"):
         show.opened(record.trial(number))
         show.ending(number, CURVE)

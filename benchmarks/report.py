@@ -86,9 +86,9 @@ def _near(study: Study, chance: random.Random) -> dict[str, float]:
     return values
 
 
-def _record_one(record: Record, study: Study, wish: Suggestion, place: int, chance: random.Random) -> None:
-    cost = cost_of(study.space, wish.architecture, len(CLASSES))
-    number = record.open_trial(wish, cost, study.space)
+def _record_one(record: Record, study: Study, suggestion: Suggestion, place: int, chance: random.Random) -> None:
+    cost = cost_of(study.space, suggestion.architecture, len(CLASSES))
+    number = record.open_trial(suggestion, cost, study.space)
     top1 = min(max(0.12 * math.log10(cost.macs) - 0.35 + chance.gauss(0, 0.06), 0.05), 0.98)
     curve = tuple(
         Epoch(e, 2.3 * 0.85**e, top1 * (1 - 0.8**e), val_loss=2.3 * 0.88**e, seconds=2.0) for e in range(1, 13)

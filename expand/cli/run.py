@@ -183,10 +183,10 @@ def train(
     from expand.cli import full_training
     from expand.search.worker_plan import plan_workers
 
-    wishes = full_training.Wishes(
+    options = full_training.TrainingOptions(
         epochs, scale, data, tuple(settings or ()), full_training.parse_seeds(seeds), weights, freeze, trust
     )
-    request = full_training.request(source, trial, point, values or [], recipe_of, wishes)
+    request = full_training.request(source, trial, point, values or [], recipe_of, options)
     start = _Start.of(request, out, plan_workers(workers, gpus_per_trial))
     start.say(f"{start.title} in {start.folder}, {start.workers.described()}")
     full_training.announce(request, start.folder, start.workers, start.say, calibrated=calibrate)

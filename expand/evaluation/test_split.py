@@ -102,8 +102,8 @@ def test_trial(
     recipe, fewer = _loading(study, trial, question, device)
     began = time.perf_counter()
     scores = test_network(
-        network, study.space.inputs(trial.architecture), videos.cache, recipe, views=question.views,
-        crop=question.crop, scale=question.scale, progress=bars(f"trial {trial.number}: videos scored"),
+        network, _clips(study, trial, question.crop), videos.cache, recipe, views=question.views,
+        scale=_scale(study, trial, question), progress=bars(f"trial {trial.number}: videos scored"),
     )  # fmt: skip
     if not bool(torch.isfinite(scores.probabilities).all()):
         raise ExpandError(f"trial {trial.number} gives logits that are not finite: its weights are unusable")

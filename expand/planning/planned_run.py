@@ -22,7 +22,7 @@ from expand.data.manifest import Manifest
 from expand.data.open_data import open_data
 from expand.planning.calibration import SECONDS, calibrate
 from expand.planning.plan import distinct, make_plan
-from expand.planning.trajectories import courses
+from expand.planning.trajectories import simulated
 from expand.search.engine import MacsCounter
 from expand.search.worker_plan import Workers
 from expand.storage.facts import StudyFacts
@@ -51,7 +51,7 @@ def plan_study(
     study = request.study()
     counted, manifest = count_videos(study, videos, classes, note)
     macs = MacsCounter(study.space, counted.classes)
-    found = courses(study, macs, macs.cost, wins=wins)
+    found = simulated(study, macs, macs.cost, wins=wins)
     caches, cache_bytes = _caches(study, manifest, decode=calibrated, note=note)
     calibration = None
     if calibrated:
@@ -65,7 +65,7 @@ def plan_study(
             def seconds(architecture: Any, cost: Any) -> float:
                 return known.seconds(architecture, cost, study.recipe.epochs, study, counted)
 
-            found = courses(study, macs, macs.cost, wins=wins, seconds=seconds)
+            found = simulated(study, macs, macs.cost, wins=wins, seconds=seconds)
     return make_plan(study, found, counted, workers, calibration, cache_bytes=cache_bytes)
 
 
@@ -155,8 +155,8 @@ def print_plan(console: Console, plan: Plan) -> None:
     timed = plan.hours is not None
     for name in ("step", "networks", "multiply-adds of a clip", *(("a training takes",) if timed else ())):
         table.add_column(name, justify="right")
-    for step in sorted({row.step for course in plan.courses for row in course.steps}):
-        rows = [row for course in plan.courses for row in course.steps if row.step == step]
+    for step in sorted({row.step for trajectory in plan.courses for row in trajectory.steps}):
+        rows = [row for trajectory in plan.courses for row in trajectory.steps if row.step == step]
         own = [by_key[key] for row in rows for key in row.networks]
         takes = [network.seconds for network in own if network.seconds is not None]
         cells = [
@@ -174,7 +174,7 @@ def summary_lines(plan: Plan) -> list[str]:
     """What it all comes to, a line each."""
     courses_, recipe, videos = plan.courses, plan.study.recipe, plan.videos
     several = len(courses_) > 1
-    played = f"; {len(courses_)} courses of the search played through, ranges are over them" if several else ""
+    played = f"; {len(courses_)} trajectories of the search were simulated, ranges are over them" if several else ""
     lines = [
         f"candidates   {_ends([course.networks for course in courses_])}, {_ends(plan.trainings)} trainings "
         f"of {recipe.epochs} epochs{played}",

@@ -178,19 +178,19 @@ def _front_row(candidate: Candidate, facts: RunFacts, tests: Mapping[int, TestRe
 
 
 def _trial_row(trial: Trial, tests: Mapping[int, TestResult]) -> dict[str, object]:
-    wish, metrics = trial.suggestion, trial.metrics
+    suggestion, metrics = trial.suggestion, trial.metrics
     row = {
         "number": trial.number,
         "state": trial.state.value,
-        "name": wish.name,
-        "step": wish.step,
-        "kind": wish.kind,
-        "axes": "=".join(wish.axes),
-        "parent": "" if wish.parent is None else wish.parent,
+        "name": suggestion.name,
+        "step": suggestion.step,
+        "kind": suggestion.kind,
+        "axes": "=".join(suggestion.axes),
+        "parent": "" if suggestion.parent is None else suggestion.parent,
         **{_value_column(name): value for name, value in trial.architecture.values},
         **_cost_cells(trial.cost),
-        "seed": wish.seed,
-        "epochs": wish.epochs,
+        "seed": suggestion.seed,
+        "epochs": suggestion.epochs,
         "epochs_trained": len(trial.curve),
         "train_seconds": round(trial.train_seconds, 3),
         "attempts": trial.attempts,

@@ -104,8 +104,8 @@ class Search:
             raise ExpandError(
                 f"trial {', '.join(map(str, ended))}: the process that trained it ended {MOST_STARTS} times in a row before a "
                 "new checkpoint; it is marked as failed. If something else ended the process (a kill, a limit shorter than "
-                "an epoch), mend that and add --retry-failed to the same command; if the candidate does (memory, a crash), the "
-                "same command goes on without it"
+                "an epoch), repair that and add --retry-failed to the same command; if the candidate does (memory, a crash), the "
+                "same command resumes without it"
             )
 
     def _reopen_failed(self) -> None:

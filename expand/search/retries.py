@@ -111,5 +111,5 @@ class Retries:
         if fault is Fault.MEMORY and 0 < running < self.at_once:
             tries.lowered += self.at_once - running
             self.at_once = running
-            said.append(f"memory was short: from now on at most {running} trials at once")
+            said.append(f"memory was short: from now on at most {running} trials in parallel")
         return said

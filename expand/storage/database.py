@@ -220,13 +220,28 @@ def _with_tables(url: str) -> Storage:
             if "version_info" not in _cause(error):
                 raise
         try:
-            return Storage(url)
+            _make_tables(url)
+            return Storage(url, skip_table_creation=True)
         except (sqlalchemy.exc.DBAPIError, StorageInternalError) as error:
             cause = _cause(error).lower()
             if last or not any(words in cause for words in ("already exists", "unique", "no such table", "locked")):
                 raise
             time.sleep(0.2)
     raise AssertionError
+
+
+def _make_tables(url: str) -> None:
+    """In one transaction: a driver that is killed meanwhile leaves none of them. A database with some would count as damaged."""
+    import sqlalchemy
+    from optuna.storages._rdb import models
+
+    engine = sqlalchemy.create_engine(url, **_engine_options(url))
+    with engine.connect() as connection:
+        if engine.name == "sqlite":  # whose driver begins none by itself before a table is made
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        models.BaseModel.metadata.create_all(connection)
+        connection.commit()
+    engine.dispose()
 
 
 def _as_template(url: str) -> str:

@@ -32,7 +32,7 @@ class PlannedStep:
 
 
 @dataclass(frozen=True)
-class PlannedCourse:
+class PlannedTrajectory:
     """One trajectory of the search, with the multiply-adds of all its trainings."""
 
     name: str
@@ -113,7 +113,8 @@ class Plan:
         hours: until the search ends; None without timing.
         device_hours: sum over all trainings.
         peak_bytes: of the most expensive candidate.
-        dearest: the most expensive candidate's architecture as JSON.
+        courses: the simulated trajectories; plan.json has this key.
+        dearest: the most expensive candidate's architecture as JSON; plan.json has this key.
     """
 
     study: StudyFacts
@@ -122,7 +123,7 @@ class Plan:
     training_macs: Range
     networks: tuple[PlannedNetwork, ...]
     hours: Range | None
-    courses: tuple[PlannedCourse, ...] = ()
+    courses: tuple[PlannedTrajectory, ...] = ()
     trainings: Range = (0, 0, 0)
     over_limits: Range = (0, 0, 0)
     disk: PlannedDisk | None = None

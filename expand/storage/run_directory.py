@@ -136,8 +136,8 @@ class Record:
 
     def retried(self, number: int, retries: Sequence[EndedTry]) -> None:
         """Records how the failed tries of a trial ended, in order."""
-        told = [{name: value for name, value in to_plain(each).items() if value != ""} for each in retries]
-        self._set(number, retries=told, error=retries[-1].error)
+        plain = [{name: value for name, value in to_plain(each).items() if value != ""} for each in retries]
+        self._set(number, retries=plain, error=retries[-1].error)
 
     def complete(self, number: int, outcome: Completed) -> None:
         """Records a result with one value per objective. A value that is not finite fails the trial instead, because Optuna would
@@ -245,10 +245,10 @@ def known_cost(objective: Objective, cost: Cost) -> float | None:
 
 def _kept(outcome: Completed | Failed) -> dict[str, object]:
     """The attributes of a trial that store an outcome besides its result; unknown values are left out."""
-    told = {"curve": to_plain(outcome.curve), "train_seconds": outcome.train_seconds}
+    plain = {"curve": to_plain(outcome.curve), "train_seconds": outcome.train_seconds}
     if isinstance(outcome, Failed):
-        told["traceback"] = outcome.traceback
-    return {name: value for name, value in told.items() if value} | _attributes(outcome.attempt)
+        plain["traceback"] = outcome.traceback
+    return {name: value for name, value in plain.items() if value} | _attributes(outcome.attempt)
 
 
 def _attributes(attempt: Attempt) -> dict[str, object]:

@@ -17,12 +17,13 @@ def affordable(
     A network starts only if all its seeds fit; a network that has started is finished. Infeasible candidates cost nothing.
     `hours` counts finished trials, so running trials can exceed it.
 
-    >>> from studies.mcx_split import study
-    >>> from dataclasses import replace
-    >>> from expand.core.study import Budget
-    >>> one = replace(study("demo"), seeds=(0,), budget=Budget(epochs=3))
-    >>> affordable(one, [], [Suggestion(one.space.start, epochs=4, seed=0)])
-    ([], 'budget.epochs=3 is used up after 0 trials')
+    Examples:
+        >>> from studies.mcx_split import study
+        >>> from dataclasses import replace
+        >>> from expand.core.study import Budget
+        >>> one = replace(study("demo"), seeds=(0,), budget=Budget(epochs=3))
+        >>> affordable(one, [], [Suggestion(one.space.start, epochs=4, seed=0)])
+        ([], 'budget.epochs=3 is used up after 0 trials')
     """
     budget = study.budget
     started = {trial.architecture for trial in trials}

@@ -36,17 +36,18 @@ class Stepwise:
             their targets.
         overshoot: share of a target above which the network is contracted.
 
-    >>> from expand.counting.cost import cost_of
-    >>> from studies.x3d_stepwise import study
-    >>> demo = study("demo")
-    >>> for suggestion in demo.strategy.ask(demo, [], lambda network: cost_of(demo.space, network, 10).macs):
-    ...     print(suggestion.step, suggestion.kind, *suggestion.axes)
-    0 start
-    1 expand frame_rate frames
-    1 expand resolution
-    1 expand depth
-    1 expand width
-    1 expand bottleneck
+    Examples:
+        >>> from expand.counting.cost import cost_of
+        >>> from studies.x3d_stepwise import study
+        >>> demo = study("demo")
+        >>> for suggestion in demo.strategy.ask(demo, [], lambda network: cost_of(demo.space, network, 10).macs):
+        ...     print(suggestion.step, suggestion.kind, *suggestion.axes)
+        0 start
+        1 expand frame_rate frames
+        1 expand resolution
+        1 expand depth
+        1 expand width
+        1 expand bottleneck
     """
 
     factor: float = 2.0

@@ -19,7 +19,7 @@ from tiny_records import facts_of
 from torch import nn
 
 from expand.cli import full_training
-from expand.cli.full_training import Wishes
+from expand.cli.full_training import TrainingOptions
 from expand.config.request import Request
 from expand.config.single_network import stretched
 from expand.core.errors import ExpandError, UsageError
@@ -65,8 +65,8 @@ def searched(squares, tmp_path_factory) -> Path:
     return folder
 
 
-def trained(searched: Path, folder: Path, **wishes) -> Record:
-    return carried_out(full_training.request(str(searched), 0, None, [], None, Wishes(**wishes)), folder)
+def trained(searched: Path, folder: Path, **options) -> Record:
+    return carried_out(full_training.request(str(searched), 0, None, [], None, TrainingOptions(**options)), folder)
 
 
 def weights_of(folder: Path, number: int = 0) -> dict[str, torch.Tensor]:
@@ -93,7 +93,7 @@ def test_epochs_stretch_the_schedule_and_a_full_training_hands_on_what_it_was_ma
     recipe = stretched(Recipe(epochs=16, warmup_epochs=2, schedule="step", decay_every=4), 64)
     assert (recipe.epochs, recipe.warmup_epochs, recipe.decay_every) == (64, 8, 16)
     request = full_training.request(
-        str(searched), 0, None, [], None, Wishes(epochs=6, settings=("recipe.ema=0.9",), seeds=(3, 4))
+        str(searched), 0, None, [], None, TrainingOptions(epochs=6, settings=("recipe.ema=0.9",), seeds=(3, 4))
     )
     study = request.study()
     assert (study.recipe.epochs, study.recipe.warmup_epochs, study.recipe.ema, study.seeds) == (6, 3, 0.9, (3, 4))
@@ -104,7 +104,7 @@ def test_epochs_stretch_the_schedule_and_a_full_training_hands_on_what_it_was_ma
 
 
 def test_a_published_network_takes_the_recipe_of_its_family(squares):
-    request = full_training.request("x3d", None, "S", [], None, Wishes(data=str(squares), epochs=128))
+    request = full_training.request("x3d", None, "S", [], None, TrainingOptions(data=str(squares), epochs=128))
     study = request.study()
     assert (study.recipe.epochs, study.recipe.warmup_epochs, study.data.cache_side) == (128, 17.5, 356)
     assert study.strategy.network == X3DSpace().point("S").to_json() and study.name == "train-x3d-S"
@@ -126,9 +126,9 @@ def test_a_published_network_takes_the_recipe_of_its_family(squares):
     ],
 )
 def test_what_cannot_be_trained_is_refused(searched, asked, words):
-    source, *middle, wishes = asked
+    source, *middle, options = asked
     with pytest.raises(UsageError) as error:
-        full_training.request({"SPACE": "x3d", "RUN": str(searched)}[source], *middle, Wishes(**wishes))
+        full_training.request({"SPACE": "x3d", "RUN": str(searched)}[source], *middle, TrainingOptions(**options))
     assert words in str(error.value)
 
 
@@ -277,7 +277,7 @@ def test_fine_tuning_on_other_classes_replaces_the_head_and_records_it(squares, 
 
 
 def test_what_is_announced_is_the_network_the_work_and_the_weights(searched, tmp_path):
-    request = full_training.request(str(searched), 0, None, [], None, Wishes(epochs=3, weights="same"))
+    request = full_training.request(str(searched), 0, None, [], None, TrainingOptions(epochs=3, weights="same"))
     said: list[str] = []
     full_training.announce(request, tmp_path / "full", Workers(0, 1), said.append, calibrated=False)
     (trial,) = open_for_reading(searched).trials()

@@ -217,7 +217,7 @@ def test_other_videos_are_labelled_by_name_and_their_faults_said(home, squares, 
     assert "test_top1" not in exported(home)
     (other / "test" / "to the right").rename(other / "test" / "upwards")
     (other / "train" / "to the right").rename(other / "train" / "upwards")
-    with pytest.raises(UsageError, match=r"class 'upwards' is none of the network's 3 \(at rest, to the left"):
+    with pytest.raises(UsageError, match=r"class 'upwards' is not among the network's 3 \(at rest, to the left"):
         ask(home, data=str(other))
 
 

@@ -273,7 +273,9 @@ def test_one_seed_leaves_the_clips():
     error = math.sqrt(sum(guess * (1 - guess) / (CLIPS + 2) for guess in guesses))
     assert first.noise.basis == "clips" and first.noise.standard_error == pytest.approx(error)
     assert first.half_width == pytest.approx(2.236 * error, rel=0.02)  # two bins: 5 % for both together
-    assert first.verdict.endswith("that of training is unknown") and found.versus[0].difference.noise.basis == "clips"
+    assert (
+        first.verdict.endswith("the noise of training is unknown") and found.versus[0].difference.noise.basis == "clips"
+    )
     assert second.noise.standard_error != first.noise.standard_error
     assert 0.01 < found.versus[0].difference.noise.standard_error < 0.06
 

@@ -338,7 +338,7 @@ def test_a_training_that_gets_further_may_be_started_any_number_of_times(ended_e
 def test_a_trial_that_ended_with_its_process_twelve_times_halts_the_search_and_the_user_decides(ended_early):
     """Kills from outside cannot be told from a candidate that takes all memory: neither fails it for ever, nor loops."""
     request, folder = ended_early([None] * 12)
-    said = r"^trial 0: the process that trained it ended 12 times.*--retry-failed.*goes on without it$"
+    said = r"^trial 0: the process that trained it ended 12 times.*--retry-failed.*resumes without it$"
     with pytest.raises(ExpandError, match=said):
         run(request, folder, Workers(0, 1), Meddling())
     (trial,) = trials_of(folder)

@@ -160,7 +160,7 @@ def test_edited_network_code_is_refused_by_name_and_formatting_is_not(home, squa
     with pytest.raises(ExpandError, match=words):
         show_tests(home / "run", VIEWS, FIRST, as_json=True, trust=True)
     with pytest.raises(ExpandError, match=words):
-        full_training.of_run(home / "run", 0, full_training.Wishes(weights="same", trust=True))
+        full_training.of_run(home / "run", 0, full_training.TrainingOptions(weights="same", trust=True))
     assert not (tmp_path / "other").exists()
 
 
@@ -321,7 +321,7 @@ def test_a_study_file_inside_a_run_is_run_on_trust_only(home, expand):
     with pytest.raises(UsageError, match="--trust"):
         show_tests(home / "run", VIEWS, FIRST, as_json=True)
     with pytest.raises(UsageError, match="--trust"):
-        full_training.of_run(home / "run", 0, full_training.Wishes())
+        full_training.of_run(home / "run", 0, full_training.TrainingOptions())
     export_run(home / "run", home / "network", FIRST, trust=True)
     assert (home / "ran").exists()
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from rich.console import Console
 from tiny_records import facts_of
-from tiny_runs import FAULTY, TINY, outcome, start, trials_of, wait_for_line
+from tiny_runs import FAULTY, TINY, outcome, start, trials_of
 
 from expand.config.loading import load_study
 from expand.config.overrides import override
@@ -155,7 +155,7 @@ def test_a_search_killed_with_9_and_run_again_ends_as_an_unbroken_one(expand, sq
     assert whole.returncode == 0, whole.stderr
     for words in ("trial 1 epoch 1/2", "trial 3 queued"):
         process = start(squares, tmp_path, "--workers", "0")
-        wait_for_line(process, words)
+        process.wait_for(words)
         process.kill()
         process.wait(timeout=20)
     before = outcome(tmp_path / "run")
@@ -170,7 +170,7 @@ def test_a_search_killed_with_9_and_run_again_ends_as_an_unbroken_one(expand, sq
 
 def test_an_interrupt_marks_what_is_in_flight_and_says_how_to_go_on(expand, squares, tmp_path):
     process = start(squares, tmp_path, "--workers", "0", "--set", "recipe.epochs=400")
-    wait_for_line(process, "epoch 1/")
+    process.wait_for("epoch 1/")
     second = expand("run", TINY, "--data", squares, "--workers", 0, "--out", "run", "--set", "recipe.epochs=400")
     assert second.returncode == 2 and f"pid {process.pid}" in second.stderr
     process.send_signal(signal.SIGINT)
@@ -184,8 +184,8 @@ def test_an_interrupt_marks_what_is_in_flight_and_says_how_to_go_on(expand, squa
 @pytest.mark.parametrize("workers", ["0", pytest.param("1", marks=[pytest.mark.heavy, pytest.mark.ray])])
 def test_sigterm_ends_with_its_own_code(squares, tmp_path, workers):
     process = start(squares, tmp_path, "--workers", workers, "--set", "recipe.epochs=400")
-    wait_for_line(process, "epoch 1/")
-    process.terminate()
+    process.wait_for("epoch 1/")
+    process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=30)
     assert process.returncode == 143 and "run the same command again" in error
     assert any(trial.interrupted for trial in trials_of(tmp_path / "run"))
@@ -194,7 +194,7 @@ def test_sigterm_ends_with_its_own_code(squares, tmp_path, workers):
 @pytest.mark.ray
 def test_a_driver_killed_with_9_leaves_no_worker_behind(squares, tmp_path):
     process = start(squares, tmp_path, "--workers", "2", "--set", "recipe.epochs=200")
-    wait_for_line(process, "epoch 1/200")
+    process.wait_for("epoch 1/200")
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) > 3
     process.kill()

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, STUDIES
 from postgres import PASSWORD, Line, free_port, server, why_not
 from tiny_records import COST, SPACE, facts_of, study, suggestion
-from tiny_runs import outcome, start, wait_for_line
+from tiny_runs import outcome, start
 
 from expand.core.attempt import Epoch
 from expand.core.errors import ExpandError, UsageError
@@ -212,7 +212,7 @@ def test_a_whole_search_goes_through_restarts_and_ends_as_without(expand, postgr
     whole = expand("run", STUDIES / "tiny.py", "--data", squares, "--workers", 0, "--out", "whole")
     assert whole.returncode == 0, whole.stderr
     process = start(squares, tmp_path, "--workers", "0", "--storage", postgres.create("searched"))
-    wait_for_line(process, "trial 0")
+    process.wait_for("trial 0")
     while process.poll() is None:
         postgres.restart(away=1.0)
         time.sleep(1)

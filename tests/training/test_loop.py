@@ -200,7 +200,7 @@ class Bursting(Small):
         return logits * float("nan") if self.training and self.batches >= self.burst else logits
 
 
-@pytest.mark.parametrize("seconds", [0.0, 1e9])  # looked at after every step, or at the end of an epoch only
+@pytest.mark.parametrize("seconds", [0.0, 1e9])  # checked after every step, or only at the end of an epoch
 def test_the_step_whose_loss_is_no_number_is_named_and_never_saved(caches, tmp_path, monkeypatch, seconds):
     """Three batches an epoch. A checkpoint is due after each."""
     monkeypatch.setattr(state, "SECONDS_BETWEEN_CHECKS", seconds)
@@ -247,7 +247,7 @@ def test_when_losses_are_looked_at_changes_no_number(caches, tmp_path, monkeypat
         curves.append([replace(entry, seconds=0) for entry in curve])
         heard.append(losses)
     assert curves[0] == curves[1]
-    assert len(set(heard[0])) == 6 and len(heard[1]) == 6  # the mean loss so far, as far as it was looked at
+    assert len(set(heard[0])) == 6 and len(heard[1]) == 6  # the mean of the losses checked so far
 
 
 def test_no_step_waits_for_the_device():
@@ -258,7 +258,7 @@ def test_no_step_waits_for_the_device():
     meta = torch.device("meta")
     current = State(network, optimiser, scaler, AveragedWeights(network, 0.9), Path("unused"), "one")
     current.start_clock()
-    current._looked = float("inf")  # not yet due
+    current._checked = float("inf")  # not yet due
     for recipe in (PLAIN, replace(PLAIN, clip_gradient_norm=1.0)):
         streams, labels = batch()
         loss = training_step(network, optimiser, scaler, streams, labels, recipe, meta)

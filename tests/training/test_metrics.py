@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -128,7 +129,7 @@ def test_what_a_network_cannot_take_is_said_before_anything_is_scored():
     space = C3DSpace(width=0.05, frames=9, resolution=17)
     network, clips = space.build(space.start, 6), space.inputs(space.start)
     with pytest.raises(UsageError, match="cannot take a crop of 64 pixels"):
-        views.test_network(network, clips, Cache(), RECIPE, crop=64)
+        views.test_network(network, [replace(clips[0], height=64, width=64)], Cache(), RECIPE)
     with pytest.raises(UsageError, match="has 4 output classes, the videos have 6"):
         views.test_network(space.build(space.start, 4), clips, Cache(), RECIPE)
 
