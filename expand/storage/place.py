@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from expand.core.atomic import sync
 from expand.core.errors import ExpandError
 
 
@@ -73,8 +74,7 @@ def _hold(folder: Path) -> int:
 def _flush(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+            sync(path)
 
 
 def _swap(unfinished: Path, folder: Path) -> None:
