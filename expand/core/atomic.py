@@ -38,7 +38,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def unfinished(path: Path) -> list[Path]:
-    """The temporary files of `path`: left by killed processes, where nobody is writing it now."""
+    """The temporary files of `path`, left by killed processes, if no process is writing it now."""
     return list(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
 
 
@@ -55,7 +55,7 @@ def sync(path: Path) -> None:
 def locked(path: Path) -> Iterator[None]:
     """Lets in one process at a time; the others wait.
 
-    The kernel gives the lock back when its process ends. The lock file stays, because removing it could let in two.
+    The kernel releases the lock when its process ends. The lock file stays, because removing it could let in two.
     """
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
