@@ -60,7 +60,7 @@ def test_the_sentence_says_what_is_used_up_and_when() -> None:
 
 def test_what_has_begun_is_finished_before_others_begin() -> None:
     """After a kill: of one network a seed is there, and the others' first seeds come before its last ones in the answer."""
-    one, other = (wishes(name, 0, 1, 2) for name in ("depth-1", "depth-3"))
+    one, other = (suggestions(name, 0, 1, 2) for name in ("depth-1", "depth-3"))
     allowed, said = affordable(study(Budget(trials=3)), [opened(0, one[0])], [*other, *one[1:]])
     assert names(allowed) == [("depth-1", 1), ("depth-1", 2)] and said
 
