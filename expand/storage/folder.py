@@ -68,7 +68,7 @@ def check_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         foreign = [entry.name for entry in folder.iterdir() if entry.name not in _OURS and entry.name[0] != "."]
-        if foreign and _read_facts(folder) is None:
+        if _read_facts(folder) is None and foreign:  # a study.json that cannot be read is said now, too
             raise UsageError(f"{folder} holds {foreign[0]} and no run of expand; give another folder with --out")
         probe = folder / f".write-probe-{os.getpid()}"
         try:
