@@ -21,7 +21,7 @@ import yaml
 from conftest import ROOT, STUDIES
 
 import expand
-from expand import __main__ as program
+from expand.__main__ import main as command
 from expand.cli import listing
 from expand.cli.about import list_
 from expand.config.fields import fields_of, meanings, study_fields, summary, value_text
@@ -47,7 +47,7 @@ def test_licence_and_citation_agree_with_the_project():
 def test_both_commands_start_the_same_program():
     scripts = PROJECT["scripts"]
     assert scripts.keys() == {"expand", "expand-nas"}
-    assert all(EntryPoint(name, value, "console_scripts").load() is program.main for name, value in scripts.items())
+    assert all(EntryPoint(name, value, "console_scripts").load() is command for name, value in scripts.items())
 
 
 def test_the_workflow_lints_and_tests_on_the_first_and_last_python_that_is_promised():
