@@ -151,7 +151,7 @@ def environment(threads: int | None) -> Environment:
 
 
 def read_environment(folder: Path) -> Environment:
-    """environment.json of a run; empty where it is missing or damaged."""
+    """environment.json of a run; empty if it is missing or damaged."""
     with contextlib.suppress(UsageError):
         return read_file(folder / "environment.json", Environment, remedy="delete it") or Environment()
     return Environment()
