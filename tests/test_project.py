@@ -89,7 +89,8 @@ def test_the_reference_page_is_fresh():
 def test_commands_stand_in_one_order_whatever_was_imported_first():
     code = """
 import {first}expand.cli.app
-print([command.callback.__name__ for command in expand.cli.app.app.registered_commands])
+import typer
+print(list(typer.main.get_command(expand.cli.app.app).commands))
 """
     orders = {
         subprocess.run(
