@@ -21,7 +21,7 @@ import yaml
 from conftest import ROOT, STUDIES
 
 import expand
-from expand import __main__ as program
+from expand.__main__ import main as command
 from expand.cli import listing
 from expand.cli.about import list_
 from expand.config.fields import fields_of, meanings, study_fields, summary, value_text
@@ -47,7 +47,7 @@ def test_licence_and_citation_agree_with_the_project():
 def test_both_commands_start_the_same_program():
     scripts = PROJECT["scripts"]
     assert scripts.keys() == {"expand", "expand-nas"}
-    assert all(EntryPoint(name, value, "console_scripts").load() is program.main for name, value in scripts.items())
+    assert all(EntryPoint(name, value, "console_scripts").load() is command for name, value in scripts.items())
 
 
 def test_the_workflow_lints_and_tests_on_the_first_and_last_python_that_is_promised():
@@ -84,6 +84,21 @@ def test_the_reference_page_is_fresh():
     assert written == (ROOT / "docs" / "reference.md").read_text(), "write it again: make reference"
     for kind in (Study, Recipe, Data, Budget):
         assert all(f"{field.name}` |" in written for field in fields(kind))
+
+
+def test_commands_stand_in_one_order_whatever_was_imported_first():
+    code = """
+import {first}expand.cli.app
+import typer
+print(list(typer.main.get_command(expand.cli.app.app).commands))
+"""
+    orders = {
+        subprocess.run(
+            [sys.executable, "-c", code.format(first=first)], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
+        for first in ("", "expand.cli.test, expand.cli.cost, ")
+    }
+    assert len(orders) == 1 and "predict" in orders.pop()
 
 
 EXAMPLES = (

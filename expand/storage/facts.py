@@ -10,10 +10,8 @@ from typing import Any
 
 from expand.config.serialize import describe
 from expand.config.single_network import Alone
-from expand.core.errors import UsageError
-from expand.core.files import read_json
 from expand.core.study import Budget, Data, Objective, Recipe, Study
-from expand.storage.serialize import from_plain, write_json
+from expand.storage.serialize import from_plain, read_file, write_json
 
 RENDERED = "rendered"  # stands for `Data.source=None`
 
@@ -132,13 +130,7 @@ def read_facts(folder: Path) -> Facts | None:
     Raises:
         UsageError: it is damaged, or not written by expand.
     """
-    try:
-        return from_plain(read_json(folder / "study.json"), Facts)
-    except FileNotFoundError:
-        return None
-    except (ValueError, OSError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"{folder}/study.json cannot be read ({reason}); give another folder with --out") from None
+    return read_file(folder / "study.json", Facts, remedy="give another folder with --out")
 
 
 def write_facts(folder: Path, facts: Facts) -> None:

@@ -14,9 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from expand.core.errors import ExpandError, UsageError
-from expand.core.files import read_json
 from expand.storage.facts import read_facts
-from expand.storage.serialize import from_plain
+from expand.storage.serialize import read_file
 
 Listing = dict[str, tuple[str, str, str]]  # data.json: class, split and SHA-256 of each video, by path
 
@@ -43,7 +42,7 @@ def check_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         foreign = [entry.name for entry in folder.iterdir() if entry.name not in _OURS and entry.name[0] != "."]
-        if foreign and read_facts(folder) is None:
+        if read_facts(folder) is None and foreign:  # a study.json that cannot be read is reported now, too
             raise UsageError(f"{folder} holds {foreign[0]} and no run of expand; give another folder with --out")
         probe = folder / f".write-probe-{os.getpid()}"
         try:
@@ -153,22 +152,14 @@ def environment(threads: int | None) -> Environment:
 
 def read_environment(folder: Path) -> Environment:
     """environment.json of a run; empty if it is missing or damaged."""
-    try:
-        return from_plain(read_json(folder / "environment.json"), Environment)
-    except (OSError, ValueError):
-        return Environment()
+    with contextlib.suppress(UsageError):
+        return read_file(folder / "environment.json", Environment, remedy="delete it") or Environment()
+    return Environment()
 
 
 def read_listing(folder: Path) -> Listing | None:
-    """data.json of a run: its videos as `Manifest.listing` gave them."""
-    try:
-        return from_plain(read_json(folder / "data.json"), Listing)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{folder}/data.json cannot be read ({getattr(error, 'strerror', None) or error}): put it back as it was"
-        ) from None
+    """data.json of a run: its videos."""
+    return read_file(folder / "data.json", Listing, remedy="put it back as it was")
 
 
 def _now() -> str:

@@ -243,7 +243,7 @@ def known_cost(objective: Objective, cost: Cost) -> float | None:
     return {"gmacs": cost.gmacs, "params_m": cost.params / 1e6}.get(objective.name)
 
 
-def _kept(outcome: Completed | Failed) -> dict[str, Any]:
+def _kept(outcome: Completed | Failed) -> dict[str, object]:
     """The attributes of a trial that store an outcome besides its result; unknown values are left out."""
     plain = {"curve": to_plain(outcome.curve), "train_seconds": outcome.train_seconds}
     if isinstance(outcome, Failed):
@@ -251,7 +251,7 @@ def _kept(outcome: Completed | Failed) -> dict[str, Any]:
     return {name: value for name, value in plain.items() if value} | _attributes(outcome.attempt)
 
 
-def _attributes(attempt: Attempt) -> dict[str, Any]:
+def _attributes(attempt: Attempt) -> dict[str, object]:
     return {name: value for name, value in to_plain(attempt).items() if value and name != "node"}
 
 

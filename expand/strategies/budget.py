@@ -14,7 +14,8 @@ def affordable(
 ) -> tuple[list[Suggestion], str]:
     """The suggestions that the study's budget allows, in order, and why the budget ends the search ("" if it does not).
 
-    A network starts only if all its seeds fit; a network that has started is finished. Infeasible candidates cost nothing.
+    A network starts only if all its seeds fit; one that has started is finished, before others start. Infeasible
+    candidates cost nothing.
     `hours` counts finished trials, so running trials can exceed it.
 
     Examples:
@@ -34,7 +35,7 @@ def affordable(
     for suggestion in suggestions:
         groups.setdefault(suggestion.architecture, []).append(suggestion)
     allowed: list[Suggestion] = []
-    for architecture, group in groups.items():
+    for architecture, group in sorted(groups.items(), key=lambda item: item[0] not in started):
         more = count + len(group), epochs + sum(suggestion.epochs for suggestion in group)
         exceeded = [
             f"budget.{name}={limit:g}"
