@@ -235,6 +235,7 @@ def test_a_candidate_over_its_limit_is_not_trained_after_a_resume(squares, tmp_p
         assert search.queue == [] and record.trial(number).state == "infeasible"
 
 
+@pytest.mark.usefixtures("no_pictures")
 def test_a_record_that_cannot_be_written_stops_the_search_and_fails_no_candidate(squares, tmp_path, monkeypatch):
     monkeypatch.setattr("expand.storage.database.LOCK_WAIT_SECONDS", 0.2)
     request = Request(str(TINY), data=str(squares))
