@@ -79,7 +79,7 @@ def test_a_search_in_this_process_from_start_to_export(expand, squares, tmp_path
     last = record.trial(int(index[-1]["trial"]))
     for told in (
         f"{last.cost.macs:,} per clip", f"frames | {last.architecture['frames']} |", "24 training videos, 12 validation videos",
-        "2 epochs, seed 0", f"| 0 | 0 | start | {trials[0][4]} |", "12 frames a second", "A demo: 2 epochs",
+        "2 epochs, seed 0", f"| 0 | 0 | start | {trials[0][4]} |", "12 frames per second", "A demo: 2 epochs",
     ):  # fmt: skip
         assert told in card, told
     with pytest.raises(UsageError, match="--force replaces it"):
