@@ -26,6 +26,7 @@ from expand.core.space import (
     CostOf,
     Published,
     SearchSpace,
+    Value,
     WeightLayout,
     plainest,
     printed_column,
@@ -364,6 +365,18 @@ class X3DSpace(SearchSpace):
                 return [n / 20 for n in range(math.ceil(axis.low * 20), int(axis.high * 20) + 1)]
             case _:
                 return []
+
+    def values(self, axis: Axis) -> Sequence[Value]:
+        """As `rungs`; frames and strides in steps of at most one and a half."""
+        if axis.name not in TIME_AXES:
+            return super().values(axis)
+        steps = sorted({2**n for n in range(9)} | {3 * 2**n for n in range(8)})
+        return [n for n in steps if axis.low <= n <= axis.high]
+
+    def searched(self, architecture: Architecture) -> bool:
+        """Clips that are not longer than the longest."""
+        longest = max(self.longest_clip or math.inf, self.frames * self.stride)
+        return bool(architecture["frames"] * architecture["stride"] <= longest)
 
     def _distinct(self, architecture: Architecture, moves: Sequence[dict[str, Any]]) -> list[Architecture]:
         """The distinct networks after each move, in order, without `architecture`."""

@@ -278,6 +278,14 @@ class SearchSpace(ABC):
         """The values to try on an axis from this architecture, in growing order; `larger` and `smaller` use them."""
         return axis.choices
 
+    def values(self, axis: Axis) -> Sequence[Value]:
+        """The values of an axis to combine with any values of the others, in growing order."""
+        return self.rungs(self.start, axis)
+
+    def searched(self, architecture: Architecture) -> bool:
+        """Whether a search that combines values freely may try this network. A family leaves out what is legal but of no use."""
+        return True
+
     def value_on(self, architecture: Architecture, axis: Axis) -> Value | None:
         """An architecture's value on an axis; None if it has none (a network without a split point)."""
         return architecture.as_dict().get(axis.parameter)

@@ -12,13 +12,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from expand.core.errors import UsageError
 from expand.core.space import Architecture, Axis, SearchSpace
 from expand.core.study import CountMacs, Study
 from expand.core.trial import Suggestion, Trial
 from expand.strategies.ledger import choose, entries_of
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ class Stepwise:
         return ladder[index] if index < len(ladder) else None
 
 
-def first_that(ladder: Sequence[Architecture], passes: Callable[[Architecture], bool]) -> int:
+def first_that(ladder: Sequence[T], passes: Callable[[T], bool]) -> int:
     """Index of the first point that passes (`len(ladder)` if none does), on a ladder along which the cost is monotone.
 
     It tries strides that double from the near end, then bisects, because networks at the far end are huge and slow to count.
