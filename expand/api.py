@@ -39,7 +39,7 @@ def run(
     Args:
         study: a `Study`, or what `load_study` takes.
         out: the run directory; runs/NAME-SCALE without it.
-        workers: trials at once; 0 trains in this process without Ray, None is one for each GPU or core.
+        workers: trials in parallel; 0 trains in this process without Ray, None is one for each GPU or core.
         gpus_per_trial: such as 0.25, where four trials share a GPU.
         address: of a running Ray cluster; a private one is started without it.
         quiet: print nothing.
@@ -49,7 +49,7 @@ def run(
     Raises:
         UsageError: an impossible field (with the field, its value and what is allowed), before anything is written; a
             folder that holds another experiment.
-        ExpandError: the search could not go on; the same call resumes it.
+        ExpandError: the search stopped; the same call resumes it.
     """
     from rich.console import Console
 

@@ -8,7 +8,6 @@ million parameters fewer.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,18 +17,8 @@ from torch import nn
 
 from expand.core.clip import Clip
 from expand.core.layer_plan import LayerPlan
-from expand.core.space import (
-    Architecture,
-    Axis,
-    Claim,
-    CostOf,
-    Published,
-    SearchSpace,
-    plain_width,
-    printed_column,
-    scaled,
-    whole_steps,
-)
+from expand.core.space import Architecture, Axis, SearchSpace, plain_width, scaled
+from search_spaces.published.c3d import CLAIMS, PUBLISHED
 
 # --- the network: plain torch, exported as it is; the search space follows --------------------------------------------
 
@@ -87,6 +76,21 @@ class C3D(nn.Module):
         return self.fc8(x)
 
 
+def plan_c3d(
+    clip: Clip, filters: Sequence[Sequence[int]], depths: Sequence[int], hidden: int, num_classes: int
+) -> LayerPlan:
+    """The layers of `C3D` in order, for counting."""
+    plan = LayerPlan(clip)
+    for group, (widths, depth) in enumerate(zip(filters, depths, strict=True), start=1):
+        plan.stage(f"conv{group}")
+        for letter, width in zip("ab", widths, strict=False):
+            plan.conv(f"conv{group}{letter}", width, (depth, 3, 3), padding=(depth // 2, 1, 1), bias=True).relu()
+        plan.max_pool(f"pool{group}", (1, 2, 2) if group == 1 else 2, ceil=True)
+    plan.flatten().stage("fc6").linear("fc6", hidden).relu().dropout()
+    plan.stage("fc7").linear("fc7", hidden).relu().dropout()
+    return plan.stage("fc8").linear("fc8", num_classes)
+
+
 # --- the search space ------------------------------------------------------------------------------------------------
 
 # Filters of the five groups and width of fc6 and fc7, by the number of convolutions.
@@ -113,28 +117,13 @@ AXES = (
         Axis(name, f"{name}_depth", "d", f"temporal depth of {name}'s kernels in frames, odd", "deeper kernels", choices=DEPTHS)
         for name in GROUPS
     ),
-    Axis("width", "width", "", "× the published filters and hidden units", "wider layers", low=0.01, high=4),
+    Axis("width", "width", "", "× the published filters and hidden units", "wider layers", low=0.01, high=4, step=1 / 1024),
     Axis("frames", "frames", "", "frames, which four pools halve", "a longer clip",
-         low=LEAST_FRAMES, high=128, integer=True),
+         low=LEAST_FRAMES, high=128, integer=True, step=1),
     Axis("resolution", "resolution", "", "pixels, side of the square crop, which five pools halve", "a larger crop",
-         low=LEAST_SIDE, high=512, integer=True),
+         low=LEAST_SIDE, high=512, integer=True, step=4),
     Axis("frame_rate", "stride", "", "source frames from one sampled frame to the next", "", low=1, high=64, integer=True),
 )  # fmt: skip
-
-
-def plan_c3d(
-    clip: Clip, filters: Sequence[Sequence[int]], depths: Sequence[int], hidden: int, num_classes: int
-) -> LayerPlan:
-    """The layers of `C3D` in order, for counting."""
-    plan = LayerPlan(clip)
-    for group, (widths, depth) in enumerate(zip(filters, depths, strict=True), start=1):
-        plan.stage(f"conv{group}")
-        for letter, width in zip("ab", widths, strict=False):
-            plan.conv(f"conv{group}{letter}", width, (depth, 3, 3), padding=(depth // 2, 1, 1), bias=True).relu()
-        plan.max_pool(f"pool{group}", (1, 2, 2) if group == 1 else 2, ceil=True)
-    plan.flatten().stage("fc6").linear("fc6", hidden).relu().dropout()
-    plan.stage("fc7").linear("fc7", hidden).relu().dropout()
-    return plan.stage("fc8").linear("fc8", num_classes)
 
 
 @dataclass(frozen=True)
@@ -157,6 +146,8 @@ class C3DSpace(SearchSpace):
 
     name = "c3d"
     axes = AXES
+    published = PUBLISHED
+    claims = CLAIMS
     num_classes = 101
 
     def start_values(self) -> dict[str, Any]:
@@ -174,14 +165,6 @@ class C3DSpace(SearchSpace):
         }
         return named | {"C3D": self.architecture(convolutions=8)}
 
-    @property
-    def published(self) -> tuple[Published, ...]:
-        return PUBLISHED
-
-    @property
-    def claims(self) -> tuple[Claim, ...]:
-        return CLAIMS
-
     def constructor(self, architecture: Architecture, num_classes: int) -> tuple[type[nn.Module], dict[str, Any]]:
         filters, hidden = NETWORKS[architecture["convolutions"]]
         width, side = architecture["width"], architecture["resolution"]
@@ -193,10 +176,6 @@ class C3DSpace(SearchSpace):
             "clip": (architecture["frames"], side, side),
         }
 
-    def inputs(self, architecture: Architecture) -> tuple[Clip, ...]:
-        side = architecture["resolution"]
-        return (Clip(architecture["frames"], architecture["stride"], side, side),)
-
     def layer_plan(self, architecture: Architecture, num_classes: int) -> LayerPlan:
         arguments = self.constructor(architecture, num_classes)[1]
         return plan_c3d(self.inputs(architecture)[0], **{name: arguments[name] for name in arguments if name != "clip"})
@@ -205,101 +184,6 @@ class C3DSpace(SearchSpace):
         filters, hidden = NETWORKS[values["convolutions"]]
         bases = {channels for group in filters for channels in group} | {hidden}
         return values | {"width": plain_width(values["width"], bases)}
-
-    def rungs(self, architecture: Architecture, axis: Axis) -> Sequence[Any]:
-        """Widths in steps of 1/1024 (distinct networks only), resolutions in steps of 4."""
-        match axis.name:
-            case "width":
-                return [n / 1024 for n in range(math.ceil(axis.low * 1024), int(axis.high * 1024) + 1)]
-            case "frames":
-                return whole_steps(axis, architecture["frames"], 1)
-            case "resolution":
-                return whole_steps(axis, architecture["resolution"], 4)
-            case _:
-                return axis.choices
-
-
-# --- published numbers and claims -------------------------------------------------------------------------------------
-
-MMACTION = "mmaction2 configs/recognition/c3d/README.md"
-VMZ = "VMZ c2/tutorials/models.md and model_zoo.md"
-UNPADDED = "a different network: batch norm, and no padding in pool5, so that fc6 reads 3x3 pixels instead of 4x4; see the claims"
-# No cost was published for the single five-convolution networks; the claims have what section 3.1 says of all of them.
-PUBLISHED = (
-    *printed_column("gmacs", MMACTION, {"C3D": "38.5"}),
-    *printed_column("params_m", MMACTION, {"C3D": "78.4"}),
-    *printed_column("gmacs", VMZ, {"C3D": "38.5"}, num_classes=400),
-    *printed_column("params_published_m", VMZ, {"C3D": "64.9"}, num_classes=400, deviates=UNPADDED),
-)
-
-SECTION = "arXiv 1412.0767, section 3.1"
-FILTERS = tuple(channels for group in NETWORKS[5][0] for channels in group)
-
-
-def _range(cost: CostOf) -> int:
-    return cost("depth-7").params - cost("depth-1").params
-
-
-def _flooring(cost: CostOf) -> int:
-    """Parameters with a crop of 96 pixels, which halves evenly to 3x3; rounding down gives the same size from 112."""
-    return cost("depth-3").params - cost("depth-3", resolution=96).params
-
-
-CLAIMS = (
-    Claim(
-        "Networks of neighbouring temporal depths (1, 3, 5, 7) differ by 17 thousand parameters", SECTION,
-        lambda cost: cost("depth-3").params - cost("depth-1").params, "parameters",
-        printed=17_000, verdict="does not hold",
-        finding="Each step adds two 3x3 patches for every pair of an input and an output channel.",
-    ),
-    Claim(
-        "depth-1 and depth-7 differ by 51 thousand parameters", SECTION,
-        _range, "parameters", printed=51_000, verdict="does not hold",
-        finding=lambda cost: f"That is {100 * _range(cost) / cost('depth-1').params:.0f} % of depth-1's parameters.",
-    ),
-    Claim(
-        "depth-1 and depth-7 differ by less than 0.3 % of the network's 17.5 million parameters", SECTION,
-        lambda cost: 100 * _range(cost) / cost("depth-3").params, "% of depth-3",
-        printed=0.3, verdict="does not hold",
-        finding=lambda cost: "Millions of parameters of the six networks: "
-        + ", ".join(f"{cost(name).params / 1e6:.2f} ({name})" for name in PATTERNS)
-        + ". Only depth-3 is near 17.5, and it was the most accurate.",
-    ),
-    Claim(
-        "The search compared temporal depths at equal capacity and cost", SECTION,
-        lambda cost: cost("depth-7").macs / cost("depth-1").macs, "times the multiply-adds of depth-1 in depth-7",
-        origin="read", verdict="does not hold",
-        finding=lambda cost: f"{cost('depth-1').gmacs:.2f} GMACs a clip for depth-1, {cost('depth-3').gmacs:.2f} for depth-3, "
-        f"{cost('depth-7').gmacs:.2f} for depth-7. The depth was never varied alone: the result for depth-3 mixes the "
-        "temporal depth of the kernels with the size of the network.",
-    ),
-    Claim(
-        "17 and 51 thousand are the counts if every filter is one patch, without its input channels", SECTION,
-        lambda cost: 9 * 2 * sum(FILTERS), "parameters a step", printed=17_000, origin="ours", verdict="open",
-        finding=lambda cost: f"Two frames more in {sum(FILTERS)} filters are 9 x 2 x {sum(FILTERS)} = "
-        f"{9 * 2 * sum(FILTERS):,}, six are {9 * 6 * sum(FILTERS):,}. Both fit; whether this is the reason is a guess.",
-    ),
-    Claim(
-        "Pooling rounds up in the authors' Caffe, and down in torch by default", "torch.nn.MaxPool3d, ceil_mode",
-        _flooring, "parameters of depth-3", origin="ours",
-        finding=lambda cost: "So many parameters are lost if fc6 reads 3x3 pixels instead of 4x4: depth-3 would have "
-        f"{(cost('depth-3').params - _flooring(cost)) / 1e6:.2f} M, far from 17.5. This family rounds up.",
-    ),
-    Claim(
-        "mmaction2's C3D (78.4 M) and VMZ's (64.9 M) are the same network", f"{MMACTION}; {VMZ}",
-        lambda cost: cost("C3D", num_classes=400, resolution=96).params_published / 1e6,
-        "M weights where fc6 reads 3x3 pixels", printed=64.9, origin="read", verdict="does not hold",
-        finding="VMZ does not pad pool5, so that fc6 reads 3x3 pixels instead of 4x4 (counted here at 96 pixels, which gives "
-        "the same size). The convolutions, and so nearly all multiply-adds, are the same.",
-    ),
-    Claim(
-        "C3D has 78.4 million parameters for every data set", MMACTION,
-        lambda cost: cost("C3D", num_classes=487).params / 1e6, "M with the 487 classes of Sports-1M",
-        printed=78.4, origin="read", verdict="does not hold",
-        finding=lambda cost: f"78.4 is for the 101 classes of UCF101 ({cost('C3D').params:,}); each further class adds "
-        f"{cost('C3D', num_classes=102).params - cost('C3D').params:,}.",
-    ),
-)  # fmt: skip
 
 
 def space() -> C3DSpace:

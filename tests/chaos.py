@@ -52,6 +52,7 @@ class Chaos:
     front: str = ""
     seconds: float = 0.0  # of an unbroken run
     runs: int = 0
+    retry_failed: bool = False
 
     def wrong(self, what: str, detail: str) -> None:
         self.counts[what] += 1
@@ -63,10 +64,11 @@ class Chaos:
         return self.folder / f"run{self.runs}"
 
     def start(self, *, forked: bool = False) -> psutil.Popen | Forked:
-        """The run, from the beginning or resumed, in a process group of its own."""
+        """The run, from the beginning or resumed, in a process group of its own. Where a trial ended with its driver so often
+        that the search halted, it is told that these were kills from outside."""
         arguments = [
             "run", str(TINY), "--data", str(self.folder / "videos"), "--out", str(self.run), "--workers", str(self.workers),
-            "--set", "budget.attempts=50", "--set", f"budget.steps={self.steps}",
+            "--set", "budget.attempts=50", "--set", f"budget.steps={self.steps}", *["--retry-failed"] * self.retry_failed,
         ]  # fmt: skip
         with (self.folder / "errors").open("w") as errors:
             if forked:
@@ -128,7 +130,7 @@ class Chaos:
             self.wrong("left folders", str(left))
         shutil.rmtree(self.run)
         self.counts["finished runs"] += 1
-        self.runs += 1
+        self.runs, self.retry_failed = self.runs + 1, False
 
     def gone(self, processes: list[psutil.Process], seconds: float) -> None:
         """Waits until nothing is left of these."""
@@ -238,6 +240,8 @@ def settle(chaos: Chaos, process: Any, code: int | None, seen: list[psutil.Proce
     if chaos.workers:
         time.sleep(1)  # the guard may have the last word
     errors = chaos.errors()
+    halted = "times in a row before a new checkpoint" in errors
+    chaos.retry_failed |= halted
     if code is None:
         chaos.wrong("hangs", errors[-500:])
         process.kill()
@@ -246,6 +250,8 @@ def settle(chaos: Chaos, process: Any, code: int | None, seen: list[psutil.Proce
         chaos.counts["ended because Ray was lost while it started"] += 1
     elif code == 1 and "run the same command again to resume" in errors:
         chaos.counts["ended because Ray was lost"] += 1
+    elif code == 1 and halted:
+        chaos.counts["halted after twelve starts"] += 1
     elif code not in (0, -signal.SIGKILL):
         chaos.wrong("wrong exits", f"{code} {errors[-500:]}")
     most = 20 if "before it could say why" in errors else 1  # Ray's native code then has its own say

@@ -20,10 +20,10 @@ def list_(
             autocompletion=_names_in("studies"),
         ),
     ] = None,
-    scale: Annotated[str | None, typer.Option(help="With a study: demo or paper; demo without it.")] = None,
+    scale: Annotated[str | None, typer.Option(help="With a study: demo (the default) or paper.")] = None,
     as_json: Json = False,
 ) -> None:
-    """The studies and search spaces; with a study, all its fields with value, type, default and meaning."""
+    """List the studies and search spaces; with a study, all its fields with value, type, default and meaning."""
     from expand.cli import listing
     from expand.core.errors import UsageError
 
@@ -36,7 +36,7 @@ def list_(
 
 @app.command(epilog="Such as: expand doctor, expand doctor --json")
 def doctor(as_json: Json = False) -> None:
-    """Look whether this machine has what a search needs."""
+    """Check whether this machine has what a search needs."""
     from expand.cli import doctor as checks
 
     if not checks.show(as_json=as_json):

@@ -1,4 +1,4 @@
-"""The command line: it parses and calls. torch, optuna, ray and the rest are imported by the command that needs them."""
+"""The entry point of the command line. torch, optuna, ray and the like are imported by the commands that need them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def main() -> None:
     """Runs the command line; errors become one line on stderr and an exit code (2 usage, 1 failure)."""
     debug = "--debug" in sys.argv or bool(os.environ.get("EXPAND_DEBUG"))
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
-    for stream in (sys.stdout, sys.stderr):  # a file's name may be no text of this terminal
+    for stream in (sys.stdout, sys.stderr):  # the terminal may not be able to show a file's name
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     with signals.handled():
@@ -38,11 +38,11 @@ def main() -> None:
 
 
 def _explained(error: Exception) -> int:
-    """Says in one line what went wrong; the exit code."""
+    """Prints the error as one line; returns the exit code."""
     from expand.core.errors import ExpandError
     from expand.core.files import LINES, escaped
 
-    if (interrupted := signals.noted()) is not None:  # some libraries turn what is raised while they are imported
+    if (interrupted := signals.noted()) is not None:  # some libraries replace exceptions raised during their import
         print(f"expand: {interrupted}", file=sys.stderr)
         return interrupted.exit_code
     if isinstance(error, ExpandError):

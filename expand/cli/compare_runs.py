@@ -1,4 +1,4 @@
-"""What `expand compare` does: reads runs, compares, prints, and writes where asked."""
+"""`expand compare`: reads runs, compares them, prints the result, and writes it if asked."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def compare(
     """Compares runs, each named by its folder, or two networks, each as RUN:TRIAL. Writes nothing without `to`.
 
     Raises:
-        UsageError: a single run, what cannot be read or compared, a folder that is not for this.
+        UsageError: only one run, a run that cannot be read or compared, or a folder that may not be written.
     """
     named = [split_name(argument) for argument in arguments]
     picked = [(folder, number) for folder, number in named if number is not None]

@@ -19,7 +19,7 @@ def cost(
         str | None,
         typer.Argument(
             metavar="SPACE|MODULE:FACTORY",
-            help="A search space (one of ours, a dotted name or a file), or what makes a network of your own.",
+            help="A search space (one of ours, a dotted name or a file), or a function that builds your own network.",
             autocompletion=_names_in("search_spaces"),
         ),
     ] = None,
@@ -28,29 +28,29 @@ def cost(
     ] = None,
     point: Annotated[str | None, typer.Option(help="A published network by name, such as XL.")] = None,
     classes: Annotated[
-        int | None, typer.Option(min=1, help="Classes of the last layer; the family's published number without it.")
+        int | None, typer.Option(min=1, help="Classes of the last layer (default: the family's published number).")
     ] = None,
     crop: Annotated[
-        int | None, typer.Option(max=MOST_PIXELS, help="The same network on crops of so many pixels, as for testing.")
+        int | None, typer.Option(max=MOST_PIXELS, help="Side of the crop in pixels, for the cost in a test.")
     ] = None,
     views: Annotated[
-        str | None, typer.Option(metavar="CLIPSxCROPS", help="Also what a video costs, such as 10x3: 30 clips.")
+        str | None, typer.Option(metavar="CLIPSxCROPS", help="Also the cost per video, such as 10x3: 30 clips.")
     ] = None,
     input_: Annotated[
         list[str] | None,
-        typer.Option("--input", metavar="CxTxHxW", help="What a network of your own reads; once for each stream."),
+        typer.Option("--input", metavar="CxTxHxW", help="Input of your own network; once for each stream."),
     ] = None,
-    by: Annotated[str | None, typer.Option(metavar="stage|layer", help="Where in the network its cost arises.")] = None,
+    by: Annotated[str | None, typer.Option(metavar="stage|layer", help="The cost of each part of the network.")] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Count with fvcore on a forward pass too; must agree.")
     ] = False,
     papers: Annotated[
-        bool, typer.Option("--papers", help="Published costs against ours; of all our spaces if none is named.")
+        bool, typer.Option("--papers", help="Published costs against ours (default: of all our spaces).")
     ] = False,
     to: Annotated[Path | None, typer.Option(help="With --papers: the file to write, instead of printing.")] = None,
     as_json: Json = False,
 ) -> None:
-    """What a network costs, exactly, without running it; all published points of the space if none is named."""
+    """Count the exact cost of a network without running it; without a network, of all published points of the space."""
     from expand.cli import listing
     from expand.core.errors import UsageError
 
@@ -61,7 +61,7 @@ def cost(
             raise UsageError("--papers takes no --crop, --views, --input, --by or --check")
         return listing.show_papers(space, to, as_json=as_json)
     if to is not None:
-        raise UsageError("--to goes with --papers; costs are printed")
+        raise UsageError("--to needs --papers; costs are printed")
     if space is None:
         raise UsageError("which search space? `expand list` shows ours; --papers is about all of them")
     from expand.cli import cost_tables
@@ -69,8 +69,8 @@ def cost(
     question = cost_tables.Question(classes, crop, views, by, check, as_json)
     if ":" in space:
         if values or point is not None:
-            raise UsageError(f"{space} is a network of your own: it takes no NAME=VALUE and no --point")
+            raise UsageError(f"{space} is your own network: it takes no NAME=VALUE and no --point")
         return cost_tables.show_network(space, input_ or [], question)
     if input_:
-        raise UsageError("--input is for a network of your own (MODULE:FACTORY); a space's clip is set by its values")
+        raise UsageError("--input is for your own network (MODULE:FACTORY); a space's clip is set by its values")
     cost_tables.show_space(space, values or [], point, question)

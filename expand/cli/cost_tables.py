@@ -1,4 +1,4 @@
-"""What `expand cost` prints of networks: several readings of their cost, and where in the network it arises."""
+"""The output of `expand cost` for networks: their cost in several conventions, and the cost of each part."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from expand.counting.cost import at_crop, cost_of, cost_of_network, count_traced
 from expand.counting.meta_counter import Shape
 
 CHECKED = ("macs", "params", "params_published", "activations")
-TRAINING = "what autograd keeps of one clip in float32; gradients, workspaces and the optimizer's state come on top"
+TRAINING = "what autograd saves of one clip in float32, without gradients, workspaces and the optimiser's state"
 
 
 @dataclass(frozen=True)
 class Question:
-    """What was typed behind `expand cost`, but for which network."""
+    """The options of `expand cost`, except the choice of the network."""
 
     classes: int | None = None
     crop: int | None = None
@@ -40,11 +40,11 @@ class Question:
     def __post_init__(self) -> None:
         if self.by not in (None, "stage", "layer"):
             raise UsageError(f"--by {self.by}: allowed are stage, layer")
-        self.number_of_views  # noqa: B018  said before anything is counted
+        self.number_of_views  # noqa: B018  raises before anything is counted
 
     @property
     def number_of_views(self) -> int:
-        """Clips that a video is scored by, from "30" or "10x3"."""
+        """Clips per video, from "30" or "10x3"."""
         if self.views is None:
             return 1
         found = re.fullmatch(r"([1-9]\d*)(?:[x×]([1-9]\d*))?", self.views)
@@ -55,7 +55,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Row:
-    """A network with its cost. `layers` are asked for one network at a time."""
+    """A network with its cost. `layers` are set if a single network is shown."""
 
     names: dict[str, Any]  # what it is, for a program: space and point, or the reference of a factory
     title: str
@@ -100,16 +100,16 @@ def _row(space: SearchSpace, point: str | None, architecture: Architecture, ques
     )  # fmt: skip
 
 
-# --- a network of one's own ------------------------------------------------------------------------------------------
+# --- a network of the user -------------------------------------------------------------------------------------------
 
 
 def show_network(reference: str, inputs: Sequence[str], question: Question) -> None:
-    """The network that a factory makes, MODULE:FACTORY or FILE.py:FACTORY, on clips of these shapes."""
+    """The network that a factory builds, MODULE:FACTORY or FILE.py:FACTORY, on clips of these shapes."""
     if question.crop is not None or question.classes is not None:
-        raise UsageError("--crop and --classes are for search spaces; --input says what a network of your own reads")
+        raise UsageError("--crop and --classes are for search spaces; --input gives the input of your own network")
     shapes = tuple(parse_shape(text) for text in inputs)
     if not shapes:
-        raise UsageError(f"{reference}: what does it read? such as --input 3x16x224x224, once for each stream")
+        raise UsageError(f"{reference}: --input is missing, such as --input 3x16x224x224, once for each stream")
     make = load_factory(reference)
     cost, count = cost_of_network(make, shapes, reference)
     _one(
@@ -119,7 +119,7 @@ def show_network(reference: str, inputs: Sequence[str], question: Question) -> N
 
 
 def parse_shape(text: str) -> Shape:
-    """(channels, frames, height, width), or whatever else a stream is, without the batch."""
+    """The shape of a stream without the batch, usually (channels, frames, height, width)."""
     if not re.fullmatch(r"[1-9]\d*([x×][1-9]\d*)*", text):
         raise UsageError(f"--input {text}: write it as CxTxHxW, whole numbers of at least 1, such as 3x16x224x224")
     return tuple(map(int, re.split("[x×]", text)))
@@ -148,7 +148,7 @@ def _one(row: Row, question: Question) -> None:
 
 
 def _check(row: Row) -> str:
-    """Raises ExpandError where fvcore's count of a forward pass is another."""
+    """Raises `ExpandError` if fvcore counts a forward pass differently."""
     try:
         reference = row.check()
     except Exception as error:
@@ -162,7 +162,7 @@ def _check(row: Row) -> str:
 
 
 def _plain(row: Row, question: Question) -> dict[str, Any]:
-    """For a program. Amounts are of one clip; `per_video` are those that grow with the views."""
+    """The JSON output. Costs are of one clip; `per_video` holds those that grow with the views."""
     cost, views = row.cost, question.number_of_views
     grows = {"macs": cost.macs, "flops": cost.flops, "fvcore_flops": cost.fvcore_flops, "activations": cost.activations}
     return {
@@ -178,18 +178,18 @@ def _plain(row: Row, question: Question) -> dict[str, Any]:
 def _convention(row: Row, question: Question) -> str:
     if "network" in row.names:
         return CONVENTION.replace("at the training crop", "as given")
-    return CONVENTION if question.crop is None else CONVENTION.replace("the training crop", "the crop asked for")
+    return CONVENTION if question.crop is None else CONVENTION.replace("the training crop", "the given crop")
 
 
 def _readings(row: Row, question: Question) -> Table:
     cost, views = row.cost, question.number_of_views
     grown = [
         ("multiply-adds of conv and linear layers (the papers' FLOPs)", cost.macs),
-        ("FLOPs: a multiply-add as two", cost.flops),
-        ("fvcore's total, which adds norms at its own rule", cost.fvcore_flops),
+        ("FLOPs: a multiply-add counts as two", cost.flops),
+        ("fvcore's total, which adds norms by its own rule", cost.fvcore_flops),
         ("activations: elements of conv and linear outputs", cost.activations),
     ]
-    buffers = f", of it buffers {format_bytes(cost.buffer_bytes)}" if cost.buffer_bytes else ""
+    buffers = f", {format_bytes(cost.buffer_bytes)} of it buffers" if cost.buffer_bytes else ""
     fixed = [
         ("parameters", f"{cost.params:,}"),
         ("parameters without biases and norms", f"{cost.params_published:,}"),
@@ -214,11 +214,11 @@ def _clip(cost: Cost) -> str:
 
 
 def _many(space: SearchSpace, rows: Sequence[Row], question: Question) -> None:
-    """A line of rounded costs for each network, then what each network is: all of it fits 80 columns."""
+    """A line of rounded costs for each network, then the architectures; everything fits 80 columns."""
     views = question.number_of_views
     table = Table(title=f"{space.name}, {rows[0].names['classes']} classes", title_justify="left")
     table.add_column("point", no_wrap=True)
-    published = ("without bias, norm",) if views == 1 else ()  # one of both fits 80 columns
+    published = ("without bias, norm",) if views == 1 else ()  # only one of the two fits 80 columns
     seen = (f"GMACs, {views} views",) if views > 1 else ()
     for name in ("GMACs", *seen, "M params", *published, "M activations", "to train"):
         table.add_column(name, justify="right")
@@ -241,7 +241,7 @@ def _many(space: SearchSpace, rows: Sequence[Row], question: Question) -> None:
 
 
 def _grouped(layers: Sequence[Layer], by: str | None) -> list[Layer]:
-    """Each layer with all its repetitions added up, or each stage."""
+    """Each layer summed over its repetitions, or each stage."""
     sums = ("macs", "params", "weights", "activations", "other_flops", "kept_bytes", "buffer_bytes")
     found: dict[str, Layer] = {}
     for number, layer in enumerate(layers):
@@ -257,7 +257,7 @@ def _grouped(layers: Sequence[Layer], by: str | None) -> list[Layer]:
 
 
 def _layer_table(row: Row, layers: Sequence[Layer], question: Question) -> Table:
-    title = f"by {question.by}; repeated layers are added up"
+    title = f"by {question.by}; repeated layers are summed"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0), pad_edge=False)
     for name in ("stage",) if question.by == "stage" else ("stage", "layer", "kind"):
         table.add_column(name, overflow="fold", no_wrap=name != "layer")

@@ -12,7 +12,7 @@ from expand.cli.shared_options import MOST_PIXELS, Json, data_app
 
 @data_app.command("render", epilog="Such as: expand data render --to my_clips --seed 1")
 def data_render(
-    to: Annotated[Path | None, typer.Option(help="Where to; the cache without it.")] = None,
+    to: Annotated[Path | None, typer.Option(help="The folder to write (default: the cache).")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other actors and scenes (needs --to).")] = 0,
 ) -> None:
     """Render the default action clips to video files."""
@@ -24,7 +24,7 @@ def data_render(
 Layout = Annotated[
     str | None,
     typer.Option(
-        help="Instead of detecting it: ucf101, hmdb51, something, kinetics, mmaction, lists, split-folders, folders."
+        help="Default: detect it. Or ucf101, hmdb51, something, kinetics, mmaction, lists, split-folders, folders."
     ),
 ]
 
@@ -32,9 +32,7 @@ Layout = Annotated[
 OfficialSplit = Annotated[int, typer.Option("--split", min=1, help="Which official split of UCF101 or HMDB51.")]
 
 
-GroupColumn = Annotated[
-    str | None, typer.Option(help="The column of a list whose clips belong on one side of a split.")
-]
+GroupColumn = Annotated[str | None, typer.Option(help="The column of a list whose clips must stay in one split.")]
 
 
 GroupPattern = Annotated[
@@ -46,10 +44,10 @@ GroupPattern = Annotated[
 ]
 
 
-Fps = Annotated[float | None, typer.Option(help="Frames a second of frame folders and arrays.")]
+Fps = Annotated[float | None, typer.Option(help="Frames per second of frame folders and arrays.")]
 
 
-SkipMissing = Annotated[bool, typer.Option("--skip-missing", help="Leave out listed files that are not there.")]
+SkipMissing = Annotated[bool, typer.Option("--skip-missing", help="Leave out listed files that do not exist.")]
 
 
 @data_app.command("prepare", epilog="Such as: expand data prepare UCF-101 --to prepared --split 1")
@@ -63,11 +61,13 @@ def data_prepare(
     fps: Fps = None,
     skip_missing: SkipMissing = False,
     strict: Annotated[bool, typer.Option("--strict", help="Write nothing if a video would be left out.")] = False,
-    cache: Annotated[bool, typer.Option(help="Also fill the frame cache, for training to start at once.")] = True,
+    cache: Annotated[
+        bool, typer.Option(help="Also fill the frame cache, so that training starts without decoding.")
+    ] = True,
     cache_side: Annotated[int, typer.Option(min=16, help="Short side of cached frames, as data.cache_side.")] = 96,
     as_json: Json = False,
 ) -> None:
-    """Decode everything once, write down what there is, and split it by group where no validation split is given."""
+    """Decode everything once, write a manifest, and split by group if there is no validation split."""
     from expand.cli import data_tables as videos
     from expand.data.sources.records import Options
 
@@ -78,7 +78,7 @@ def data_prepare(
 @data_app.command("check", epilog="Such as: expand data check my_videos, expand data check my_videos --strict --json")
 def data_check(
     source: Annotated[
-        str | None, typer.Argument(help="A folder or list of videos; the default clips without it.")
+        str | None, typer.Argument(help="A folder or list of videos (default: the rendered clips).")
     ] = None,
     layout: Layout = None,
     split: OfficialSplit = 1,
@@ -90,7 +90,7 @@ def data_check(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if anything is listed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Decode every video and list what is wrong: damaged, too short, unevenly timed, leaking from split to split."""
+    """Decode every video and list problems: damaged, too short, unevenly timed, in several splits."""
     from expand.cli import data_tables as videos
     from expand.data.sources.records import Options
 
@@ -104,9 +104,9 @@ def data_check(
 )
 def data_reencode(
     source: Annotated[str, typer.Argument(help="A folder or list of videos.")],
-    to: Annotated[Path, typer.Option(help="The folder to write; what is there from an earlier try stays.")],
+    to: Annotated[Path, typer.Option(help="The folder to write; files of an earlier try are kept.")],
     side: Annotated[int, typer.Option(min=2, max=MOST_PIXELS, help="Pixels of the short side, at most.")] = 128,
-    keyframes: Annotated[int, typer.Option(min=1, max=MOST_PIXELS, help="A keyframe every so many frames.")] = 12,
+    keyframes: Annotated[int, typer.Option(min=1, max=MOST_PIXELS, help="Frames from one keyframe to the next.")] = 12,
 ) -> None:
     """Write smaller files that are fast to decode on the fly, with lists, for `--data DIR --set data.decode=fly`."""
     from expand.cli import listing

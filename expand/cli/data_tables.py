@@ -1,4 +1,4 @@
-"""What `expand data prepare` and `expand data check` print."""
+"""The output of `expand data prepare` and `expand data check`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LISTED = 50  # problems that are printed; --json has all
 
 
 def check_data(source: str | None, options: Options, *, shortest: int, as_json: bool) -> bool:
-    """Prints what a source holds and what is wrong with it; True when nothing is."""
+    """Prints the content of a source and its problems; True if there are none."""
     folder = ensure_rendered() if source is None else Path(source)
     with _all_problems(as_json):
         manifest = read_source(folder, options)
@@ -53,14 +53,14 @@ def check_data(source: str | None, options: Options, *, shortest: int, as_json: 
     for line in changed:
         _say(console, line)
     if not report.findings and not changed:
-        _say(console, "every video decodes; nothing is wrong")
+        _say(console, "every video decodes; no problems found")
     return not report.findings and not changed
 
 
 def prepare_data(
     source: str, to: Path, options: Options, *, strict: bool, cache_side: int | None, as_json: bool
 ) -> None:
-    """Writes a prepared folder, fills the frame cache unless there is no `cache_side`, and prints what came of it."""
+    """Writes a prepared folder, fills the frame cache unless `cache_side` is None, and prints a summary."""
     console = Console(stderr=as_json)
     options = _confirmed(source, options) if sys.stdin.isatty() and sys.stdout.isatty() and not as_json else options
 
@@ -85,7 +85,7 @@ def prepare_data(
 
 
 def _confirmed(source: str, options: Options) -> Options:
-    """With the groups that the file names look like, if the person at the terminal says that they are."""
+    """Suggests groups found in the file names, and uses them if the user at the terminal agrees."""
     manifest = read_source(source, options)
     if not manifest.group_guess:
         return options
@@ -95,7 +95,7 @@ def _confirmed(source: str, options: Options) -> Options:
 
 
 def _fill_cache(console: Console, manifest: Manifest, side: int) -> int:
-    """Decodes training and validation clips into the cache; the bytes it takes."""
+    """Decodes training and validation clips into the cache; returns its size in bytes."""
     videos = [*manifest.split("train"), *manifest.split("val")]
     expected = expected_bytes(manifest, videos, side)
     _say(
@@ -108,7 +108,7 @@ def _fill_cache(console: Console, manifest: Manifest, side: int) -> int:
 
 
 def print_source(console: Console, manifest: Manifest, report: Report, title: str) -> None:
-    """Classes and splits, and what the videos are like."""
+    """Prints classes and splits, and properties of the videos."""
     table = Table(title=Text(escaped(title)), title_justify="left")
     table.add_column("class")
     for split in SPLITS:
@@ -144,7 +144,7 @@ def _say(console: Console, text: str) -> None:
 
 @contextmanager
 def _all_problems(as_json: bool) -> Iterator[None]:
-    """With --json everything wrong with the lists is printed for a program, before the error ends the command."""
+    """With --json, prints all problems of the lists as JSON before the error ends the command."""
     try:
         yield
     except BadInput as error:
@@ -155,7 +155,7 @@ def _all_problems(as_json: bool) -> Iterator[None]:
 
 @contextmanager
 def _bar(what: str) -> Iterator[Count]:
-    """A progress bar on stderr; nothing where that is no terminal."""
+    """A progress bar on stderr; nothing if stderr is not a terminal."""
     console = Console(stderr=True)
     columns: tuple[Any, ...] = (
         TextColumn("{task.description}"),

@@ -18,7 +18,7 @@ PACKAGES = ("torch", "optuna", "ray", "fvcore", "av", "pandas", "matplotlib", "s
 
 @dataclass(frozen=True)
 class Finding:
-    """`level` is "ok", "note" (works, could be better) or "fault" (a search will not work)."""
+    """The result of one check. `level` is "ok", "note" (works, could be better) or "fault" (a search will not work)."""
 
     what: str
     level: str
@@ -26,7 +26,7 @@ class Finding:
 
 
 def show(*, as_json: bool) -> bool:
-    """Prints the findings; False when one is a fault."""
+    """Prints the findings; False if one is a fault."""
     findings = list(examine())
     if as_json:
         from expand.cli.listing import print_json
@@ -66,7 +66,7 @@ def _devices() -> Iterator[Finding]:
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding("cores", "ok", f"{cores}; one worker a core by default")
+    yield Finding("cores", "ok", f"{cores}; one worker per core by default")
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         yield Finding("GPUs", "ok", ", ".join(names))

@@ -1,4 +1,4 @@
-"""`expand train`: from what was typed to a request for one network's full training, and what is said before it starts."""
+"""`expand train`: from the options to a request for one network's full training, and the summary printed before it starts."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def request(
         UsageError: see `of_run` and `of_space`; an option that belongs to the other of the two.
     """
     if wishes.freeze and wishes.weights is None:
-        raise UsageError("--freeze needs --weights: with a trunk of random numbers nothing would be learned")
+        raise UsageError("--freeze needs --weights: with a random trunk nothing would be learned")
     if trial is None and not Path(source, "study.json").exists():
         return of_space(source, point, values, recipe_of, wishes)
     if trial is None:
@@ -79,7 +79,7 @@ def request(
         )
     if point is not None or values or recipe_of is not None:
         raise UsageError(
-            "--point, NAME=VALUE and --recipe-of go with a search space; a trial has its network and recipe"
+            "--point, NAME=VALUE and --recipe-of need a search space; a trial has its own network and recipe"
         )
     return of_run(Path(source), trial, wishes)
 
@@ -122,8 +122,7 @@ def of_run(folder: Path, trial: int, wishes: Wishes) -> Request:
 def of_space(
     reference: str, point: str | None, values: Sequence[str], recipe_of: str | None, wishes: Wishes
 ) -> Request:
-    """A published network of a space or one of its points, by the recipe of a study: the published one unless another scale
-    is wished for.
+    """A published network of a space or one of its points, with the recipe of a study, by default at paper scale.
 
     Raises:
         UsageError: no network is named, no videos, or the space has no study of ours or several with different recipes.
@@ -134,7 +133,7 @@ def of_space(
     if wishes.data is None:
         raise UsageError(f"expand train {reference} needs --data: a folder or a list of videos")
     if wishes.weights == "same":
-        raise UsageError("--weights same is about a trial of a run; name a file of weights")
+        raise UsageError("--weights same needs a trial of a run; name a file of weights")
     given = parse_values(values)
     architecture = space.point(point, **given) if point is not None else space.architecture(**given)
     label = " ".join([*([point] if point else []), *values])
@@ -153,11 +152,11 @@ def of_space(
 
 
 def study_for(family: str, scale: str) -> str:
-    """Our study that says how this family's networks are trained."""
+    """Our study whose recipe trains this family's networks."""
     studies = {name: load_study(name, scale) for name in names_in("studies")}
     found = {name: study for name, study in studies.items() if study.space.name == family}
     if not found:
-        raise UsageError(f"no study of ours is about {family}: name one with --recipe-of STUDY")
+        raise UsageError(f"we have no study of {family}: name one with --recipe-of STUDY")
     if len({(study.recipe, study.data.cache_side) for study in found.values()}) > 1:
         raise UsageError(
             f"the studies of {family} train differently at scale {scale}: name one with --recipe-of ({', '.join(found)})"
@@ -166,7 +165,7 @@ def study_for(family: str, scale: str) -> str:
 
 
 def announce(request: Request, folder: Path, workers: Workers, say: Say, *, calibrated: bool) -> None:
-    """What will be trained, how much work it is, and what it starts from. Nothing is timed where the run is resumed.
+    """Prints what will be trained, the predicted cost, and the initial weights. A resumed run is not timed again.
 
     Raises:
         UsageError, ExpandError: what cannot be trained, found before anything is.
@@ -193,7 +192,7 @@ def lines_of(plan: Plan, study: Study, classes: int) -> list[str]:
     seeds, epochs = len(study.seeds), recipe.epochs
     clips = epochs * videos.training
     lines = [
-        f"network     {study.space.name} {network.label}: {format_macs(network.macs)}MACs a clip, "
+        f"network     {study.space.name} {network.label}: {format_macs(network.macs)}MACs per clip, "
         f"{network.params / 1e6:.3g} M parameters, {classes} classes",
         f"training    {epochs} epochs of {videos.training:,} clips ({clips:,} in all)"
         + (f", {seeds} seeds" if seeds > 1 else "")
@@ -206,7 +205,7 @@ def lines_of(plan: Plan, study: Study, classes: int) -> list[str]:
 
 
 def _match(study: Study, network: str, classes: int) -> Matched:
-    """What the file of weights holds for this network, tried before any worker does."""
+    """Tries the file of weights with this network before any worker does, and describes what fits."""
     assert study.recipe.weights is not None
     architecture = Architecture.from_json(network)
     with torch.random.fork_rng(devices=[]):
@@ -215,11 +214,11 @@ def _match(study: Study, network: str, classes: int) -> Matched:
 
 
 def matched_lines(found: Matched) -> list[str]:
-    """What became of the tensors, the names where there are few."""
-    lines = [f"weights     {len(found.matched)} tensors taken over ({found.layout})"]
+    """How the tensors were used, with their names if they are few."""
+    lines = [f"weights     {len(found.matched)} tensors loaded ({found.layout})"]
     for what, names in (
-        ("replaced by fresh ones, of another size", found.replaced),
-        ("missing in the file, fresh", found.missing),
+        ("of another size, initialised anew", found.replaced),
+        ("missing in the file, initialised anew", found.missing),
         ("unexpected in the file, not used", found.unexpected),
     ):
         if names:
@@ -229,7 +228,7 @@ def matched_lines(found: Matched) -> list[str]:
 
 
 def parse_seeds(text: str | None) -> tuple[int, ...]:
-    """ "0,1,2" as numbers; none at all for None."""
+    """ "0,1,2" as numbers; empty for None."""
     if text is None:
         return ()
     try:

@@ -1,4 +1,4 @@
-"""What the commands that only look print: spaces and studies, costs, a run's status."""
+"""The output of commands that only show something: spaces and studies, costs, a run's status."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def show_fields(reference: str, scale: str, *, as_json: bool) -> None:
 
 
 def _plain(value: object) -> object:
-    """A field's value for JSON; the class's name for what is no plain value."""
+    """A field's value for JSON; the class's name if it is not a plain value."""
     try:
         return describe(value)
     except UsageError:
@@ -111,7 +111,7 @@ def show_papers(reference: str | None, to: Path | None, *, as_json: bool) -> Non
     from expand.counting import published as papers
     from expand.counting.cost import counted
 
-    if to is not None and not to.parent.is_dir():  # said before anything is counted
+    if to is not None and not to.parent.is_dir():  # reported before anything is counted
         raise UsageError(f"--to {to}: there is no folder {to.parent}")
     names = names_in("search_spaces") if reference is None else [reference]
     families = [papers.examine(load_space(name), counted) for name in names]
@@ -120,7 +120,7 @@ def show_papers(reference: str | None, to: Path | None, *, as_json: bool) -> Non
         print(page, end="")
         return
     partial = to.with_name(f".{to.name}.{os.getpid()}.partial")
-    try:  # under another name first, so that nobody reads half a page
+    try:  # under another name first, so that no reader sees half a page
         partial.write_text(page, encoding="utf-8")
         os.replace(partial, to)
     except OSError as error:
@@ -134,7 +134,7 @@ def show_papers(reference: str | None, to: Path | None, *, as_json: bool) -> Non
 
 
 def show_status(folder: Path, *, as_json: bool) -> None:
-    """Every trial of a run, and whether a driver is at it."""
+    """Every trial of a run, and whether a driver is running."""
     from expand.storage.folder import in_training, live_driver
     from expand.storage.run_directory import open_for_reading
 
@@ -186,7 +186,7 @@ def show_status(folder: Path, *, as_json: bool) -> None:
     if driver:
         console.print(f"{counts}; driver: {driver}", highlight=False)
     else:
-        rest = "; the command that started it takes it up again" if "interrupted" in states else ""
+        rest = "; the command that started it resumes it" if "interrupted" in states else ""
         console.print(f"{counts}; no driver is running{rest}", highlight=False)
 
 
@@ -194,7 +194,7 @@ def show_status(folder: Path, *, as_json: bool) -> None:
 
 
 def show_weight_file(file: Path, *, as_json: bool) -> None:
-    """What a file of weights holds, and which named points of our spaces would take all of it."""
+    """The content of a file of weights, and the named points of our spaces that all of it fits."""
     from expand.weights.files import read
     from expand.weights.matching import points_that_fit
 
@@ -221,13 +221,13 @@ def show_weight_file(file: Path, *, as_json: bool) -> None:
     for fit in fits:
         console.print(f"fits {fit['space']} --point {fit['point']} ({fit['layout']}'s layout)")
     if not fits:
-        console.print("fits no named network of our spaces as it is; name a space and values for what differs")
+        console.print("fits no named network of our spaces exactly; name a space, and values that differ")
 
 
 def show_matched(
     file: Path, reference: str, values: Sequence[str], point: str | None, classes: int | None, *, as_json: bool
 ) -> None:
-    """What a network of a space would take of a file of weights, by names."""
+    """Which tensors of a file of weights a network of a space would use, by name."""
     from dataclasses import asdict
 
     from expand.weights.matching import inspect_weights
@@ -254,7 +254,7 @@ def show_matched(
 
 
 def render(to: Path | None, seed: int) -> None:
-    """The default clips, into the cache or a folder."""
+    """Renders the default clips into the cache or a folder."""
     from expand.data.synthetic.render import ensure_rendered, render_dataset, verify
 
     if to is None and seed:
@@ -273,7 +273,7 @@ def render(to: Path | None, seed: int) -> None:
 
 
 def reencode_data(source: str, to: Path, *, side: int, keyframes: int) -> None:
-    """Smaller files, fast to decode, and what came of it."""
+    """Writes smaller files that are fast to decode, and prints a summary."""
     from expand.data.read_source import read_source
     from expand.data.video.transcode import reencode
 
@@ -288,5 +288,5 @@ def reencode_data(source: str, to: Path, *, side: int, keyframes: int) -> None:
         console.print(f"left out: {damaged}", highlight=False, soft_wrap=True, markup=False)
     sizes = f"{format_bytes(done.source_bytes)} became {format_bytes(done.bytes)}"
     left = f", {len(done.damaged)} damaged ones left out" if done.damaged else ""
-    console.print(f"{done.made} videos written, {done.there} were there{left}; {sizes}", highlight=False)
+    console.print(f"{done.made} videos written, {done.there} existed already{left}; {sizes}", highlight=False)
     console.print(f"use them: --data {shlex.quote(str(to))} --set data.decode=fly", highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`expand measure`: multiply-adds beside measured time and memory, and how well the one tells the other."""
+"""`expand measure`: multiply-adds, measured time and memory, and their rank correlation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from expand.storage.serialize import to_plain
 
 @dataclass(frozen=True)
 class Row:
-    """One network: its space and name, and what was counted and measured."""
+    """One network: its space and name, its counted cost and the measurement."""
 
     space: SearchSpace
     name: str
@@ -45,17 +45,17 @@ def show_measured(
     training: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Measures networks one after the other, each in a fresh process, and prints a table or JSON. `references` are search
-    spaces, and values (name=value) where there is one space.
+    spaces, followed by values (name=value) if there is only one space.
 
     Raises:
-        UsageError: a point or value that is not of the space; values or points of several spaces; a training batch of one;
-            nothing below the limit.
+        UsageError: the space has no such point or value; values or points are given for several spaces; the training batch is 1;
+            no network is below the limit.
     """
     if training and batch < 2:
-        raise UsageError(f"--batch {batch}: batch norm trains on 2 clips or more")
+        raise UsageError(f"--batch {batch}: training needs at least 2 clips, for batch norms")
     names, values = [r for r in references if "=" not in r], [r for r in references if "=" in r]
     if len(names) > 1 and (values or points):
-        raise UsageError(f"values and --point are about one space, not {', '.join(names)}")
+        raise UsageError(f"values and --point need one space, not {', '.join(names)}")
     spaces = [load_space(name) for name in names]
     rows = [
         row for space in spaces for row in _measured(space, values, points, below, {
@@ -94,8 +94,8 @@ def _measured(
 def _networks(
     space: SearchSpace, values: Sequence[str], points: Sequence[str], below: float
 ) -> dict[str, Architecture]:
-    """What to measure, by name: given points, with other values where some are given; given values alone; else the named
-    points that cost less than so many GMACs."""
+    """The networks to measure, by name: the given points, with other values if given; or the given values alone; otherwise the
+    named points that cost less than `below` GMACs."""
     chosen = parse_values(values)
     if points:
         return {name: space.point(name, **chosen) for name in points}
@@ -114,7 +114,7 @@ def _networks(
 
 
 def _ranks(rows: Sequence[Row], spaces: Sequence[SearchSpace]) -> dict[str, float | None]:
-    """Over all networks, and, where there are several spaces, within each of them."""
+    """Rank correlations over all networks and, if there are several spaces, within each."""
     groups = {"all": list(rows)}
     if len(spaces) > 1:
         groups |= {space.name: [row for row in rows if row.space is space] for space in spaces}
@@ -125,7 +125,7 @@ def _ranks(rows: Sequence[Row], spaces: Sequence[SearchSpace]) -> dict[str, floa
 
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """Spearman's; None for fewer than three pairs, or where all are equal."""
+    """Spearman's rank correlation; None for fewer than three pairs, or if all values are equal."""
     from scipy.stats import spearmanr
 
     if len(one) < 3 or len(set(one)) == 1 or len(set(other)) == 1:
@@ -156,7 +156,7 @@ def _print(rows: Sequence[Row], rank: dict[str, float | None]) -> None:
     repeats = sorted({speed.repeats for speed in speeds})
     shown = f"{repeats[0]}" if len(repeats) == 1 else f"{repeats[0]} to {repeats[-1]}"
     console.print(
-        f"medians of {shown} runs; ± is half the interquartile range; memory is what the network adds at its peak to a "
+        f"medians of {shown} runs; ± is half the interquartile range; memory is the peak that the network adds to a "
         "fresh process",
         highlight=False,
     )

@@ -27,11 +27,9 @@ def measure(
     below: Annotated[
         float, typer.Option(metavar="GMACS", help="Without a network: all named ones up to this cost.")
     ] = 2.0,
-    batch: Annotated[int | None, typer.Option(min=1, help="Clips at once; 1, or 8 when training.")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Of the processor.")] = 1,
-    repeats: Annotated[
-        int, typer.Option(min=3, help="Timed runs; fewer where they take more than half a minute.")
-    ] = 20,
+    batch: Annotated[int | None, typer.Option(min=1, help="Clips per batch (default: 1, or 8 when training).")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the processor.")] = 1,
+    repeats: Annotated[int, typer.Option(min=3, help="Timed runs; fewer if they take more than half a minute.")] = 20,
     training: Annotated[bool, typer.Option("--training", help="A whole training step instead of inference.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -53,10 +51,14 @@ def plan(
     data: Annotated[str | None, typer.Option(help="A folder or list of videos.")] = None,
     videos: Annotated[
         int | None,
-        typer.Option(min=1, max=MOST_COUNT, help="So many training videos, where there are none yet; with --classes."),
+        typer.Option(min=1, max=MOST_COUNT, help="Number of training videos, to plan without any; with --classes."),
     ] = None,
-    classes: Annotated[int | None, typer.Option(min=2, max=MOST_COUNT, help="Goes with --videos.")] = None,
-    workers: Annotated[int | None, typer.Option(max=MOST_PIXELS, help="Trials at once; 0 is one, without Ray.")] = None,
+    classes: Annotated[
+        int | None, typer.Option(min=2, max=MOST_COUNT, help="Number of classes; with --videos.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(max=MOST_PIXELS, help="Trials in parallel; 0: one, without Ray.")
+    ] = None,
     gpus_per_trial: Annotated[float | None, typer.Option(help="Such as 0.25: four trials share a GPU.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="The training seed, instead of the study's.")] = None,
     scale: Annotated[str, typer.Option(help="demo or paper, as for a run.")] = "demo",
@@ -71,21 +73,23 @@ def plan(
     limit: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="COST<=X", help="Train nothing above, such as 'gmacs<=2', 'params_m<=4', 'latency_ms<=30'."
+            metavar="COST<=X", help="Train nothing above this, such as 'gmacs<=2', 'params_m<=4', 'latency_ms<=30'."
         ),
     ] = None,
     wins: Annotated[
-        str | None, typer.Option(metavar="AXIS,...", help="Play this course, too: the axes that win, step by step.")
+        str | None,
+        typer.Option(metavar="AXIS,...", help="Also simulate this trajectory: the axes that win, step by step."),
     ] = None,
     calibrate: Annotated[
-        bool, typer.Option(help="Time real training steps, a minute at most; no hours without it.")
+        bool, typer.Option(help="Time real training steps, for at most a minute; without it the plan has no hours.")
     ] = True,
     keep: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Keep it in this run directory, for planned against actual.")
+        Path | None,
+        typer.Option(metavar="RUN", help="Store it in this run directory, to compare it with the run later."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """What a study will cost before anything is launched: networks, multiply-adds, hours, memory, disk."""
+    """Predict the cost of a study before it starts: networks, multiply-adds, hours, memory, disk."""
     from rich.console import Console
 
     from expand.cli.listing import print_json

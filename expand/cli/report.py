@@ -1,4 +1,4 @@
-"""Commands that look at runs: `expand status`, `report`, `compare` and `dashboard`."""
+"""Commands that show runs: `expand status`, `report`, `compare` and `dashboard`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from expand.cli.shared_options import Json, Run, app
 
 @app.command(epilog="Such as: expand status runs/x3d_stepwise-demo, expand status runs/x3d_stepwise-demo --json")
 def status(run: Run, as_json: Json = False) -> None:
-    """How far a run is: every trial with its state, accuracy, cost and error."""
+    """Show the progress of a run: every trial with its state, accuracy, cost and error."""
     from expand.cli import listing
 
     listing.show_status(run, as_json=as_json)
@@ -20,13 +20,15 @@ def status(run: Run, as_json: Json = False) -> None:
 
 @app.command(epilog="Such as: expand report runs/x3d_stepwise-demo --html, expand report runs/a runs/b --to both")
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories; several make one page.")],
-    html: Annotated[bool, typer.Option("--html", help="Print only where the page is, no tables.")] = False,
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run directories; several give one common page.")
+    ],
+    html: Annotated[bool, typer.Option("--html", help="Print only the page's path, no tables.")] = False,
     to: Annotated[
-        Path | None, typer.Option(help="Where to write; RUN/report without it. Several runs need it.")
+        Path | None, typer.Option(help="Where to write (default: RUN/report). Required for several runs.")
     ] = None,
 ) -> None:
-    """Write a page, front, trials, figures, ledger or comparison of seeds, and print them; also in the middle of a run."""
+    """Write a page, front, trials, figures, ledger or comparison of seeds, and print them; also during a run."""
     from rich.console import Console
 
     from expand.report.run_report import show_report
@@ -43,15 +45,18 @@ def compare(
         list[str], typer.Argument(metavar="RUN RUN... | RUN:TRIAL RUN:TRIAL", help="Run directories, or two networks.")
     ],
     cost: Annotated[str, typer.Option(metavar="gmacs|params_m|latency_ms", help="The cost of the fronts.")] = "gmacs",
-    bins: Annotated[float, typer.Option(metavar="WIDTH", help="Costs within this share are equal; 0.1 is 10 %.")] = 0.1,
+    bins: Annotated[
+        float, typer.Option(metavar="WIDTH", help="Costs within this share count as equal; 0.1 is 10 %.")
+    ] = 0.1,
     reference: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=X", help="Of hypervolumes, such as gmacs=2 or top1=0.1; twice the dearest network and 0."
+            metavar="NAME=X",
+            help="Of hypervolumes, such as gmacs=2 or top1=0.1 (default: twice the highest cost, and 0).",
         ),
     ] = None,
     to: Annotated[Path | None, typer.Option(help="A folder for the page, tables and the figure of the fronts.")] = None,
-    anyway: Annotated[bool, typer.Option("--anyway", help="Also where videos or classes differ.")] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Compare although videos or classes differ.")] = False,
     as_json: Json = False,
 ) -> None:
     """Compare runs: fronts, hypervolume, accuracy at equal cost, with intervals over seeds. Or two networks."""
@@ -67,8 +72,8 @@ def compare(
 @app.command(epilog="Such as: expand dashboard runs/x3d_stepwise-demo --open")
 def dashboard(
     run: Run,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0, as without it, takes a free one.")] = 0,
-    host: Annotated[str, typer.Option(help="The address to listen on; this machine only without it.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 (the default) takes a free one.")] = 0,
+    host: Annotated[str, typer.Option(help="The address to listen on (default: this machine only).")] = "127.0.0.1",
     i_know: Annotated[
         bool, typer.Option("--i-know", help="Other machines may read the run and edit its notes: there is no password.")
     ] = False,

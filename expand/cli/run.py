@@ -18,10 +18,10 @@ from expand.core import signals
 )
 def run(
     study: StudyName,
-    data: Annotated[str | None, typer.Option(help="A folder or list of videos; rendered clips without it.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The run directory; runs/STUDY-SCALE without it.")] = None,
+    data: Annotated[str | None, typer.Option(help="A folder or list of videos (default: rendered clips).")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run directory (default: runs/STUDY-SCALE).")] = None,
     workers: Annotated[
-        int | None, typer.Option(max=MOST_PIXELS, help="Trials at once; 0 trains in this process without Ray.")
+        int | None, typer.Option(max=MOST_PIXELS, help="Trials in parallel; 0 trains in this process without Ray.")
     ] = None,
     gpus_per_trial: Annotated[float | None, typer.Option(help="Such as 0.25: four trials share a GPU.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="The training seed, instead of the study's.")] = None,
@@ -39,14 +39,14 @@ def run(
     limit: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="COST<=X", help="Train nothing above, such as 'gmacs<=2', 'params_m<=4', 'latency_ms<=30'."
+            metavar="COST<=X", help="Train nothing above this, such as 'gmacs<=2', 'params_m<=4', 'latency_ms<=30'."
         ),
     ] = None,
     budget_hours: Annotated[
         float | None, typer.Option(help="Plan first (a minute), and refuse a run that takes longer.")
     ] = None,
     address: Annotated[
-        str | None, typer.Option(help="A running Ray cluster ('auto' finds one); private without it.")
+        str | None, typer.Option(help="A running Ray cluster; 'auto' finds one (default: a private one).")
     ] = None,
     storage: Annotated[
         str | None,
@@ -54,13 +54,15 @@ def run(
     ] = None,
     track: Annotated[
         list[str] | None,
-        typer.Option(metavar="TRACKER", help="tensorboard, mlflow or wandb: curves for these, too; may be repeated."),
+        typer.Option(
+            metavar="TRACKER", help="tensorboard, mlflow or wandb: also writes curves for it; may be repeated."
+        ),
     ] = None,
     force: Annotated[bool, typer.Option(help="Resume although the study or the data have changed.")] = False,
     trust: Trust = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train trials that have failed again.")] = False,
 ) -> None:
-    """Run a study, or go on with it: the same command again resumes. Ends with the front, and the ledger or comparison."""
+    """Run a study or resume it, with the same command. Ends with the front, and the ledger or the comparison over seeds."""
     _start_numpy()
     from rich.console import Console
 
@@ -91,7 +93,7 @@ def run(
 
 
 def _start_numpy() -> None:
-    """Its threads must not get signals that are meant for the main one, which Ray would take there."""
+    """Imports numpy with signals blocked: its threads must not receive signals meant for the main thread, as Ray handles them."""
     with signals.blocked():
         import numpy  # noqa: F401
 
@@ -108,7 +110,7 @@ def _to_the_end(
     track: Any = (),
     retry_failed: bool = False,
 ) -> None:
-    """Runs a request, prints what came of it and where it is."""
+    """Runs a request, prints the results and the paths."""
     import shlex
 
     from expand.core.errors import ExpandError
@@ -117,7 +119,7 @@ def _to_the_end(
     from expand.search.run import run
 
     place = shlex.quote(str(folder))
-    again = f"run the same command again to go on ({folder})"
+    again = f"run the same command again to resume ({folder})"
     try:
         with watcher(console, title) as watch:
             record = run(
@@ -127,7 +129,7 @@ def _to_the_end(
         print(f"expand: {interrupted}; {again}", file=sys.stderr)
         signals.leave(interrupted.exit_code)
     if not summary(record, console):
-        raise ExpandError(f"no candidate was trained to the end; `expand status {place}` shows the reasons")
+        raise ExpandError(f"no candidate is complete; `expand status {place}` shows the reasons")
     names = ("index.html", "front.png", "front.csv", "trials.csv", "ledger.md", "comparison.md", "planned.md")
     written = ", ".join(name for name in names if (record.folder / "report" / name).exists())
     for line in (
@@ -148,16 +150,18 @@ def train(
     values: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="With a space: such as frames=6 width=1.3.")
     ] = None,
-    trial: Annotated[int | None, typer.Option(min=0, help="With a run: which of its networks.")] = None,
+    trial: Annotated[int | None, typer.Option(min=0, help="With a run: the trial whose network is trained.")] = None,
     point: Annotated[str | None, typer.Option(help="With a space: a published network by name, such as S.")] = None,
     recipe_of: Annotated[
         str | None, typer.Option(metavar="STUDY", help="With a space: the study whose recipe trains it.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(max=MOST_COUNT, help="Stretch the whole schedule to so many.")] = None,
-    scale: Annotated[
-        str | None, typer.Option(help="The study's recipe at this scale (demo, paper); a run's own without it.")
+    epochs: Annotated[
+        int | None, typer.Option(max=MOST_COUNT, help="Stretch the whole schedule to so many epochs.")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="A folder or list of videos; a run's own without it.")] = None,
+    scale: Annotated[
+        str | None, typer.Option(help="The study's recipe at this scale, demo or paper (default: a run's own).")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="A folder or list of videos (default: a run's own).")] = None,
     weights: Annotated[
         str | None, typer.Option(metavar="FILE|same", help="Start from these weights, or from the trial's own.")
     ] = None,
@@ -171,16 +175,16 @@ def train(
             help="A field of recipe or data, such as recipe.ema=0.999; `expand list STUDY` shows all.",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The run directory; runs/train-... without it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run directory (default: runs/train-...).")] = None,
     workers: Annotated[
-        int, typer.Option(max=MOST_PIXELS, help="Seeds at once on Ray; 0 trains in this process, one by one.")
+        int, typer.Option(max=MOST_PIXELS, help="Seeds in parallel on Ray; 0 trains in this process, one by one.")
     ] = 0,
     gpus_per_trial: Annotated[float | None, typer.Option(help="Such as 0.5: two seeds share a GPU.")] = None,
-    calibrate: Annotated[bool, typer.Option(help="Time real training steps first, to say how long it takes.")] = True,
+    calibrate: Annotated[bool, typer.Option(help="Time real training steps first, to predict the duration.")] = True,
     trust: Trust = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train trials that have failed again.")] = False,
 ) -> None:
-    """Train one network fully: of a run, or a published one. The same command again resumes; `expand export` takes it away."""
+    """Train one network fully: of a run, or a published one. The same command resumes; `expand export` exports the result."""
     _start_numpy()
     from rich.console import Console
 

@@ -1,4 +1,4 @@
-"""What `expand test` and `expand predict` do and print."""
+"""`expand test` and `expand predict`: their work and their output."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ def show_tests(
     as_json: bool,
     trust: bool = False,
 ) -> list[TestResult]:
-    """Tests one trial of a run, or the best seed of every network on its front, prints what came out, and keeps it.
+    """Tests one trial of a run, or the best seed of every network on its front; prints and stores the results.
 
     Raises:
-        UsageError: not exactly one choice, a trial that is not complete, a crop that the network cannot take, no such videos,
-            code that is somebody else's, without `trust`.
+        UsageError: not exactly one choice, the trial is not complete, the network cannot take the crop, there are no such
+            videos, or the run's code is not trusted (`trust`).
         ExpandError: weights or videos are missing or damaged.
     """
     record, device = records.open_for_reading(run), pick_device()
     if all_front and (trial, best, under) != (None, None, None):
-        raise UsageError("--all-front goes without --trial, --best and --under")
+        raise UsageError("--all-front cannot be combined with --trial, --best or --under")
     chosen = choose_front(record) if all_front else [choose(record, under=under, trial=trial, best=best)]
     study = study_of(record, chosen, trust=trust)
-    for one in chosen:  # said before anything is decoded
+    for one in chosen:  # reported before anything is decoded
         _clips(study, one, question.crop)
         read_weights(record, one)
     with _bars() as bars:
@@ -63,14 +63,17 @@ def show_tests(
         print_tests(console, shown, all_tests(record.folder))
         places = [str(_path(record, study, one, videos, question)) for one in chosen]
         console.print(
-            f"kept in {', '.join(places)} and the folder beside", highlight=False, markup=False, soft_wrap=True
+            f"stored in {', '.join(places)} and the folder of the same name",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
         )
     return shown
 
 
 @contextmanager
 def _bars() -> Iterator[Bars]:
-    """Progress on stderr: bars that are gone when all is done on a terminal, a line every some seconds elsewhere."""
+    """Progress on stderr: on a terminal bars that disappear at the end, elsewhere a line every few seconds."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _lines
@@ -112,7 +115,7 @@ def show_predictions(
     as_json: bool,
     trust: bool = False,
 ) -> bool:
-    """Prints what each video shows; False where one could not be read, which is said on stderr."""
+    """Prints the classes of each video; False if one could not be read, which is reported on stderr."""
     from expand.cli.listing import print_json
 
     answer, found, console = predictor(network, device, trust=trust), [], Console()
@@ -130,7 +133,5 @@ def show_predictions(
     if as_json:
         print_json([asdict(prediction) for prediction in found])
     elif found:
-        console.print(
-            f"mean softmax of {views} clips spread evenly in time, centre crops", style="dim", highlight=False
-        )
+        console.print(f"mean softmax of {views} centre clips, evenly spaced in time", style="dim", highlight=False)
     return len(found) == len(videos)

@@ -11,7 +11,7 @@ import typer
 app = typer.Typer(
     name="expand", no_args_is_help=True, pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Search for video networks: count what candidates cost, train them, keep the accuracy-cost front, take one away. "
+    help="Search for video networks: count the cost of candidates, train them, report the accuracy-cost front, export a network. "
     "Any command takes --debug for a traceback.",
     epilog="Such as: expand run x3d_stepwise, expand report runs/x3d_stepwise-demo, "
     "expand export runs/x3d_stepwise-demo --best top1 --to my_network",
@@ -24,7 +24,7 @@ data_app = typer.Typer(
 )  # fmt: skip
 
 
-MOST_PIXELS, MOST_COUNT = 100_000, 10**12  # beyond these a number is mistyped
+MOST_PIXELS, MOST_COUNT = 100_000, 10**12  # larger numbers are typing errors
 
 
 def _names_in(package: str) -> Callable[[str], list[str]]:
@@ -53,4 +53,4 @@ StudyName = Annotated[
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
 
 
-Trust = Annotated[bool, typer.Option("--trust", help="Run a study file that lies in a run directory or has changed.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Run a study file that is in a run directory or has changed.")]

@@ -18,30 +18,33 @@ def test(
     trial: Annotated[int | None, typer.Option(help="This trial.")] = None,
     best: Annotated[str | None, typer.Option(help="The best by an objective, such as top1.")] = None,
     under: Annotated[
-        str | None, typer.Option(metavar="COST=X", help="The best within a cost, such as gmacs=0.01.")
+        str | None, typer.Option(metavar="COST=X", help="The most accurate within a cost, such as gmacs=0.01.")
     ] = None,
     all_front: Annotated[bool, typer.Option("--all-front", help="Every network on the front.")] = False,
     views: Annotated[
         str, typer.Option(metavar="CLIPSxCROPS", help="Clips in time by crops in space: 1 (centre) or 3.")
     ] = "10x3",
     crop: Annotated[
-        int | None, typer.Option(max=MOST_PIXELS, help="Side of the crops in pixels; that of training without it.")
+        int | None, typer.Option(max=MOST_PIXELS, help="Side of the crops in pixels (default: as in training).")
     ] = None,
     scale: Annotated[
-        float | None, typer.Option(help="Short side over crop; things as large as in training without it.")
+        float | None,
+        typer.Option(help="Short side of the frame over the crop (default: objects as large as in training)."),
     ] = None,
     split: Annotated[str, typer.Option(help="test or val.")] = "test",
     data: Annotated[str | None, typer.Option(help="Other videos of the same classes.")] = None,
-    skip_damaged: Annotated[bool, typer.Option("--skip-damaged", help="Leave out what cannot be decoded.")] = False,
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Leave out videos that cannot be decoded.")
+    ] = False,
     loader_workers: Annotated[
         int | None,
-        typer.Option(min=0, max=64, help="Processes that read videos; the study's, on a GPU up to 4 without it."),
+        typer.Option(min=0, max=64, help="Processes that read videos (default: the study's, on a GPU up to 4)."),
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Score again what has been scored already.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Score again instead of reading the stored result.")] = False,
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Score trained networks on the test split, a video by all its views; the only command that looks at it."""
+    """Score trained networks on the test split, each video with all its views; the only command that uses this split."""
     from expand.cli.scoring import show_tests
     from expand.evaluation.test_split import Question
     from expand.training.multi_view import Views
@@ -56,13 +59,13 @@ def test(
 def predict(
     network: Annotated[str, typer.Argument(metavar="FOLDER|RUN:TRIAL", help="An export folder, or a trial of a run.")],
     videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files.")],
-    views: Annotated[int, typer.Option(min=1, help="Clips spread evenly over the video, averaged.")] = 10,
-    top: Annotated[int, typer.Option(min=1, help="So many classes.")] = 5,
-    device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:0; chosen without it.")] = None,
+    views: Annotated[int, typer.Option(min=1, help="Clips evenly spaced over the video, averaged.")] = 10,
+    top: Annotated[int, typer.Option(min=1, help="Number of classes to print.")] = 5,
+    device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:0 (default: the fastest).")] = None,
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
-    """Say what video files show: the most probable classes, by an exported network or one of a run."""
+    """Classify video files: the most probable classes by an exported network or one of a run."""
     from expand.cli.scoring import show_predictions
 
     if not show_predictions(network, videos, views=views, top=top, device=device, as_json=as_json, trust=trust):

@@ -28,9 +28,9 @@ T = TypeVar("T")
 
 
 def names_in(package: str) -> list[str]:
-    """The modules of one of our own packages, `studies` or `search_spaces`."""
-    found = importlib.import_module(package)
-    return sorted(module.name for module in pkgutil.iter_modules(found.__path__) if not module.name.startswith("_"))
+    """The studies or search spaces of one of our own packages: its modules, each a file."""
+    modules = pkgutil.iter_modules(importlib.import_module(package).__path__)
+    return sorted(module.name for module in modules if not module.ispkg and not module.name.startswith("_"))
 
 
 def load_study(reference: str, scale: str = "demo") -> Study:
@@ -74,7 +74,7 @@ def load_factory(reference: str) -> Any:
         raise unknown(f"factory in {place}", name, _made_here(module))
     member = getattr(module, name)
     if not callable(member):
-        raise UsageError(f"{reference} is a {type(member).__name__}, nothing that makes a network")
+        raise UsageError(f"{reference} is a {type(member).__name__}, not a function that builds a network")
     return member
 
 

@@ -41,7 +41,7 @@ class _Setting:
 
 
 def _replaced(owner: Any, settings: Sequence[_Setting]) -> Any:
-    """All at once, because some values are allowed only together: recipe.schedule=step with a recipe.decay_every."""
+    """Sets all values together, because some are allowed only in combination: recipe.schedule=step with a recipe.decay_every."""
     if isinstance(owner, tuple):  # such as objectives.gmacs.limit
         names = [getattr(entry, "name", "") for entry in owner]
         for setting in settings:

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Rate:
+    """A fraction from 0 to 1 and its standard error."""
+
     value: float
     standard_error: float
 
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class: of `videos` videos `right` are answered with it; `low` and `high` are Wilson's 95 % interval. Without a
-    video there is no accuracy."""
+    """The accuracy of one class: `right` of its `videos` videos are correct; `low` and `high` are Wilson's 95 % interval.
+    Without videos `accuracy` is None."""
 
     name: str
     videos: int
@@ -34,6 +36,9 @@ def percent(fraction: float, *, signed: bool = False) -> str:
 
     The fraction is first rounded to six decimals, as in the record, so that 122 of 160 clips and a mean over seeds of
     0.76249999 give the same text. Up to 1,000 clips this equals rounding the exact ratio.
+
+    >>> percent(122 / 160), percent(0.031, signed=True)
+    ('76.3', '+3.1')
     """
     tenths = (math.floor(abs(fraction) * 1e6 + 0.5) + 500) // 1000
     sign = "-" if fraction < 0 and tenths else "+" if signed else ""

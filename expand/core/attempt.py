@@ -1,4 +1,4 @@
-"""What is known of one attempt to train a trial, and of its epochs. Standard library only."""
+"""Facts about one attempt to train a trial, and about its epochs. Standard library only."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from enum import StrEnum
 
 
 class Fault(StrEnum):
-    """Whose fault it is that a candidate could not be trained (`expand/search/faults.py` decides)."""
+    """The cause of a failed training (`expand/search/faults.py` decides)."""
 
-    OWN = "own"  # the candidate's: another try would end the same way
-    MEMORY = "memory"  # out of memory: the candidate's need, or that of what runs beside it
-    CRASH = "crash"  # a process died, a GPU stopped: the candidate's doing, or somebody else's
-    SURROUNDINGS = "surroundings"  # disk, cache, GPU, node: whatever was trained there would have failed
+    OWN = "own"  # the candidate itself: another try would fail in the same way
+    MEMORY = "memory"  # out of memory, because of the candidate or of other trials
+    CRASH = "crash"  # a process died or a GPU stopped, because of the candidate or of something else
+    SURROUNDINGS = "surroundings"  # disk, cache, GPU, node: any candidate would have failed there
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,14 @@ Curve = tuple[Epoch, ...]
 
 @dataclass(frozen=True)
 class Speed:
-    """`ms` is the median time of one batch of `batch` clips, `ms_iqr` the interquartile range over `repeats`; `training` says
-    whether that is a whole training step or inference. `peak_bytes` is 0 where nobody can tell."""
+    """A measurement of speed.
+
+    Attributes:
+        ms: median time of one batch of `batch` clips.
+        ms_iqr: interquartile range over `repeats`.
+        training: whether a whole training step was timed, or only inference.
+        peak_bytes: peak memory; 0 if unknown.
+    """
 
     ms: float
     ms_iqr: float
@@ -67,7 +73,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """Which tensors of a file a training started from: how many matched, and the names of those that did not."""
+    """The tensors of a file of initial weights: how many matched, and the names of those that did not."""
 
     file: str
     layout: str
@@ -79,16 +85,16 @@ class InitialWeights:
 
 @dataclass(frozen=True)
 class Attempt:
-    """What is known of one attempt to train a trial, beside its result. A field is at its default where it is not known.
+    """Facts about one attempt to train a trial, besides its result. An unknown field has its default.
 
     Attributes:
-        attempts: how often the trial was started, this time included.
+        attempts: how often the trial was started, including this time.
         device: "cpu" or "cuda".
         threads: of torch.
-        code: the hash of each definition that the network is made of (`expand/source/fingerprint.py`).
-        notes: remarks for the person who watches.
+        code: the hash of each definition that the network uses (`expand/source/fingerprint.py`).
+        notes: remarks for the user.
         peak_bytes: peak memory of the training.
-        cpu_seconds: of the training's process; known only where there was one attempt.
+        cpu_seconds: processor time of the training; known only if there was one attempt.
         speed: the latency that was measured before training.
         node: Ray's name of the machine.
     """
@@ -110,8 +116,8 @@ UNKNOWN = Attempt()
 
 @dataclass(frozen=True)
 class EndedTry:
-    """How one try of a trial ended that was then tried again: when (ISO 8601), after how many epochs, by what. `fault` is
-    a `Fault`, or "failed" where `--retry-failed` opened it again."""
+    """The end of a try of a trial that was then tried again: when (ISO 8601), after how many epochs, by which error. `fault` is
+    a `Fault`, or "failed" if `--retry-failed` opened the trial again."""
 
     time: str
     epochs: int

@@ -1,4 +1,4 @@
-"""What a frozen value's `__post_init__` says of its fields: types, finite numbers, and rules. Standard library only."""
+"""Checks of the fields of a frozen value for its `__post_init__`: types, finite numbers, and rules. Standard library only."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, Literal, Union
 
 from expand.core.errors import UsageError
 
-MOST = 2**53  # of any number in a study
+MOST = 2**53  # the largest number allowed in a study
 
 
 def require(owner: Any, path: str, **rules: tuple[bool, str]) -> None:
-    """Each rule has the name of a field; it is whether the field's value is allowed, and what is.
+    """Checks rules. A rule has the name of a field; it says whether the field's value is allowed, and what is allowed.
 
     Raises:
-        UsageError: the first that is not, such as "recipe.epochs=0: at least 1".
+        UsageError: for the first value that is not allowed, such as "recipe.epochs=0: at least 1".
     """
     for name, (right, allowed) in rules.items():
         if not right:
@@ -24,10 +24,10 @@ def require(owner: Any, path: str, **rules: tuple[bool, str]) -> None:
 
 
 def require_types(owner: Any, path: str) -> None:
-    """Every field holds what its annotation says, and every number in it is finite.
+    """Checks that every field has the type of its annotation, and that every number is finite.
 
     Raises:
-        UsageError: the first that does not.
+        UsageError: for the first field that does not.
     """
     for field in fields(owner):
         value, hint, name = getattr(owner, field.name), _hints(type(owner))[field.name], f"{path}{field.name}"
@@ -36,7 +36,7 @@ def require_types(owner: Any, path: str) -> None:
     _require_finite(owner, path.rstrip("."))
 
 
-_HINTS: dict[Any, dict[str, Any]] = {}  # of each class, looked up once
+_HINTS: dict[Any, dict[str, Any]] = {}  # by class, computed once
 
 
 def _hints(owner: type) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _require_finite(owner: Any, path: str) -> None:
-    """No number anywhere in a frozen value is infinite, no number at all (nan), or beyond what a float holds exactly."""
+    """Checks that no number in a frozen value is infinite, NaN, or larger than a float can hold exactly."""
     if isinstance(owner, float | int):
         if not -MOST <= owner <= MOST:
             raise UsageError(f"{path}={owner}: a finite number, at most 2**53 away from 0")
@@ -76,4 +76,5 @@ def _require_finite(owner: Any, path: str) -> None:
 
 
 def described(hint: Any) -> str:
+    """A type for users, such as "a whole number"."""
     return {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, str(hint).replace("typing.", ""))

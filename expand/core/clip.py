@@ -1,4 +1,4 @@
-"""What one stream of a network reads."""
+"""The clip that one stream of a network reads."""
 
 from __future__ import annotations
 

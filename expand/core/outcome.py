@@ -1,4 +1,4 @@
-"""What came of a job: `Completed | Failed | Infeasible | Halted | Retry`. Standard library only."""
+"""The outcome of a job: `Completed | Failed | Infeasible | Halted | Retry`. Standard library only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Completed:
 
 @dataclass(frozen=True)
 class Failed:
-    """Ended for good by a fault of its own."""
+    """Failed by its own fault, so it is not tried again."""
 
     error: str
     attempt: Attempt = UNKNOWN
@@ -31,14 +31,14 @@ class Failed:
 
 @dataclass(frozen=True)
 class Infeasible:
-    """Slower than the study allows, and not trained; `attempt.speed` was measured."""
+    """Not trained because it exceeds the study's latency limit; `attempt.speed` was measured."""
 
     attempt: Attempt
 
 
 @dataclass(frozen=True)
 class Halted:
-    """No candidate could be trained there, such as on a full disk."""
+    """No candidate can be trained there, for example because the disk is full."""
 
     error: str
     attempt: Attempt = UNKNOWN
@@ -46,7 +46,7 @@ class Halted:
 
 @dataclass(frozen=True)
 class Retry:
-    """Could not be trained, by what may not be the candidate's fault."""
+    """Could not be trained, perhaps not by the candidate's own fault."""
 
     fault: Fault
     error: str

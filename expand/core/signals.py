@@ -50,7 +50,8 @@ def _handle(number: int, frame: types.FrameType | None) -> None:
 
 
 def _without_ours(arguments: sys.UnraisableHookArgs) -> None:
-    """Where Python cannot raise, as while it frees an object, it would print; `check` raises there what was noted."""
+    """Hides the message that Python prints if it cannot raise an exception, such as while it frees an object; `check` raises the
+    recorded signal later."""
     if arguments.exc_type is not Interrupted:
         sys.__unraisablehook__(arguments)
 
@@ -76,23 +77,23 @@ def handled() -> Iterator[None]:
 
 @contextlib.contextmanager
 def blocked() -> Iterator[None]:
-    """Both wait in the kernel. Threads that are started in this block never get them."""
+    """Blocks both signals in the kernel. Threads that are started in this block never receive them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)  # what waited is handled before this returns
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)  # a waiting signal is handled before this returns
 
 
 def take_back() -> None:
-    """Installs our handlers, in the process and thread that have them."""
+    """Installs our handlers again, in the process and thread that had them."""
     if _owner == os.getpid() and threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             signal.signal(number, _handle)
 
 
 def receive() -> None:
-    """Within `blocked`: what waits arrives, at our handlers. Ray puts one in native code before them, which aborts."""
+    """Within `blocked`: lets waiting signals arrive at our handlers. Ray installs a native handler before them, which aborts."""
     if not signal.sigpending() & set(SIGNALS):
         return
     take_back()
@@ -143,7 +144,7 @@ def _raising(raises: bool) -> Iterator[None]:
 
 
 def leave(code: int) -> NoReturn:
-    """Ends the process, without the interpreter's clean-up if a daemon thread of ours runs: it may hang in native code."""
+    """Ends the process, without the interpreter's clean-up if a daemon thread of ours runs, since it may hang in native code."""
     if any(thread.daemon and thread.name.startswith("expand") for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()

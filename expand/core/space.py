@@ -9,7 +9,7 @@ import contextlib
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,6 +34,7 @@ class Axis:
         grows: what growing the axis does, in words.
         low, high: smallest and largest legal number, without `choices`; with `integer` only whole numbers are legal.
         choices: the legal values, in growing order; empty for an axis of numbers.
+        step: distance of the values that growth tries on an axis of numbers; 0 if the family says which (`SearchSpace.rungs`).
     """
 
     name: str
@@ -45,6 +46,7 @@ class Axis:
     high: float = 0
     integer: bool = False
     choices: tuple[Value, ...] = ()
+    step: float = 0
 
     def check(self, value: object) -> Value:
         """Returns the value in its proper type.
@@ -214,8 +216,12 @@ class WeightLayout:
 class SearchSpace(ABC):
     """A family of networks: its axes, its start, and a network for each point.
 
-    A subclass is a frozen dataclass with plain values as fields, so that it can be stored and compared. `num_classes` is the
-    published number of classes. `expand cost --papers` checks `published` and `claims`.
+    A subclass is a frozen dataclass with plain values as fields, so that it can be stored and compared.
+
+    Attributes:
+        num_classes: the published number of classes.
+        published: published costs of the named points; `expand cost --papers` compares them with our counts.
+        claims: statements about the family's costs, checked by the same command.
 
     >>> from search_spaces.x3d import X3DSpace
     >>> space = X3DSpace()
@@ -226,6 +232,8 @@ class SearchSpace(ABC):
     name: str
     axes: tuple[Axis, ...]
     num_classes: int = 400
+    published: Sequence[Published] = ()
+    claims: Sequence[Claim] = ()
 
     @abstractmethod
     def start_values(self) -> dict[str, Any]:
@@ -236,23 +244,14 @@ class SearchSpace(ABC):
     def points(self) -> Mapping[str, Architecture]:
         """The published networks of the family by name."""
 
-    @property
-    def published(self) -> tuple[Published, ...]:
-        """Published costs of the named points."""
-        return ()
-
-    @property
-    def claims(self) -> tuple[Claim, ...]:
-        """Statements about the family's costs."""
-        return ()
-
     @abstractmethod
     def constructor(self, architecture: Architecture, num_classes: int) -> tuple[type[nn.Module], dict[str, Any]]:
         """The network's class and its keyword arguments, plain values; export writes exactly these."""
 
-    @abstractmethod
     def inputs(self, architecture: Architecture) -> tuple[Clip, ...]:
-        """One clip per stream of the network."""
+        """One clip per stream of the network; by default one of the values `frames`, `stride` and `resolution`."""
+        side = architecture["resolution"]
+        return (Clip(architecture["frames"], architecture["stride"], side, side),)
 
     def layer_plan(self, architecture: Architecture, num_classes: int) -> LayerPlan | None:
         """The network as a list of layers, to compute its cost by arithmetic; None: run the network on shapes instead."""
@@ -268,15 +267,21 @@ class SearchSpace(ABC):
         On an axis of numbers the cost must never fall; strategies depend on it. Choices that are words, such as kinds of
         layers, may cost more or less.
         """
-        return self._moved(architecture, axis, self._around(architecture, axis)[1])
+        return self._moved(architecture, ({axis.parameter: value} for value in self._around(architecture, axis)[1]))
 
     def smaller(self, architecture: Architecture, axis: Axis) -> Sequence[Architecture]:
         """Architectures reachable by shrinking this axis alone, the nearest first (for contraction)."""
-        return self._moved(architecture, axis, self._around(architecture, axis)[0][::-1])
+        return self._moved(
+            architecture, ({axis.parameter: value} for value in self._around(architecture, axis)[0][::-1])
+        )
 
     def rungs(self, architecture: Architecture, axis: Axis) -> Sequence[Value]:
         """The values to try on an axis from this architecture, in growing order; `larger` and `smaller` use them."""
-        return axis.choices
+        if axis.choices or not axis.step:
+            return axis.choices
+        if axis.integer:
+            return whole_steps(axis, architecture[axis.parameter], int(axis.step))
+        return [n * axis.step for n in range(math.ceil(axis.low / axis.step), int(axis.high / axis.step) + 1)]
 
     def values(self, axis: Axis) -> Sequence[Value]:
         """The values of an axis to combine with any values of the others, in growing order."""
@@ -345,12 +350,12 @@ class SearchSpace(ABC):
                 return axis
         raise unknown(f"{self.name} axis", name, [axis.name for axis in self.axes])
 
-    def _moved(self, architecture: Architecture, axis: Axis, values: Sequence[Value]) -> list[Architecture]:
-        """The distinct networks with these values of an axis, in order, without `architecture` and without impossible ones."""
+    def _moved(self, architecture: Architecture, moves: Iterable[dict[str, Value]]) -> list[Architecture]:
+        """The distinct networks with these values replaced, in order, without `architecture` and without impossible ones."""
         found: dict[Architecture, None] = {}
-        for value in values:
+        for move in moves:
             with contextlib.suppress(UsageError):
-                found[self.architecture(**(architecture.as_dict() | {axis.parameter: value}))] = None
+                found[self.architecture(**(architecture.as_dict() | move))] = None
         found.pop(architecture, None)
         return list(found)
 

@@ -144,7 +144,7 @@ class Trial:
     traceback: str = field(default="", compare=False)
     attempt: Attempt = field(default=UNKNOWN, compare=False)  # the last one
     retries: tuple[EndedTry, ...] = field(default=(), compare=False)
-    interrupted: bool = field(default=False, compare=False)  # by a signal, and not taken up since
+    interrupted: bool = field(default=False, compare=False)  # by a signal, and not resumed since
 
     @property
     def architecture(self) -> Architecture:

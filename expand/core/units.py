@@ -6,6 +6,11 @@ import math
 
 
 def format_macs(macs: int) -> str:
+    """Multiply-adds with two decimals and a prefix.
+
+    >>> f"{format_macs(35_838_000_000)}MACs"
+    '35.84 GMACs'
+    """
     for size, unit in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G")):
         if macs >= size:
             return f"{macs / size:.2f} {unit}"
@@ -13,6 +18,7 @@ def format_macs(macs: int) -> str:
 
 
 def format_bytes(count: float) -> str:
+    """Bytes with three digits and a decimal unit, such as "1.5 GB"."""
     for size, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
         if count >= size:
             return f"{count / size:.3g} {unit}"
@@ -20,6 +26,7 @@ def format_bytes(count: float) -> str:
 
 
 def format_seconds(seconds: float) -> str:
+    """A duration: "42 s", "5:07 min" or "3.5 h"."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -1,7 +1,7 @@
 """A page that compares published costs with our counts: pure functions of families and a counting function.
 
-The published numbers and their sources are in the family files (`SearchSpace.published` and `.claims`); everything else is
-counted when the page is built.
+The published numbers and their sources are `SearchSpace.published` and `.claims`; everything else is counted when the page is
+built.
 """
 
 from __future__ import annotations
@@ -119,7 +119,8 @@ def examine(space: SearchSpace, count: Count) -> Family:
 HEAD = f"""# Published and counted costs
 
 Costs printed in papers and model zoos, and our own counts of the same networks. `expand cost --papers --to docs/papers.md`
-(`make papers`) writes this page. The printed numbers and their sources are in `search_spaces/*.py`; everything else is computed.
+(`make papers`) writes this page. The printed numbers and their sources are in `search_spaces/published/`; everything else is
+computed.
 
 **Convention.** Multiply-adds (one multiply-add is one operation) of convolutions and linear layers, for one clip at the training
 crop, one view, batch 1; norms, activations, pooling and additions are left out. Rows for another crop, clip or number of classes

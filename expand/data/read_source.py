@@ -176,7 +176,7 @@ def _are_integers(rows: Sequence[Row], names: dict[int, str]) -> bool:
 def _class_name(row: Row, names: dict[int, str], problems: Problems) -> str:
     """The class name of a number; "" if it has none, which is added to `problems`."""
     if not is_number(row.label):
-        below = "is below 0" if row.label.lstrip("-").isdecimal() else "is no number as the others are"
+        below = "is below 0" if row.label.lstrip("-").isdecimal() else "is not a number like the others"
         problems.add(f"{row.where}: label {shortened(row.label)} {below}")
         return ""
     if names and int(row.label) not in names:

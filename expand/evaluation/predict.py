@@ -1,4 +1,4 @@
-"""`expand predict`: what videos show, by the network of an export folder or by a trial of a run."""
+"""`expand predict`: classifies videos with the network of an export folder or of a trial."""
 
 from __future__ import annotations
 
@@ -26,28 +26,29 @@ VIEWS, TOP = 10, 5
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable classes of one video, the highest probability first: the mean softmax over `views` clips."""
+    """The most probable classes of one video, the highest probability first. Probabilities are the mean softmax over `views`
+    clips."""
 
     video: str
     classes: tuple[tuple[str, float], ...]
     views: int
 
 
-Answer = Callable[[Path, int, int], Prediction]  # video, views, how many classes
+Answer = Callable[[Path, int, int], Prediction]  # (video, views, number of classes) -> result
 
 
 def predictor(network: str | Path, device: str | None = None, *, trust: bool = False) -> Answer:
-    """What answers for a network: an export folder, or RUN:TRIAL.
+    """A function that classifies videos with a network, given as an export folder or RUN:TRIAL.
 
     Raises:
-        UsageError: it is neither, or a run whose study file is not trusted (`source/trust.py`).
+        UsageError: `network` is neither, or the run's study file is not trusted (`source/trust.py`).
     """
     folder, _, trial = str(network).rpartition(":")
     if folder and trial.isdecimal() and not Path(network).exists():
         return _of_run(Path(folder), int(trial), device, trust)
     if (Path(network) / "study.json").exists():
         raise UsageError(
-            f"{network} is a run: say which of its networks, such as {shlex.quote(f'{network}:12')} (`expand status` lists them)"
+            f"{network} is a run: name one of its trials, such as {shlex.quote(f'{network}:12')} (`expand status` lists them)"
         )
     if not (Path(network) / "architecture.json").exists():
         raise UsageError(f"{network} is neither an export folder (`expand export`) nor a trial of a run (RUN:TRIAL)")
@@ -62,7 +63,7 @@ def _of_export(folder: Path, device: str | None) -> Answer:
     try:
         network = load.load(folder, place)
     except (ValueError, OSError, KeyError) as error:
-        raise UsageError(f"{folder} is not a whole export: {error}") from None
+        raise UsageError(f"{folder} is an incomplete export: {error}") from None
 
     def answer(video: Path, views: int, top: int) -> Prediction:
         try:
@@ -108,7 +109,7 @@ def trained_network(record: Record, study: Study, trial: Trial) -> nn.Module:
 
 
 class _OneVideo:
-    """A decoded video in the place of a cache: uint8 (T, H, W, 3)."""
+    """A decoded video with the interface of a cache: uint8 (T, H, W, 3)."""
 
     labels = (0,)
 
@@ -136,7 +137,7 @@ def predict_video(
     top: int = TOP,
     device: str | None = None,
 ) -> Prediction:
-    """What a run's network answers for a video file, decoded, brought to the run's frame rate and cropped as in its validation.
+    """Classifies a video file with a run's network; frames are sampled at the run's frame rate and cropped as in its validation.
 
     Raises:
         UsageError: the video is missing or damaged.

@@ -1,4 +1,4 @@
-"""What a test leaves behind: NAME.json with all facts, and a folder NAME with classes, videos, confusions and probabilities."""
+"""The files of a test: NAME.json with all facts, and a folder NAME with classes, videos, confusions and probabilities."""
 
 from __future__ import annotations
 
@@ -12,19 +12,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from expand.core.accuracy import in_percent
+from expand.core.atomic import write_atomically
 from expand.core.errors import ExpandError
 from expand.core.files import escaped, json_bytes
-from expand.evaluation.confusion import draw_confusion
+from expand.evaluation.confusion import draw_column, draw_confusion
 from expand.report.drawing import style
-from expand.storage.atomic import write_atomically
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from expand.storage.test_results import TestResult
     from expand.training.metrics import Scores
 
 
 def write_test(path: Path, test: TestResult, scores: Scores, names: Sequence[str]) -> None:
-    """`names` are the videos', in order. Each file is whole or as it was before; the facts come last.
+    """Writes the files of a test. Each is replaced atomically, NAME.json last.
+
+    Args:
+        path: NAME.json.
+        names: of the videos, in the order of the scores.
 
     Raises:
         ExpandError: the folder cannot be written.
@@ -41,6 +47,7 @@ def write_test(path: Path, test: TestResult, scores: Scores, names: Sequence[str
         folder / "scores.npz": lambda: _npz(scores, names, classes),
         folder / "confusion.png": lambda: _picture(counts, classes, test, "png"),
         folder / "confusion.pdf": lambda: _picture(counts, classes, test, "pdf"),
+        folder / "confusion-column.pdf": lambda: _saved(draw_column(counts, classes), "pdf"),
         path: lambda: json_bytes(test.plain(), indent=1) + b"\n",
     }
     try:
@@ -56,7 +63,7 @@ VIDEO = ("video", "truth", "answer", "right", "truth_probability", "answer_proba
 
 
 def _video_rows(scores: Scores, names: Sequence[str], classes: Sequence[str]) -> Iterable[tuple[object, ...]]:
-    """One a video: fractions; `views_right` is the share of its views that are right alone."""
+    """One row per video; `views_right` is the share of its views that are correct on their own."""
     every = zip(
         names, scores.labels.tolist(), scores.predicted.tolist(), scores.probabilities.tolist(),
         scores.clip_hits[:, 0].tolist(), strict=True,
@@ -91,7 +98,11 @@ def _picture(counts: Sequence[Sequence[int]], classes: Sequence[str], test: Test
         f"{test.videos:,} videos, {test.views} views, top-1 "
         f"{in_percent(rate.value, rate.standard_error)}"
     )
+    return _saved(draw_confusion(counts, classes, title), kind)
+
+
+def _saved(figure: Figure, kind: str) -> bytes:
     out = io.BytesIO()
     with style():
-        draw_confusion(counts, classes, title).savefig(out, format=kind, dpi=150)
+        figure.savefig(out, format=kind, dpi=150)
     return out.getvalue()

@@ -1,4 +1,4 @@
-"""What `expand test` prints. Accuracies are printed in percent."""
+"""The output of `expand test`. Accuracies are printed in percent."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from expand.core.accuracy import ClassRow, Rate, percent, with_error
 from expand.core.units import format_macs
 from expand.storage.test_results import TestResult, looks
 
-NOISE = "± is the standard error of so few videos (binomial for videos); seeds are not in it"
-EXTREMES = 5  # classes named at either end
+NOISE = "± is the standard error from the number of videos (binomial for videos), without the spread over seeds"
+EXTREMES = 5  # so many of the best and of the worst classes are named
 
 
 def print_tests(console: Console, shown: Sequence[TestResult], kept: Sequence[TestResult]) -> None:
-    """One test in full, several as a table; then what a reader must know. `kept` are all tests of the run."""
+    """Prints one test in full or several as a table, then the notes. `kept` are all tests of the run."""
     whose = f"trial {shown[0].trial} ({shown[0].label}) " if len(shown) == 1 else ""
     _print(console, whose + _protocol(shown[0]))
     console.print(_one(shown[0]) if len(shown) == 1 else _several(shown))
@@ -29,27 +29,36 @@ def print_tests(console: Console, shown: Sequence[TestResult], kept: Sequence[Te
 
 
 def notes(shown: Sequence[TestResult], kept: Sequence[TestResult]) -> list[str]:
-    """What was unusual about the videos, what was answered from a file, and how often these videos have been looked at."""
+    """Notes: anything unusual about the videos, which results were read from a file, and how often these videos were scored."""
     lines = list(dict.fromkeys(line for test in shown for line in test.notes))
     old = [test for test in shown if test.from_file]
     if old:
         which = ", ".join(str(test.trial) for test in old)
         when = max(test.tested for test in old)[:19]
         lines.append(
-            f"scored before, with the same weights and videos, and not again: trial {which} ({when}; --again does)"
+            f"read from file, scored before with the same weights and videos: trial {which} ({when}; --again scores again)"
         )
     if shown[0].split == "test":
         networks, times = looks(kept, shown[0])
         line = (
             f"{_count(networks, 'network')} of this run scored on these test videos, {_count(times, 'scoring')} in all"
         )
-        lines.append(line + ("; whoever chooses among them by it needs other videos to judge" if networks > 1 else ""))
+        lines.append(
+            line
+            + (
+                "; if you choose among them by these results, you need other videos for an unbiased test"
+                if networks > 1
+                else ""
+            )
+        )
     return lines
 
 
 def _one(test: TestResult) -> Table:
     table = Table()
-    columns = ("top-1 %", "top-5 %") if len(test.classes) > 5 else ("top-1 %",)  # five of five are always right
+    columns = (
+        ("top-1 %", "top-5 %") if len(test.classes) > 5 else ("top-1 %",)
+    )  # with five classes top-5 is always 100 %
     for name in ("judged by", *columns):
         table.add_column(name, justify="left" if name == "judged by" else "right")
     for label, key in ((f"video, mean of {test.view_number} views", "video"), ("each view alone", "clip")):
@@ -80,7 +89,7 @@ def _protocol(test: TestResult) -> str:
 
 
 def _classes(rows: Sequence[ClassRow]) -> list[str]:
-    """The classes at either end, with Wilson's interval: all of them where they are few."""
+    """The best and the worst classes with Wilson's interval, or all if they are few."""
     ranked = sorted(
         (row for row in rows if row.videos), key=lambda row: (row.right / row.videos, -row.videos, row.name)
     )
@@ -97,7 +106,7 @@ def _class(row: ClassRow) -> str:
 def _cost(test: TestResult) -> str:
     cost = test.cost
     each, video = format_macs(cost.macs_per_view), format_macs(cost.macs_per_video)
-    return f"cost: {each}MACs a view x {test.view_number} views = {video}MACs a video ({cost.convention})"
+    return f"cost: {each}MACs per view x {test.view_number} views = {video}MACs per video ({cost.convention})"
 
 
 def _rate(rate: Rate) -> str:

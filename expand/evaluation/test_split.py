@@ -1,7 +1,7 @@
-"""`expand test`: scores trained networks of a run on videos that chose nothing, and keeps beside the weights what came out.
+"""`expand test`: scores trained networks on videos that no choice was based on, and stores the results beside the weights.
 
-A test split should be looked at once. So a test is answered from its file where weights, videos and views are the same,
-and every scoring is counted.
+A test split should be used once. Therefore a repeated test with the same weights, videos and views is read from its file, and
+every scoring is counted.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from expand.storage.test_results import Asked, TestCost, TestResult, read_test, 
 from expand.storage.trained_weights import read_weights
 from expand.training.device import amp_dtype
 from expand.training.metrics import Scores
-from expand.training.multi_view import Views, default_scale, held_videos, test_network
+from expand.training.multi_view import Views, default_scale, padded_videos, test_network
 
 Count = Callable[[int, int], None]
-Bars = Callable[[str], Count]  # what is done -> what hears how far it is
+Bars = Callable[[str], Count]  # description of a task -> its progress callback
 
 
 @dataclass(frozen=True)
 class Question:
-    """What was typed behind `expand test`, but for which network."""
+    """The options of `expand test`, except the choice of the network."""
 
     views: Views
     split: str = "test"
@@ -64,8 +64,13 @@ class Question:
 
 @dataclass(frozen=True)
 class Videos:
-    """What is scored: a split's clips at the run's frame rate. `own` says that they are the run's. `sha256` tells contents and
-    labels, `fingerprint` the whole data set they are of."""
+    """The videos to score: a split's clips at the run's frame rate.
+
+    Attributes:
+        own: whether they are the run's own videos.
+        sha256: of their contents and labels.
+        fingerprint: of the whole data set.
+    """
 
     cache: ClipCache
     name: str
@@ -79,7 +84,7 @@ class Videos:
 def test_trial(
     record: Record, study: Study, trial: Trial, videos: Videos, question: Question, *, bars: Bars, device: torch.device
 ) -> TestResult:
-    """One network's test: scored and kept, or answered from its file (`from_file`)."""
+    """One network's test: scored and stored, or read from its file (`from_file`)."""
     asked = _asked(record, study, trial, videos, question)
     path = _path(record, study, trial, videos, question)
     kept = read_test(path)
@@ -100,7 +105,7 @@ def test_trial(
         crop=question.crop, scale=question.scale, device=device, progress=bars(f"trial {trial.number}: videos scored"),
     )  # fmt: skip
     if not bool(torch.isfinite(scores.probabilities).all()):
-        raise ExpandError(f"trial {trial.number} answers what is no number: its weights are of no use")
+        raise ExpandError(f"trial {trial.number} gives logits that are not finite: its weights are unusable")
     test = _result(
         record, study, trial, videos, question, asked=asked, scores=scores, device=device,
         seconds=round(time.perf_counter() - began, 1), looks=kept.looks + 1 if kept else 1,
@@ -111,7 +116,7 @@ def test_trial(
 
 
 def _loading(study: Study, trial: Trial, question: Question, device: torch.device) -> tuple[Recipe, list[str]]:
-    """The recipe with the processes that read videos, which change no number; a GPU would wait for a single one."""
+    """The recipe with the number of loader processes, which does not change results. A single one would keep a GPU waiting."""
     count = question.loader_workers
     if count is None:
         spare = min(4, (os.cpu_count() or 1) - 1) if device.type == "cuda" else 0
@@ -123,11 +128,11 @@ def _loading(study: Study, trial: Trial, question: Question, device: torch.devic
 
 
 def open_videos(record: Record, study: Study, question: Question, bars: Bars) -> Videos:
-    """The videos to be scored, decoded where they are not yet.
+    """The videos to score; decodes them if the cache does not have them.
 
     Raises:
-        UsageError: the split is empty; the run's own videos have changed; other classes than the network's.
-        ExpandError: videos are damaged, unless they may be left out.
+        UsageError: the split is empty, the run's own videos have changed, or classes are not those of the network.
+        ExpandError: videos are damaged and must not be left out.
     """
     stored, data = record.facts["data"], study.data
     source = record.facts["study"]["data"]["source"]
@@ -140,8 +145,8 @@ def open_videos(record: Record, study: Study, question: Question, bars: Bars) ->
     )
     own = fingerprint == stored["fingerprint"]
     if not own and question.data is None:
-        raise UsageError(f"the videos are not those of the run any more ({_changes(record, manifest)}): put them back, or "
-                         f"name the ones you mean with --data {shlex.quote(str(source))}")  # fmt: skip
+        raise UsageError(f"the run's videos have changed ({_changes(record, manifest)}): put them back, or "
+                         f"name other videos with --data {shlex.quote(str(source))}")  # fmt: skip
     if not manifest.split(question.split):
         raise UsageError(f"--split {question.split}: {name} has no such videos; {_others(manifest)}")
     notes: list[str] = []
@@ -176,12 +181,12 @@ def _others(manifest: Manifest) -> str:
 def _as_of_run(
     manifest: Manifest, question: Question, classes: tuple[str, ...], own: Callable[[], Manifest], notes: list[str]
 ) -> Manifest:
-    """Other videos with the labels of the run's classes, beside the run's training videos, which set the frame rate: a
-    network's stride means the time it meant in training."""
+    """Other videos with the labels of the run's classes. The run's training videos set the frame rate, so that a stride covers
+    the same time as in training."""
     for name in manifest.classes:
         if name not in classes:
             raise UsageError(
-                f"--data {question.data}: class '{name}' is none of the network's {len(classes)} "
+                f"--data {question.data}: class '{name}' is not among the network's {len(classes)} "
                 f"({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''})"
             )
     label = {old: classes.index(name) for old, name in enumerate(manifest.classes)}
@@ -197,29 +202,29 @@ def _as_of_run(
 
 
 def _say_skipped(cache: ClipCache, question: Question, notes: list[str]) -> None:
-    """An accuracy over a part of a test split is none of the whole: that is to be wanted."""
+    """Refuses damaged videos unless `--skip-damaged`: the accuracy on a part is not that of the whole split."""
     if not cache.skipped:
         return
     first, count = cache.skipped[0], len(cache.skipped)
     what = f"{count} of {count + len(cache)} {question.split} videos are damaged, such as {escaped(first.path)}: {first.reason}"
     if not question.skip_damaged:
-        raise ExpandError(f"{what} (--skip-damaged leaves them out, and says so beside the accuracy)")
+        raise ExpandError(f"{what} (--skip-damaged leaves them out, and notes it with the result)")
     notes.append(f"{what}; they were left out")
 
 
 def _seen_in_training(record: Record, hashes: Sequence[str]) -> list[str]:
-    """A line where a scored video has the bytes of one that the network learned from."""
+    """A warning if scored videos are byte for byte among the training videos."""
     rows = (read_listing(record.folder) or {}).values()
     learned = {content for _, split, content in rows if split == "train"}
     seen = sum(content in learned for content in hashes)
-    return [f"{seen} of these videos are training videos, byte for byte: the accuracy flatters"] if seen else []
+    return [f"{seen} of these videos are training videos, byte for byte: the accuracy is too high"] if seen else []
 
 
 # --- facts -----------------------------------------------------------------------------------------------------------
 
 
 def _clips(study: Study, trial: Trial, crop: int | None) -> tuple[Clip, ...]:
-    """What each stream reads in the test. Raises `UsageError` for a crop that the network cannot take."""
+    """The clip of each stream in the test. Raises `UsageError` for a crop that the network cannot take."""
     moved = trial.architecture if crop is None else at_crop(study.space, trial.architecture, crop)
     return study.space.inputs(moved)
 
@@ -241,7 +246,7 @@ def _result(
     clips, cache, views, scale = _clips(study, trial, question.crop), videos.cache, question.views, asked.scale
     short_side = round(clips[0].height * (min(scale) if isinstance(scale, tuple) else scale))
     moved = trial.architecture if question.crop is None else at_crop(study.space, trial.architecture, question.crop)
-    cost, held = cost_of(study.space, moved, len(cache.classes)), held_videos(cache, clips)
+    cost, padded = cost_of(study.space, moved, len(cache.classes)), padded_videos(cache, clips)
     rows, rates = scores.per_class(cache.classes), scores.rates()
     present = [row.accuracy for row in rows if row.accuracy is not None]
     assert trial.metrics is not None
@@ -250,7 +255,7 @@ def _result(
         trial=trial.number, label=trial.label, seed=trial.suggestion.seed, epochs=trial.suggestion.epochs,
         validation_top1=trial.metrics.top1, study=record.facts["study"]["name"], data=videos.name, own_videos=videos.own,
         data_fingerprint=videos.fingerprint, videos=len(cache), left_out=tuple(each.path for each in cache.skipped),
-        held=held, fps=cache.fps, view_number=views.number, short_side=short_side, clip=clips,
+        held=padded, fps=cache.fps, view_number=views.number, short_side=short_side, clip=clips,
         architecture={"family": trial.architecture.family, **trial.architecture.as_dict()},
         cost=TestCost(
             cost.macs, cost.macs * views.number, cost.params,
@@ -258,7 +263,7 @@ def _result(
         ),
         scoring=f"mean softmax of {views.clips} clips evenly spaced in time by {views.crops} "
         + ("centre crop" if views.crops == 1 else "crops along the longer side"),
-        notes=(*_notes(videos, question, held, short_side), *fewer), video_top1=rates["video_top1"],
+        notes=(*_notes(videos, question, padded, short_side), *fewer), video_top1=rates["video_top1"],
         video_top5=rates["video_top5"], clip_top1=rates["clip_top1"], clip_top5=rates["clip_top5"], loss=scores.loss,
         class_mean=round(math.fsum(present) / len(present), 6), classes=tuple(rows), device=device.type,
         precision=_precision(study, device), seconds=seconds, looks=looks,
@@ -266,13 +271,15 @@ def _result(
     )  # fmt: skip
 
 
-def _notes(videos: Videos, question: Question, held: int, short_side: int) -> tuple[str, ...]:
+def _notes(videos: Videos, question: Question, padded: int, short_side: int) -> tuple[str, ...]:
     notes = list(videos.notes)
-    if held:
-        notes.append(f"{held} of {len(videos.cache)} videos are shorter than a clip: their last frame was held")
+    if padded:
+        notes.append(
+            f"{padded} of {len(videos.cache)} videos are shorter than a clip and were padded by repeating their last frame"
+        )
     if question.crop is not None and short_side > videos.cache_side:
         notes.append(
-            f"frames are kept with a short side of {videos.cache_side} pixels at most: {short_side} were enlarged from them"
+            f"frames are stored with a short side of at most {videos.cache_side} pixels and were enlarged to {short_side}"
         )
     return tuple(notes)
 
@@ -291,7 +298,7 @@ def _precision(study: Study, device: torch.device) -> str:
 
 
 def _path(record: Record, study: Study, trial: Trial, videos: Videos, question: Question) -> Path:
-    """tests/SPLIT-VIEWS-CROP.json; another scale or other videos than the run's are said in the name, too."""
+    """tests/SPLIT-VIEWS-CROP.json; the name also contains a scale that is not the default, and videos that are not the run's."""
     parts = [question.split, str(question.views), str(_clips(study, trial, question.crop)[0].height)]
     if question.scale is not None:
         parts.append(f"scale{question.scale:g}")
@@ -301,11 +308,11 @@ def _path(record: Record, study: Study, trial: Trial, videos: Videos, question: 
 
 
 def _make_folder(folder: Path) -> None:
-    """Before hours are spent on what cannot be kept."""
+    """Creates the folder before the test, which may take hours, so that a result that cannot be stored is noticed early."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".probe"
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        raise ExpandError(f"cannot write to {folder}: {error.strerror}; a test is kept beside the weights") from None
+        raise ExpandError(f"cannot write to {folder}: {error.strerror}; a test is stored beside the weights") from None

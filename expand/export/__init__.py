@@ -1,1 +1,1 @@
-"""Taking a network away: which one, its source, its folder, and the proof that it needs only torch."""
+"""Exports a trained network: its source, its folder, and the check that it needs only torch."""

@@ -1,4 +1,4 @@
-"""`expand export`: chooses a trained network of a run, and writes its folder with what is known of it."""
+"""`expand export`: chooses trained networks of a run and writes their folders."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from expand.storage.test_results import TestResult, all_tests, official
 from expand.storage.trained_weights import read_weights
 
 
-def take_away(
+def export_run(
     run: Path,
     to: Path,
     *,
@@ -46,16 +46,16 @@ def take_away(
     force: bool = False,
     trust: bool = False,
 ) -> list[Path]:
-    """Exports one trial of a run, or the best seed of every network on its front, and prints what was written: the folders.
+    """Exports one trial of a run, or the best seed of every network on its front, and prints a summary; returns the folders.
 
     Raises:
-        UsageError: not exactly one choice, one that no complete trial answers, a folder that holds something, a missing extra,
-            code that is somebody else's, without `trust`.
+        UsageError: not exactly one choice, no complete trial fits it, the folder is not empty, an extra is not installed, or
+            the run's code is not trusted (`trust`).
         ExpandError: weights are missing or damaged, or an exported network does not give the same logits.
     """
     record, console = records.open_for_reading(run), Console()
     if all_front and (under, trial, best) != (None, None, None):
-        raise UsageError("--all-front goes without --trial, --best and --under")
+        raise UsageError("--all-front cannot be combined with --trial, --best or --under")
     chosen = choose_front(record) if all_front else [choose(record, under=under, trial=trial, best=best)]
     require(formats)
     refuse_occupied(Path(os.path.realpath(to)), force=force)
@@ -78,7 +78,7 @@ def export_trials(
     formats: Sequence[str] = (),
     force: bool = False,
 ) -> dict[str, dict[str, float]]:
-    """Exports trials of a run, each to the sub-folder of its name ("" is the folder itself). See `export_networks`."""
+    """Exports trials of a run, each to the subfolder of its name ("" is the folder itself). See `export_networks`."""
     packages = {name: _package(record, study, one) for name, one in chosen.items()}
     return export_networks(to, packages, texts=texts, formats=formats, force=force)
 
@@ -93,7 +93,7 @@ def _package(record: Record, study: Study, trial: Trial) -> Package:
 
 
 def folder_names(trials: Sequence[Trial]) -> list[str]:
-    """Names that sort by cost and can be imported: net1_1590k_trial0, net2_101M_MC3_trial12."""
+    """Names that sort by cost and are valid package names: net1_1590k_trial0, net2_101M_MC3_trial12."""
     digits = len(str(len(trials)))
     names = []
     for place, trial in enumerate(trials, start=1):
@@ -105,7 +105,7 @@ def folder_names(trials: Sequence[Trial]) -> list[str]:
 
 
 def _index(record: Record, names: Sequence[str], trials: Sequence[Trial]) -> dict[str, str]:
-    """README.md, front.csv and front.json of a folder that holds a front."""
+    """README.md, front.csv and front.json of a folder with all networks of a front."""
     rows = [
         {
             "folder": name, "trial": trial.number, "seed": trial.suggestion.seed, "name": trial.suggestion.name,
@@ -128,7 +128,7 @@ def _say(
     assert trial.metrics is not None
     console.print(
         f"trial {trial.number} ({trial.label}): {format_macs(trial.cost.macs)}MACs, validation top-1 "
-        f"{in_percent(trial.metrics.top1, trial.metrics.standard_error)}, " + _told(tested, run, trial),
+        f"{in_percent(trial.metrics.top1, trial.metrics.standard_error)}, " + _test_text(tested, run, trial),
         highlight=False, markup=False, soft_wrap=True,
     )  # fmt: skip
     found = ", ".join(f"{file} {difference:.1e}" for file, difference in differences.items())
@@ -138,10 +138,10 @@ def _say(
     )  # fmt: skip
 
 
-def _told(tested: TestResult | None, run: Path | str, trial: Trial) -> str:
-    """What is known of the test split, in a few words."""
+def _test_text(tested: TestResult | None, run: Path | str, trial: Trial) -> str:
+    """The result on the test split in a few words."""
     if tested is None:
-        return f"not tested; `expand test {shlex.quote(str(run))} --trial {trial.number}` does it"
+        return f"not tested; `expand test {shlex.quote(str(run))} --trial {trial.number}` tests it"
     rate = tested.video_top1
     return (
         f"test top-1 {in_percent(rate.value, rate.standard_error)} on {tested.videos} videos, "
@@ -150,14 +150,14 @@ def _told(tested: TestResult | None, run: Path | str, trial: Trial) -> str:
 
 
 def kept_test(record: Record, trial: Trial) -> TestResult | None:
-    """The newest test of exactly these weights on the test split of the run's own videos."""
+    """The newest test of these exact weights on the test split of the run's own videos."""
     test = official(all_tests(record.folder), record.facts["data"]["fingerprint"]).get(trial.number)
     sha256 = hashlib.sha256(record.weights(trial.number).read_bytes()).hexdigest()
     return test if test is not None and test.weights_sha256 == sha256 else None
 
 
 def describe(record: Record, study: Study, trial: Trial, tested: TestResult | None) -> dict[str, Any]:
-    """What architecture.json says besides how to build and feed the network."""
+    """The content of architecture.json, except how to build the network and prepare its input."""
     assert trial.metrics is not None
     accuracy: dict[str, Any] = {
         "validation_top1": trial.metrics.top1,
@@ -169,7 +169,7 @@ def describe(record: Record, study: Study, trial: Trial, tested: TestResult | No
         "convention": "mean softmax of a video's views, clips evenly spaced in time by crops in space; chosen on validation",
     }
     if tested is None:
-        accuracy["test"] = _told(None, "RUN", trial)
+        accuracy["test"] = _test_text(None, "RUN", trial)
     else:
         accuracy |= {
             "test_top1": tested.video_top1.value, "test_standard_error": tested.video_top1.standard_error,
@@ -193,7 +193,7 @@ def describe(record: Record, study: Study, trial: Trial, tested: TestResult | No
 
 
 def resize_facts(recipe: Recipe) -> dict[str, float]:
-    """What validation's frames were resized to, for `load.py`."""
+    """The frame size in validation, for `load.py`."""
     scale = validation_scale(recipe)
     if isinstance(scale, tuple):
         return {"height_over_crop": scale[0], "width_over_crop": scale[1]}

@@ -1,4 +1,4 @@
-"""The end of an exported network.py: the network with its numbers, as a table of its stages and as a call to edit."""
+"""The end of an exported network.py: a table of the network's stages, and a call with its arguments that can be edited."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from expand.core.layer_plan import Layer
 from expand.source.slicer import standalone_source
 
 BUILD = "build_network"
-ABOUT = '    """Freshly initialised. Other values make another network, which the weights here do not fit."""'
+ABOUT = '    """Returns it with random weights. The weights in this folder do not fit other values."""'
 
 
 def network_source(network: type, arguments: Mapping[str, Any], layers: Sequence[Layer] = ()) -> str:
-    """The class with all it needs, and `build_network`, which makes this one.
+    """The source of the class with everything that it uses, and `build_network`, which builds this network.
 
     Raises:
         ExpandError: see `standalone_source`; the source has a `build_network` of its own.
     """
     text = standalone_source(network)
     if any(getattr(node, "name", None) == BUILD for node in ast.parse(text).body):
-        raise ExpandError(f"{network.__module__} defines {BUILD}, which is what an export calls; rename it")
+        raise ExpandError(f"{network.__module__} defines {BUILD}, a name that the export needs; rename it")
     call = [f"    return {network.__name__}(", *(f"        {k}={_literal(v)}," for k, v in arguments.items()), "    )"]
     lines = ["", "", "# --- this network ---", "", *_table(layers), "", f"def {BUILD}() -> nn.Module:", ABOUT, *call]
     return text + _import_of_nn(text) + "\n".join(lines) + "\n"
@@ -40,7 +40,7 @@ def _import_of_nn(text: str) -> str:
 
 
 def _table(layers: Sequence[Layer]) -> list[str]:
-    """What every stage does to one clip, as comment lines."""
+    """The output size and cost of every stage for one clip, as comment lines."""
     if not layers:
         return []
     rows = [("stage", "layers", "channels x frames x height x width", "multiply-adds", "parameters"), *_rows(layers)]
@@ -51,7 +51,7 @@ def _table(layers: Sequence[Layer]) -> list[str]:
         right = [text.rjust(width) for text, width in zip(row[3:], widths[3:], strict=True)]
         lines.append("#   " + "   ".join([*left, *right]))
     return [
-        "# What each stage makes of one clip, with its convolutions and linear layers:", "#", *lines, "",
+        "# The output of each stage for one clip, with its convolutions and linear layers:", "#", *lines, "",
     ]  # fmt: skip
 
 

@@ -1,5 +1,5 @@
-"""What a record knows about a trained network and its user should: how it was found, trained, on what, and how noisy its
-accuracy is. Plain JSON, which goes into architecture.json and from there into the model card."""
+"""Facts about a trained network for its user: how it was found and trained, on which videos, and how noisy its accuracy is.
+Plain JSON, which is written to architecture.json and from there into the model card."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def facts_of(record: Record, study: Study, trial: Trial) -> dict[str, Any]:
         "found": _found(record, study, trial, trials, found),
         "training": _training(study, trial),
         "videos": _videos(record),
-        "fps": record.facts["data"].get("fps"),  # runs of earlier versions did not write it down
+        "fps": record.facts["data"].get("fps"),  # missing in runs of earlier versions
         "memory": {"weight_bytes": trial.cost.weight_bytes, "training_bytes": trial.cost.training_bytes},
         **({"speed": to_plain(trial.attempt.speed)} if trial.attempt.speed else {}),
         "environment": _environment(record),
@@ -40,7 +40,7 @@ def facts_of(record: Record, study: Study, trial: Trial) -> dict[str, Any]:
 def _found(
     record: Record, study: Study, trial: Trial, trials: Sequence[Trial], found: Sequence[Candidate]
 ) -> dict[str, Any]:
-    """The way from the start to this network, and what it was chosen among."""
+    """The path from the start to this network, and the networks it was chosen from."""
     by_number = {each.number: each for each in trials}
     own = next((c for c in found if trial.number in c.numbers), None)
     way, here = [trial], trial
@@ -68,7 +68,7 @@ def _found(
 
 
 def _step(trial: Trial, before: Trial | None, found: Sequence[Candidate]) -> dict[str, Any]:
-    """One network of the path. Its accuracy is what the choice was made by: the mean over seeds."""
+    """One network of the path. Its accuracy is the mean over seeds, by which it was chosen."""
     candidate = next((c for c in found if c.architecture == trial.architecture), None)
     return {
         "trial": trial.number,
@@ -96,7 +96,7 @@ def _training(study: Study, trial: Trial) -> dict[str, Any]:
 
 
 def _videos(record: Record) -> dict[str, Any]:
-    """Name, fingerprint, how many videos of each split, and how they were brought to size."""
+    """Name, fingerprint, number of videos per split, and how frames were resized."""
     data = record.facts["data"]
     return {
         "name": data["name"],

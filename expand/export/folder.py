@@ -1,4 +1,4 @@
-"""Takes trained networks away: folders with source, weights and description that need torch and nothing else."""
+"""Exports trained networks as folders with source, weights and description that need only torch."""
 
 from __future__ import annotations
 
@@ -29,15 +29,23 @@ FILES = (
     "__init__.py", "network.py", "load.py", "predict.py", "architecture.json", "model.safetensors", "README.md",
 )  # fmt: skip
 WEIGHTS, INDEX = "model.safetensors", "front.json"
-INIT = '"""A video network as plain PyTorch; README.md says what it is."""\n\nfrom .load import describe, load, prepare\n\n'
+INIT = (
+    '"""A video network as plain PyTorch; README.md describes it."""\n\nfrom .load import describe, load, prepare\n\n'
+)
 INIT += '__all__ = ["describe", "load", "prepare"]\n'
 
 
 @dataclass(frozen=True)
 class Package:
-    """What an export is made from: the class and its plain keyword arguments, its trained state, the clip each stream reads, its
-    layers where they are known, and what else is known about it (`about`, plain JSON, which becomes architecture.json;
-    `card` says what of it the README tells)."""
+    """A network to be exported.
+
+    Attributes:
+        network: the class.
+        arguments: its keyword arguments, plain values.
+        about: further facts as plain JSON, for architecture.json and the model card.
+        clip: what each stream reads.
+        layers: empty if unknown.
+    """
 
     network: type[nn.Module]
     arguments: Mapping[str, Any]
@@ -50,7 +58,7 @@ class Package:
 def export_network(
     folder: Path, package: Package, *, formats: Sequence[str] = (), force: bool = False
 ) -> dict[str, float]:
-    """Writes one network; the largest differences by file. See `export_networks`."""
+    """Exports one network; returns the largest difference of a logit by file. See `export_networks`."""
     return export_networks(folder, {"": package}, formats=formats, force=force)[""]
 
 
@@ -62,12 +70,20 @@ def export_networks(
     formats: Sequence[str] = (),
     force: bool = False,
 ) -> dict[str, dict[str, float]]:
-    """Writes each package into the sub-folder of its name ("" is the folder itself), and `texts` beside them. Fresh processes
-    load all of them without the engine, and get the same logits and multiply-adds, before anything takes its name. `formats`
-    are further files: "model.pt2", "model.onnx". Returns for each name the largest absolute difference of a logit by file.
+    """Exports several networks into one folder. The folder gets its name only after fresh processes without the engine have
+    loaded all networks and computed the same logits and multiply-adds.
+
+    Args:
+        packages: networks by the name of their subfolder ("" is the folder itself).
+        texts: contents of further files in the folder, by name.
+        formats: further files per network: "model.pt2", "model.onnx".
+        force: replaces an earlier export; a folder with other files is never replaced.
+
+    Returns:
+        For each name the largest absolute difference of a logit by file.
 
     Raises:
-        UsageError: the folder holds something; an earlier export is replaced with `force`, anything else never.
+        UsageError: the folder is not empty.
         ExpandError: a network's source needs more than torch, an argument is not plain, or the check failed.
     """
     folder = Path(os.path.realpath(folder))
@@ -116,16 +132,16 @@ def _write(folder: Path, package: Package, formats: Sequence[str]) -> Written:
 
 
 def _rounding(network: nn.Module, inputs: Sequence[Tensor], logits: Tensor) -> float:
-    """The largest difference of these logits from the same network's in float64. The network is left in float64."""
+    """The largest difference of these logits from those in float64. Converts the network to float64."""
     with torch.no_grad():
         exact = network.double()(*(clip.double() for clip in inputs))
     return float((logits.double() - exact).abs().max())
 
 
 def refuse_occupied(folder: Path, *, force: bool) -> None:
-    """Raises `UsageError` where something stands that may not be replaced."""
+    """Raises `UsageError` if the folder exists and may not be replaced."""
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--to {folder}: a file is there; name a folder")
+        raise UsageError(f"--to {folder}: it is a file; name a folder")
     found = {path.name for path in folder.iterdir()} if folder.exists() else set()
     if not found:
         return
@@ -137,7 +153,7 @@ def refuse_occupied(folder: Path, *, force: bool) -> None:
 
 
 def _foreign(folder: Path, found: set[str]) -> str:
-    """What in a folder is not of an export of ours, in words; nothing where all of it is."""
+    """A description of files in a folder that no export wrote; "" if there are none."""
     single, index = _facts(folder / "architecture.json"), _facts(folder / INDEX)
     ours = {*FILES, *(single or {}).get("files", ()), "__pycache__"} if single else set()
     if index:
@@ -161,7 +177,7 @@ def _facts(path: Path) -> dict[str, Any] | None:
 
 
 def plain_arguments(network: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments as JSON holds them."""
+    """The arguments as JSON values."""
     for name, value in arguments.items():
         try:
             json.dumps(value, allow_nan=False)
@@ -190,5 +206,5 @@ def _write_weights(path: Path, state: dict[str, Tensor]) -> dict[str, Any]:
     from safetensors.torch import save
 
     raw = save(state, metadata={"format": "pt"})
-    path.write_bytes(raw)  # save_file would make it readable for its owner only
+    path.write_bytes(raw)  # safetensors' save_file would let only the owner read it
     return {"file": path.name, "sha256": hashlib.sha256(raw).hexdigest(), "bytes": len(raw)}

@@ -1,5 +1,5 @@
-"""The README of an exported folder, a model card, from what its architecture.json says; and the index of several. What is not
-known is left out."""
+"""The model card (README.md) of an exported folder, written from its architecture.json, and the index of several exports.
+Unknown facts are left out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ probabilities = network(*prepare(video, fps=fps)).softmax(1)  # (1, {outputs})
 print({answer})
 ```
 
-Any decoder of RGB frames will do; with PyAV (`pip install av numpy`):
+Any decoder of RGB frames works, for example PyAV (`pip install av numpy`):
 
 ```python
 import av
@@ -33,14 +33,14 @@ with av.open("my_video.mp4") as file:
     video = torch.stack([torch.from_numpy(frame.to_ndarray(format="rgb24")) for frame in file.decode(video=0)])
 ```
 
-The folder is a package, too: with the folder around it on the path, `from FOLDER import load`.
+The folder is also a package: with its parent folder on the path, use `from FOLDER import load`.
 {portable}"""
 
 PT2 = """
 `model.pt2` holds the same network without source, for any number of clips: `torch.export.load("model.pt2").module()`.
 """
 ONNX = """
-`model.onnx` is for ONNX runtimes, any number of clips; its output are the `logits`:
+`model.onnx` is for ONNX runtimes, for any number of clips; its output is `logits`:
 
 ```python
 session = onnxruntime.InferenceSession("model.onnx")
@@ -50,7 +50,7 @@ session = onnxruntime.InferenceSession("model.onnx")
 
 
 def card(about: Facts) -> str:
-    """The whole README. `about` is architecture.json: `network`, `clip`, `outputs` and `files` are always there."""
+    """The model card. `about` is architecture.json; it always has `network`, `clip`, `outputs` and `files`."""
     parts = [f"# {title(about)}", summary(about), "## Use\n\n" + use(about)]
     sections = (
         ("The clip it reads", _clip), ("What it is", _architecture), ("How it was found", _found),
@@ -73,12 +73,10 @@ def summary(about: Facts) -> str:
     if found.get("name"):
         facts.append(found["name"])
     if cost := about.get("cost"):
-        facts.append(f"{format_macs(cost['macs'])} multiply-adds a clip")
+        facts.append(f"{format_macs(cost['macs'])} multiply-adds per clip")
     accuracy = about.get("accuracy", {})
-    for split in (
-        "test",
-        "validation",
-    ):  # the network was chosen by validation, which flatters it: the test comes first
+    # The test accuracy first: the network was chosen by its validation accuracy, which is therefore too high.
+    for split in ("test", "validation"):
         if (top1 := accuracy.get(f"{split}_top1")) is not None:
             facts.append(f"{in_percent(top1, accuracy.get(f'{split}_standard_error'))} on {split}")
     where = (
@@ -86,7 +84,7 @@ def summary(about: Facts) -> str:
         if "trial" in about
         else ""
     )
-    lines = ["A video network as plain PyTorch: this folder needs torch and nothing else, and can be moved."]
+    lines = ["A video network as plain PyTorch: this folder needs only torch, and can be moved."]
     return "\n\n".join([*lines, ", ".join(facts) + ("; " if facts and where else "") + where]).strip()
 
 
@@ -98,7 +96,7 @@ def use(about: Facts) -> str:
 
 def _clip(about: Facts) -> Iterator[str]:
     scale, zoom = about.get("normalisation"), about.get("resize", {}).get("short_side_over_crop", 1.0)
-    rate = f" (the training videos have {about['fps']:g} frames a second)" if about.get("fps") else ""
+    rate = f" (the training videos have {about['fps']:g} frames per second)" if about.get("fps") else ""
     normalised = f", then (value - {scale['mean']}) / {scale['std']}" if scale else ""
     for c in about["clip"]:
         side = f"the short side resized to {round(zoom * min(c['height'], c['width']))} pixels, " if zoom != 1 else ""
@@ -107,8 +105,8 @@ def _clip(about: Facts) -> Iterator[str]:
             f"{c['stride']} of the video{rate}, {side}the centre of {c['height']} x {c['width']} pixels, values from 0 to 1"
             + normalised
         )
-    yield "\n`prepare` does all of this, and brings the video to that frame rate if you say its own (`fps`). A video's score is"
-    yield "the mean of the probabilities over several views: `prepare(video, fps=fps, view=0, views=2)` and so on."
+    yield "\n`prepare` does all of this, and resamples the video to that frame rate if you pass the video's own (`fps`). The"
+    yield "score of a video is the mean of the probabilities over several views: `prepare(video, fps=fps, view=0, views=2)` etc."
     if about.get("classes"):
         yield f"\nClasses, in the order of the outputs: {', '.join(map(str, about['classes']))}."
 
@@ -116,7 +114,7 @@ def _clip(about: Facts) -> Iterator[str]:
 def _architecture(about: Facts) -> Iterator[str]:
     axes = about.get("found", {}).get("axes")
     if axes:
-        yield f"Family {about['architecture']['family']}, built by `build_network()` in network.py, where its stages stand:\n"
+        yield f"Family {about['architecture']['family']}, built by `build_network()` in network.py, which lists its stages:\n"
         yield "| value | | |\n|---|---|---|"
         yield from (f"| {axis['name']} | {axis['value']} | {axis['unit']} |" for axis in axes)
 
@@ -125,7 +123,7 @@ def _found(about: Facts) -> Iterator[str]:
     found = about.get("found")
     if not found:
         return
-    among = f"{found['networks_trained']} networks that were trained to the end"
+    among = f"{found['networks_trained']} completely trained networks"
     place = "on" if found["on_front"] else "not on"
     yield f"By {found['strategy']}, among {among}; it is {place} their accuracy-cost front."
     if found["path"]:
@@ -146,7 +144,7 @@ def _training(about: Facts) -> Iterator[str]:
         + threads
     )
     if made["device"] == "cuda":
-        yield "- trained again with this seed on such a GPU, weights may differ in the last digits"
+        yield "- training again with this seed on such a GPU may give weights that differ in the last digits"
     yield (
         f"- SGD, momentum {made['momentum']:g}, batches of {made['batch_size']}, learning rate {made['learning_rate']:g} "
         f"({made['schedule']}, {made['warmup_epochs']:g} epochs of warm-up), weight decay {made['weight_decay']:g}, dropout "
@@ -154,11 +152,11 @@ def _training(about: Facts) -> Iterator[str]:
     )
     small, large = made["scale_jitter"]
     yield (
-        f"- crops at random where the short side is {small:.3g} to {large:.3g} times the crop"
-        + (", flipped at random" if made["flip"] else "") + (", starts at random" if made["temporal_jitter"] else "")
+        f"- random crops from frames whose short side is {small:.3g} to {large:.3g} times the crop"
+        + (", random flips" if made["flip"] else "") + (", random start frames" if made["temporal_jitter"] else "")
     )  # fmt: skip
     yield (
-        f"- data: {videos['name']}, {videos['train']} videos to train on, {videos['val']} to validate; short side at most "
+        f"- data: {videos['name']}, {videos['train']} training videos, {videos['val']} validation videos; short side at most "
         f"{videos['cache_side']} pixels; fingerprint {videos['fingerprint']}"
     )
     if known := [
@@ -174,17 +172,17 @@ def _accuracy(about: Facts) -> Iterator[str]:
         views = f", {a['test_views']} views" if "test_views" in a else ""
         yield f"- test top-1 {in_percent(a['test_top1'], a.get('test_standard_error'))} on {count} videos{views}"
     elif a.get("validation_top1") is not None:
-        yield "- test: never scored"
+        yield "- test: not measured"
     if a.get("validation_top1") is not None:
         views = "one centre clip" if a["views"] == 1 else f"mean softmax of {a['views']} centre clips"
         yield (
             f"- validation top-1 {in_percent(a['validation_top1'], a['validation_standard_error'])} on {a['validation_clips']} "
-            f"videos, {views} (± is the binomial standard error). Networks were chosen by it, so it flatters."
+            f"videos, {views} (± is the binomial standard error). Networks were chosen by it, so it is too high."
         )
     if found.get("top1_spread") is not None:
         yield (
             f"- over seeds {', '.join(map(str, found['seeds']))}: {in_percent(found['top1_mean'], found['top1_spread'])} "
-            "(± is the standard deviation); this is one of them"
+            "(± is the standard deviation); this network is one of these seeds"
         )
     yield from (f"- {name}: {a[name]}" for name in a if "validation_top1" not in a)
 
@@ -195,16 +193,18 @@ def _cost(about: Facts) -> Iterator[str]:
         return
     views = about.get("accuracy", {}).get("views", 1)
     rows = {
-        "multiply-adds": f"{c['macs']:,} a clip ({c.get('convention', '')})",
-        "a video": f"{format_macs(c['macs'] * views)} multiply-adds by the {views} views of validation, "
-        f"{format_macs(c['macs'] * 30)} by 10 clips x 3 crops, as papers have it",
-        "operations": f"{2 * c['macs']:,} a clip, a multiply-add being two",
+        "multiply-adds": f"{c['macs']:,} per clip ({c.get('convention', '')})",
+        "per video": f"{format_macs(c['macs'] * views)} multiply-adds with the {views} views of validation, "
+        f"{format_macs(c['macs'] * 30)} with 10 clips x 3 crops, as in papers",
+        "operations": f"{2 * c['macs']:,} per clip; a multiply-add counts as two",
         "fvcore's total": f"{c['fvcore_flops']:,} with norms" if c.get("fvcore_flops") else "",
         "parameters": f"{c['params']:,}; {c['params_published']:,} without biases and norms" if "params" in c else "",
         "activations": f"{c['activations']:,} outputs of convolutions and linear layers" if "activations" in c else "",
         "weights": format_bytes(memory["weight_bytes"]) if memory.get("weight_bytes") else "",
-        "training memory": f"{format_bytes(memory['training_bytes'])} a clip" if memory.get("training_bytes") else "",
-        "latency": f"{about['speed']['ms']:.3g} ms a clip, measured where it was trained" if "speed" in about else "",
+        "training memory": f"{format_bytes(memory['training_bytes'])} per clip" if memory.get("training_bytes") else "",
+        "latency": f"{about['speed']['ms']:.3g} ms per clip, measured on the machine that trained it"
+        if "speed" in about
+        else "",
     }
     yield from (f"- {name}: {value}" for name, value in rows.items() if value)
 
@@ -214,31 +214,31 @@ def _limits(about: Facts) -> Iterator[str]:
     if not videos or not made:
         return
     if about["scale"] == "demo":
-        yield f"- A demo: {made['epochs']} epochs on {videos['train']} videos. It shows a search, it is no product."
-    yield f"- It knows {about['outputs']} classes and answers one of them whatever it sees."
+        yield f"- A demo: {made['epochs']} epochs on {videos['train']} videos. It demonstrates the search and is not for use."
+    yield f"- It knows {about['outputs']} classes and answers with one of them for any video."
     yield f"- It was scored on videos of {videos['name']} only: other cameras, places and people are untested."
     if accuracy.get("test_top1") is None:
-        yield "- It was not scored on videos that chose nothing; expect less than the validation accuracy there."
+        yield "- It was not tested on the test split; expect less than the validation accuracy there."
     if len(about["found"]["seeds"]) == 1:
-        yield "- One seed: how much another training of the same network would differ is not known."
-    yield "- Speed follows multiply-adds only roughly: measure on your own machine."
+        yield "- One seed: it is unknown how much another training of the same network would differ."
+    yield "- Multiply-adds predict speed only roughly: measure on your own machine."
 
 
 def _licence(about: Facts) -> Iterator[str]:
     videos = about.get("videos")
     if videos and videos["rendered"]:
-        yield "Rendered by this program: no third party's videos and no real persons."
+        yield "The videos were rendered by this program: no third party's videos and no real persons."
     elif videos:
-        yield f"The licence of {videos['name']} is not known to this program. Whether weights trained on these videos"
-        yield "may be passed on, and whether the persons in them agreed, is for you to find out."
+        yield f"This program does not know the licence of {videos['name']}. Find out yourself whether you may pass on weights"
+        yield "that were trained on these videos, and whether the persons in them agreed."
 
 
 def _files(about: Facts) -> Iterator[str]:
     told = {
-        "network.py": "the network's source, with its numbers at the end", "load.py": "`load`, `describe`, `prepare`",
-        "predict.py": "`python predict.py clip.mp4` says what a video shows (needs PyAV)",
+        "network.py": "the network's source, with its arguments at the end", "load.py": "`load`, `describe`, `prepare`",
+        "predict.py": "`python predict.py clip.mp4` prints the most probable classes (needs PyAV)",
         "__init__.py": "makes the folder a package", "model.safetensors": "the weights", "README.md": "this text",
-        "architecture.json": "all of this for a program to read, classes included",
+        "architecture.json": "the same facts for programs, including the classes",
         "model.pt2": "torch.export", "model.onnx": "ONNX",
     }  # fmt: skip
     yield from (f"- {file}: {told[file]}" for file in about["files"])
@@ -248,7 +248,7 @@ def _files(about: Facts) -> Iterator[str]:
 
 
 def front_card(run: str, rows: Sequence[Facts], seeds: int) -> str:
-    """The README of a folder that holds a whole front; rows as in `front_csv`."""
+    """The README of a folder with all networks of a front; rows as in `front_csv`."""
     table = [
         f"| [{row['folder']}]({row['folder']}/README.md) | {format_macs(row['macs'])} | {row['params']:,} | "
         f"{in_percent(row['validation_top1'], row['validation_standard_error'])} | {row['network']} |"
@@ -256,11 +256,11 @@ def front_card(run: str, rows: Sequence[Facts], seeds: int) -> str:
     ]
     return "\n".join([
         f"# The front of {run}", "",
-        f"{len(rows)} networks that no other one of the run beats in both accuracy and cost, cheapest first. Each folder "
-        "needs torch only; its README says how to use it.", "",
-        "| folder | multiply-adds a clip | parameters | validation top-1 | network |", "|---|---:|---:|---|---|", *table, "",
+        f"The {len(rows)} networks on the accuracy-cost front of the run, cheapest first. Each folder "
+        "needs only torch; its README says how to use it.", "",
+        "| folder | multiply-adds per clip | parameters | validation top-1 | network |", "|---|---:|---:|---|---|", *table, "",
         "± is the binomial standard error of the validation split, which chose the networks. front.csv holds the same."
-        + (f" Of {seeds} seeds the best one is here, which flatters it." if seeds > 1 else ""), "",
+        + (f" Each folder has the best of {seeds} seeds, so these accuracies are too high." if seeds > 1 else ""), "",
     ])  # fmt: skip
 
 

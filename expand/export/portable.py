@@ -1,4 +1,4 @@
-"""A network as one file that needs no source: torch.export's .pt2, and ONNX. Any number of clips at once."""
+"""A network as one file without source: torch.export's .pt2, and ONNX, both for any batch size."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 def require(formats: Sequence[str]) -> None:
-    """Raises `UsageError` where a format needs a package that is not there."""
+    """Raises `UsageError` if a format needs a package that is not installed."""
     missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
     if ONNX in formats and missing:
         raise UsageError(f"--onnx needs {', '.join(missing)}: pip install {' '.join(ONNX_PACKAGES)}")
 
 
 def write_portable(folder: Path, network: nn.Module, inputs: Sequence[Tensor], formats: Sequence[str]) -> None:
-    """Writes model.pt2 and model.onnx into the folder, as `formats` names them. `inputs` are one (B, C, T, H, W) a stream, B
-    at least 2: torch takes a size of 1 for a constant.
+    """Writes those of model.pt2 and model.onnx that `formats` names.
+
+    Args:
+        inputs: one (B, C, T, H, W) per stream, B at least 2, because torch treats a size of 1 as a constant.
 
     Raises:
         ExpandError: torch cannot trace or translate the network.
@@ -46,15 +48,15 @@ def write_portable(folder: Path, network: nn.Module, inputs: Sequence[Tensor], f
                 _write_onnx(folder / ONNX, program)
     except OSError:
         raise
-    except Exception as error:  # torch raises many kinds, several of them its own
+    except Exception as error:  # torch raises many types of exceptions here
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ExpandError(
-            f"{type(network).__name__} cannot be written as {' or '.join(formats)} ({line}): export it without, as source"
+            f"{type(network).__name__} cannot be written as {' or '.join(formats)} ({line}): export it as source alone"
         ) from error
 
 
 def _named(network: nn.Module, shapes: tuple[Any, ...]) -> tuple[Any, ...]:
-    """One entry an argument; a forward(*streams) takes them all as one."""
+    """One entry per argument of `forward`; `forward(*streams)` has one argument for all."""
     parameters = list(inspect.signature(network.forward).parameters.values())
     return (shapes,) if parameters and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL else shapes
 
@@ -70,7 +72,7 @@ def _write_onnx(path: Path, program: torch.export.ExportedProgram) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter prints about packages that it does not need."""
+    """Hides what the exporter prints about packages that it does not need."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

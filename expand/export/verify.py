@@ -1,4 +1,4 @@
-"""Has a fresh process load exported networks, and compares what it answers with what the trained ones answer here."""
+"""Loads exported networks in a fresh process and compares their logits with those of the trained networks here."""
 
 from __future__ import annotations
 
@@ -24,9 +24,16 @@ ALONE = {"model.safetensors": "torch", "model.pt2": "torch", "model.onnx": "onnx
 
 @dataclass(frozen=True)
 class Written:
-    """An exported folder, the files in it that hold the network, and what the network must answer: `inputs` are one
-    (B, C, T, H, W) a stream, `logits` (B, classes), `first` those of the first clip alone, which other kernels may compute,
-    `macs` the multiply-adds of one clip where they are known, `rounding` how far the logits here are from those in float64."""
+    """An exported folder and the expected results.
+
+    Attributes:
+        files: names of the files that hold the network.
+        inputs: one (B, C, T, H, W) per stream.
+        logits: (B, classes).
+        first: logits of the first clip alone, because other kernels may compute a batch of one.
+        macs: multiply-adds of one clip, if known.
+        rounding: largest difference of the logits here from those computed in float64.
+    """
 
     folder: Path
     files: tuple[str, ...]
@@ -37,22 +44,24 @@ class Written:
     rounding: float = 0.0
 
     def tolerance(self, file: str) -> float:
-        """Another runtime sums in another order: it may be off by as much as torch itself, and somewhat more."""
+        """Another runtime sums in another order, so it may be off by somewhat more than torch's own rounding."""
         return max(TOLERANCE, 4 * self.rounding) if ALONE[file] != "torch" else TOLERANCE
 
 
 def fixed_inputs(shapes: Sequence[Sequence[int]]) -> tuple[Tensor, ...]:
-    """Normally distributed, the same every time."""
+    """Normally distributed inputs from a fixed seed, one per shape."""
     generator = torch.Generator().manual_seed(2004_04730)
     return tuple(torch.randn(*shape, generator=generator) for shape in shapes)
 
 
 def verify(exports: Sequence[Written]) -> list[dict[str, float]]:
-    """For each export and each of its files the largest absolute difference of a logit, of two clips together and of one alone.
-    One process reads all of them with torch alone, another one the ONNX files with onnxruntime alone.
+    """Checks all exports: one process reads them with torch alone, another one the ONNX files with onnxruntime alone.
+
+    Returns:
+        For each export, by file: the largest absolute difference of a logit, for two clips together and for one alone.
 
     Raises:
-        ExpandError: something does not load, answers otherwise, or costs otherwise.
+        ExpandError: a file does not load, or gives other logits or multiply-adds.
     """
     differences: list[dict[str, float]] = [{} for _ in exports]
     with tempfile.TemporaryDirectory(prefix="expand-check-") as scratch:
@@ -82,14 +91,14 @@ def _ask(jobs: Sequence[Mapping[str, Any]], alone: str, scratch: Path) -> list[d
     file = scratch / f"{alone}.json"
     file.write_text(json.dumps(list(jobs)))
     command = [sys.executable, "-I", "-B", check.__file__, str(file), alone]
-    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # other counts sum in another order
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # another number of threads sums in another order
     limit = 600 + 60 * len(jobs)
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=limit, cwd=scratch, env=os.environ | threads
         )
     except subprocess.TimeoutExpired:
-        raise ExpandError(f"the exported network did not answer within {limit} s in a fresh process") from None
+        raise ExpandError(f"the exported network did not finish within {limit} s in a fresh process") from None
     answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     where = [f"{Path(job['folder']).name}: " if len(jobs) > 1 else "" for job in jobs]
     errors = [name + answer["error"] for name, answer in zip(where, answers, strict=False) if "error" in answer]
@@ -105,13 +114,13 @@ def _difference(export: Written, file: str, got: Mapping[str, Any]) -> float:
     for name, expected in (("logits", export.logits), ("first", export.first)):
         answer = torch.tensor(got[name], dtype=torch.float64)
         if answer.shape != expected.shape:
-            raise ExpandError(f"{file} answers {tuple(answer.shape)}, here it is {tuple(expected.shape)}")
+            raise ExpandError(f"{file} gives logits of shape {tuple(answer.shape)}, expected {tuple(expected.shape)}")
         largest.append((answer - expected.double()).abs().max())
-    difference = float(torch.stack(largest).max())  # not a number if any is
+    difference = float(torch.stack(largest).max())  # NaN if any value is
     if not difference <= export.tolerance(file):
-        raise ExpandError(f"the logits of {file} differ by {difference:.2g}, allowed are {export.tolerance(file):.2g}")
+        raise ExpandError(f"the logits of {file} differ by {difference:.2g}, allowed is {export.tolerance(file):.2g}")
     if export.macs is not None and got.get("macs", export.macs) != export.macs:
         raise ExpandError(
-            f"{file} has {got['macs']:,} multiply-adds as torch counts them, recorded are {export.macs:,}"
+            f"{file} has {got['macs']:,} multiply-adds as torch counts them, but {export.macs:,} are recorded"
         )
     return difference

@@ -1,4 +1,4 @@
-"""What a person sees while a search runs: a live table on a terminal, plain lines elsewhere."""
+"""Shows the progress of a search: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -21,8 +21,14 @@ from expand.core.units import format_macs, format_seconds
 
 @dataclass(frozen=True)
 class Outlook:
-    """How far the search as a whole is: trials ended, trials in all (None: unknown; `exact` where nothing can change it), and
-    about how many seconds are left (None: unknown)."""
+    """Progress of the whole search.
+
+    Attributes:
+        ended: trials that have ended.
+        trials: trials in total; None if unknown.
+        exact: whether the total is certain.
+        seconds: estimated seconds left; None if unknown.
+    """
 
     ended: int
     trials: int | None
@@ -30,7 +36,7 @@ class Outlook:
     seconds: float | None
 
     def text(self, waited: float = 0.0) -> str:
-        """ "7 of about 18 trials ended, about 5:00 min left", so many seconds after it was estimated."""
+        """ "7 of about 18 trials ended, about 5:00 min left", `waited` seconds after the estimate."""
         if self.trials is None:
             count = f"trials ended so far: {self.ended}"
         else:
@@ -42,31 +48,33 @@ class Outlook:
 
 
 class Watcher(Protocol):
+    """Gets the events of a search to show them."""
+
     def started(self, trial: Trial, *, resumed: bool = False) -> None: ...
     def epoch(self, trial: Trial, entry: Epoch) -> None: ...
-    def placed(self, number: int, *, training: bool) -> None: ...  # to a worker, or back to the queue
-    def outlook(self, outlook: Outlook) -> None: ...  # of the whole search
+    def placed(self, number: int, *, training: bool) -> None: ...  # given to a worker, or put back into the queue
+    def outlook(self, outlook: Outlook) -> None: ...  # for the whole search
     def step(
         self, number: int, epoch: int, done: int, steps: int, loss: float
     ) -> None: ...  # a batch of trial `number`
     def ended(self, trial: Trial) -> None: ...
-    def note(self, text: str) -> None: ...  # stays to be read
-    def progress(self, text: str) -> None: ...  # what is being waited for
+    def note(self, text: str) -> None: ...  # stays on the screen
+    def progress(self, text: str) -> None: ...  # replaced by the next one
     def __enter__(self) -> Watcher: ...
     def __exit__(self, *_: object) -> None: ...
 
 
-SECONDS_BETWEEN_LINES = 60.0  # about batches, where lines stay
-SECONDS_BETWEEN_EPOCHS = 30.0  # after a trial's first, an epoch line at most so often
+SECONDS_BETWEEN_LINES = 60.0  # minimum between two lines about batches
+SECONDS_BETWEEN_EPOCHS = 30.0  # minimum between two lines about epochs, except the first line of a trial
 
 
 class PlainLines:
-    """One line an event: for logs and pipes."""
+    """One line per event: for logs and pipes."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self.began = self.spoke = time.perf_counter()
-        self.told_epoch = 0.0  # when the last epoch line was written
+        self.last_epoch_line = 0.0
         self.begun: set[int] = set()
         self.ahead: Outlook | None = None
         self.estimated = 0.0
@@ -85,14 +93,14 @@ class PlainLines:
 
     def started(self, trial: Trial, *, resumed: bool = False) -> None:
         change = trial.suggestion.reason.partition(";")[0]
-        word = "taken up again" if resumed else "queued"
+        word = "resumed" if resumed else "queued"
         self._line(f"trial {trial.number} {word}: {trial.label}, {format_macs(trial.cost.macs)}MACs, {change}")
 
     def epoch(self, trial: Trial, entry: Epoch) -> None:
         now = time.perf_counter()
-        if trial.number in self.begun and now - self.told_epoch < SECONDS_BETWEEN_EPOCHS:
+        if trial.number in self.begun and now - self.last_epoch_line < SECONDS_BETWEEN_EPOCHS:
             return
-        self.told_epoch = now
+        self.last_epoch_line = now
         self.begun.add(trial.number)
         left = (trial.suggestion.epochs - entry.epoch) * entry.seconds
         self._line(
@@ -123,11 +131,11 @@ class PlainLines:
         self.spoke = time.perf_counter()
         text = f"[{self.spoke - self.began:7.1f} s] {escaped(text, keep=LINES)}"
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
-        self.console.file.flush()  # a pipe would keep lines back for minutes
+        self.console.file.flush()  # a pipe would buffer lines for minutes
 
 
 class LiveTable:
-    """The candidates of the search with epoch, accuracy, cost and time left, redrawn in place."""
+    """A table of the running candidates with epoch, accuracy, cost and time left, redrawn in place."""
 
     def __init__(self, console: Console, title: str) -> None:
         self.console, self.title = console, title
@@ -141,7 +149,7 @@ class LiveTable:
         self.live = Live(console=console, get_renderable=self._draw, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> LiveTable:
-        with signals.blocked():  # its thread must not get what is meant for the main one
+        with signals.blocked():  # the thread that it starts must not receive signals meant for the main thread
             self.live.start()
         return self
 
@@ -160,7 +168,7 @@ class LiveTable:
     def started(self, trial: Trial, *, resumed: bool = False) -> None:
         self.trials[trial.number] = trial
         if resumed:
-            self.message = "taken up where an earlier run was stopped"
+            self.message = "resumed where an earlier run stopped"
 
     def epoch(self, trial: Trial, entry: Epoch) -> None:
         self.trials[trial.number] = trial
@@ -219,4 +227,5 @@ def _batches(epoch: int, done: int, steps: int, loss: float) -> str:
 
 
 def watcher(console: Console, title: str) -> PlainLines | LiveTable:
+    """A live table if the console is a terminal, otherwise plain lines."""
     return LiveTable(console, title) if console.is_terminal else PlainLines(console)

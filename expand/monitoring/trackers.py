@@ -1,8 +1,7 @@
-"""Learning curves for other programs to show: TensorBoard's event files, MLflow and Weights & Biases through Ray Tune's
-callbacks. Asked for by name; nothing of this is imported or written otherwise, and nothing leaves the run directory
-unless the user's own MLFLOW_TRACKING_URI, WANDB_MODE or WANDB_API_KEY says where to.
+"""Trackers: learning curves for TensorBoard (event files), and for MLflow and Weights & Biases (Ray Tune's callbacks).
 
-The record is the run's own (`record.py`): what is written here is a copy of it, and may fail without harm.
+A tracker is imported and used only if the user names it. Nothing leaves the run directory unless the user's own
+MLFLOW_TRACKING_URI, WANDB_MODE or WANDB_API_KEY says so. Trackers hold copies of the record, so their failures do no harm.
 """
 
 from __future__ import annotations
@@ -29,16 +28,16 @@ if TYPE_CHECKING:
 
     from expand.storage.run_directory import Record
 
-PACKAGES = {"tensorboard": "tensorboard", "mlflow": "mlflow", "wandb": "wandb"}  # what each tracker has to import
+PACKAGES = {"tensorboard": "tensorboard", "mlflow": "mlflow", "wandb": "wandb"}  # the package that each tracker imports
 BY_RAY = ("mlflow", "wandb")
-SCALARS = ("loss", "top1", "val_loss", "learning_rate")  # of each epoch
+SCALARS = ("loss", "top1", "val_loss", "learning_rate")  # logged after each epoch
 
 
 def check(trackers: Sequence[str], workers: int) -> tuple[str, ...]:
-    """The trackers asked for, each once.
+    """The requested trackers without repetitions.
 
     Raises:
-        UsageError: an unknown name, a package that is not installed, or one that logs through Ray where there is none.
+        UsageError: the name is unknown, its package is not installed, or it needs Ray and `workers` is 0.
     """
     for name in trackers:
         if name not in PACKAGES:
@@ -51,18 +50,19 @@ def check(trackers: Sequence[str], workers: int) -> tuple[str, ...]:
 
 
 def facts(trial: Trial) -> dict[str, Any]:
-    """What does not change while a candidate trains, by names that people read."""
-    wish, cost = trial.suggestion, trial.cost
+    """The facts of a trial that do not change while it trains, under readable names."""
+    suggestion, cost = trial.suggestion, trial.cost
     about = {
-        "seed": wish.seed, "epochs": wish.epochs, "step": wish.step, "axes": " = ".join(wish.axes) or wish.kind,
-        "parent": "none" if wish.parent is None else str(wish.parent),
+        "seed": suggestion.seed, "epochs": suggestion.epochs, "step": suggestion.step,
+        "axes": " = ".join(suggestion.axes) or suggestion.kind,
+        "parent": "none" if suggestion.parent is None else str(suggestion.parent),
         "gmacs": cost.gmacs, "params_m": cost.params / 1e6, "activations_m": cost.activations / 1e6,
     }  # fmt: skip
     return trial.architecture.as_dict() | about
 
 
 def title(trial: Trial) -> str:
-    """Such as "000003 step 1 depth": the same when a trial is taken up again."""
+    """A name such as "000003 step 1 depth", the same when the trial is resumed."""
     return f"{trial.number:06d} {trial.label}"
 
 
@@ -72,7 +72,7 @@ def _scalars(entry: Epoch) -> dict[str, float]:
 
 @contextlib.contextmanager
 def following(watch: Watcher, trackers: Sequence[str], folder: Path) -> Iterator[Watcher]:
-    """The watcher to give to a search: the one given, and TensorBoard's event files beside it if asked for."""
+    """The watcher for a search: the given one, which also writes TensorBoard's event files if "tensorboard" is requested."""
     if "tensorboard" not in trackers:
         yield watch
         return
@@ -85,7 +85,7 @@ def following(watch: Watcher, trackers: Sequence[str], folder: Path) -> Iterator
 
 @dataclass
 class Harmless:
-    """Calls a tracker; the first exception, such as a full disk's, becomes one note, and it is not called any more."""
+    """Calls a tracker. After its first exception, such as a full disk, it prints one note and does not call the tracker again."""
 
     name: str
     note: Callable[[str], None]
@@ -99,16 +99,17 @@ class Harmless:
         except Exception as error:
             self.failed = True
             first = (str(error) or "no message").splitlines()[0]
-            self.note(f"--track {self.name} stopped ({type(error).__name__}: {first}); the search and its record go on")
+            self.note(
+                f"--track {self.name} stopped ({type(error).__name__}: {first}); the search and its record continue"
+            )
 
 
 @dataclass
 class WithTensorBoard:
-    """Hands everything on to `watch`, and keeps the curve of every trial in event files below `folder`.
+    """Passes all calls on to `watch`, and writes the learning curve of every trial to event files below `folder`.
 
-    What is in the files follows from the record: a driver that meets a trial for the first time writes its curve from
-    the first epoch and tells TensorBoard to forget what an earlier driver wrote (`purge_step`), so that steps are neither
-    missing nor there twice wherever the earlier one was killed.
+    The files are written from the record: a driver writes the curve of each trial again from the first epoch and makes
+    TensorBoard discard what an earlier driver wrote (`purge_step`). So no step is missing or repeated after a kill.
     """
 
     watch: Watcher
@@ -159,7 +160,7 @@ class WithTensorBoard:
             self.harmless(self.writers.popitem()[1].close)
 
     def _catch_up(self, trial: Trial) -> None:
-        """Writes the epochs that are not in the files yet; all of them if what was written has been trained again."""
+        """Writes the epochs that are not in the files yet, or all if epochs already written were trained again."""
         before = self.logged.get(trial.number, ())
         if trial.number not in self.writers or trial.curve[: len(before)] != before:
             before = ()
@@ -180,7 +181,7 @@ class WithTensorBoard:
         folder = self.folder / re.sub(r"[^\w.=+()-]+", "-", title(trial))
         writer = self.writers[trial.number] = SummaryWriter(str(folder), purge_step=0)
         experiment, session, _ = hparams(facts(trial), dict.fromkeys(("top1", "val_loss")))
-        for summary in (experiment, session):  # `add_hparams` would open a run of its own for them
+        for summary in (experiment, session):  # `add_hparams` would create a separate run for them
             writer._get_file_writer().add_summary(summary, 0)
         lines = [f"**{trial.label}**", trial.suggestion.reason, *(f"{k}: {v}" for k, v in facts(trial).items())]
         writer.add_text("candidate", "\n\n".join(lines), 0)
@@ -200,8 +201,8 @@ class WithTensorBoard:
 
 @dataclass(frozen=True)
 class Shown:
-    """One of our trials in the form in which Tune's loggers read one of theirs, whose configuration is a job as bytes.
-    `trial_id` is the same when the run is resumed, so that a tracker can go on with what it has."""
+    """One of our trials with the fields that Tune's loggers read of a Tune trial. The real configuration of a Tune trial is a
+    pickled job. `trial_id` is the same when the run is resumed, so that a tracker continues the same curve."""
 
     trial_id: str
     name: str
@@ -214,7 +215,7 @@ class Shown:
 
 
 def readable(logger: type, name: str, record: Record, note: Callable[[str], None]) -> type:
-    """One of Tune's logger callbacks, made to see the trials and epochs of `record`, unable to end a search."""
+    """A subclass of one of Tune's logger callbacks that logs the trials and epochs of `record` and never ends a search."""
     harmless, place = Harmless(name, note), hashlib.sha256(str(record.folder).encode()).hexdigest()[:8]
 
     def show(trial: Any) -> Shown:
@@ -224,7 +225,7 @@ def readable(logger: type, name: str, record: Record, note: Callable[[str], None
 
     class Readable(logger):
         def __reduce__(self) -> tuple[type, tuple[()]]:
-            return dict, ()  # Tune pickles its parts so that it could restore them; it never does here
+            return dict, ()  # Tune pickles its callbacks to restore them later, which is not used here
 
         def setup(self, *arguments: Any, **keywords: Any) -> None:
             harmless(super().setup)
@@ -251,10 +252,10 @@ def readable(logger: type, name: str, record: Record, note: Callable[[str], None
     return Readable
 
 
-def going_on(logger: type) -> type:
-    """Ray's MLflow callback, which begins a run for every trial it sees, made to take up what an earlier driver began."""
+def resuming(logger: type) -> type:
+    """A subclass of Ray's MLflow callback that resumes the MLflow runs of an earlier driver; Ray's own always starts new ones."""
 
-    class GoingOn(logger):
+    class Resuming(logger):
         def log_trial_start(self, trial: Shown) -> None:
             util = self.mlflow_util
             if trial not in self._trial_runs:
@@ -265,14 +266,14 @@ def going_on(logger: type) -> type:
             self.tags = {"expand_trial": trial.trial_id}
             super().log_trial_start(trial)
 
-    return GoingOn
+    return Resuming
 
 
 def mlflow_place(folder: Path) -> str:
-    """Where MLflow keeps things: where the user says, else a database in the run directory."""
+    """MLflow's tracking URI: the user's, otherwise a database in the run directory."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder}/mlflow.db"
 
 
 def wandb_mode() -> str:
-    """Offline, unless the user has said otherwise or has a key in the environment."""
+    """Weights & Biases' mode: offline, unless WANDB_MODE or WANDB_API_KEY is set."""
     return os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")

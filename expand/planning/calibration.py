@@ -1,10 +1,10 @@
 """How long the candidates of a plan take, from a few real training steps of some of them.
 
-As many processes as the run has workers train at once, so that they get in each other's way as the workers will. Each takes
-its share of the networks, from the cheapest to the dearest. Where time does not reach for all candidates, those spread
-evenly by cost are timed, and the others follow from a fit: seconds a clip = a + b x multiply-adds + c x bytes kept for the
-backward pass + d x pixels read, no coefficient below zero, small relative errors wanted. Multiply-adds alone would not do:
-small networks and channel-wise ones wait for memory.
+As many processes as the run has workers train in parallel, so that they compete for the machine like the workers. Each times
+its share of the networks, from the cheapest to the most expensive. If there is not enough time for all candidates, some spread
+evenly over the costs are timed and the others are predicted by a fit: seconds per clip = a + b x multiply-adds + c x bytes saved
+for the backward pass + d x pixels read, with non-negative coefficients and small relative errors. Multiply-adds alone are not
+enough: small networks and channel-wise ones are limited by memory access.
 """
 
 from __future__ import annotations
@@ -26,16 +26,18 @@ from expand.search.worker_plan import Workers
 from expand.storage.plans import Videos
 from expand.training.device import pick_device
 
-SECONDS = 45.0  # for everything, processes started: a plan is to take a minute at most, on a busy machine, too
+SECONDS = (
+    45.0  # for all timings once the processes have started: a plan should take at most a minute, also on a busy machine
+)
 MOST_NETWORKS = 24
-BUSY = 1.15  # times as long: worth saying
-LEAST_ERROR = 0.10  # what a machine varies by from one hour to the next
+BUSY = 1.15  # a slowdown from which the plan mentions it
+LEAST_ERROR = 0.10  # relative variation of a machine from hour to hour
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was timed and what follows. `error` is relative: of a training's length, as far as can be known beforehand.
-    `slowed` is how many times as long everything took because of other work on the machine."""
+    """The timings and the fit. `error` is the estimated relative error of a training's length. `slowed` is the factor by which
+    other work on the machine slowed everything down."""
 
     timings: dict[Architecture, Timing]
     training: tuple[float, ...]
@@ -51,7 +53,7 @@ class Calibration:
     candidates: int
 
     def seconds(self, architecture: Architecture, cost: Cost, epochs: int, study: Study, videos: Videos) -> float:
-        """How long one training takes, validation included, on a machine as busy as this one is now."""
+        """Seconds of one training with validation, on a machine as busy as this one now."""
         learned, validated = clips_seen(study, epochs, videos)
         if timing := self.timings.get(architecture):
             return self.slowed * (learned * timing.train_seconds + validated * timing.validation_seconds)
@@ -60,7 +62,7 @@ class Calibration:
         return float(self.slowed * alone)
 
     def cpu_seconds(self, architecture: Architecture, epochs: int, study: Study, videos: Videos) -> float | None:
-        """Processor time of one training; None of what was not timed itself, and where another device does the work."""
+        """Processor time of one training; None if the network was not timed itself, or is not trained on a CPU."""
         timing = self.timings.get(architecture)
         if timing is None or pick_device().type != "cpu":
             return None
@@ -68,7 +70,7 @@ class Calibration:
         return learned * timing.train_cpu_seconds + validated * timing.validation_cpu_seconds
 
     def peak_bytes(self, architecture: Architecture, cost: Cost, batch: int) -> float:
-        """What one training adds to its process, or to its GPU."""
+        """Peak memory that one training adds to its process, or to its GPU."""
         timing = self.timings.get(architecture)
         if timing is not None and timing.batch == batch:
             return timing.peak_bytes
@@ -78,11 +80,11 @@ class Calibration:
         timed, which = len(self.timings), "every candidate timed"
         if timed < self.candidates:
             which = f"{timed} of {self.candidates} candidates timed, the others by a fit"
-        loading = "real clips" if self.with_videos else "random clips: decoding and loading are not in it"
+        loading = "real clips" if self.with_videos else "random clips, without decoding and loading"
         busy = ""
         if self.slowed > BUSY:
             busy = f"; other work on this machine makes it x{self.slowed:.1f} as long, but not at the lower ends"
-        at_once = f", {self.processes} at once" if self.processes > 1 else ""
+        at_once = f", {self.processes} in parallel" if self.processes > 1 else ""
         return (
             f"{which}, {loading}, {self.device}, {self.threads} thread{'s' if self.threads > 1 else ''}{at_once}{busy}"
         )
@@ -98,7 +100,7 @@ def calibrate(
     seconds: float = SECONDS,
     note: Callable[[str], None] = lambda text: None,
 ) -> Calibration | None:
-    """Times some of these networks; None where not one could be timed."""
+    """Times some of these networks; None if none could be timed."""
     costs = {network.architecture: network.cost for network in networks}
     chosen = _spread(sorted(costs, key=lambda architecture: costs[architecture].macs), MOST_NETWORKS)
     count = min(_at_once(workers), len(chosen))
@@ -108,7 +110,7 @@ def calibrate(
     began = time.perf_counter()
     with fresh_processes(count) as pool:
         for ready in [pool.submit(time.sleep, 0.2) for _ in range(count)]:
-            ready.result()  # the processes are there and have torch
+            ready.result()  # the processes have started and imported torch
         started = time.perf_counter() - began
         left = max(seconds - started, seconds / 3)
         parts = [
@@ -138,7 +140,7 @@ def calibrate(
 
 
 def _at_once(workers: Workers) -> int:
-    """How many trainings share this machine, or its first GPU."""
+    """How many trainings run in parallel on this machine, or on its first GPU."""
     if workers.gpus_per_trial:
         return max(1, min(workers.count, int(1 / workers.gpus_per_trial)))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -146,15 +148,15 @@ def _at_once(workers: Workers) -> int:
 
 
 def _spread(ordered: Sequence[Architecture], most: int) -> list[Architecture]:
-    """At most so many, evenly from first to last, both with them."""
+    """At most so many of them, evenly spaced, including the first and the last."""
     if len(ordered) <= most:
         return list(ordered)
     return [ordered[round(index * (len(ordered) - 1) / (most - 1))] for index in range(most)]
 
 
 def kept_bytes(cost: Cost) -> float:
-    """What autograd keeps of a clip; where nobody counted it, three float32 an activation (before and after a norm, and
-    after a nonlinearity)."""
+    """Bytes that autograd saves per clip; if not counted, three float32 per activation (before and after a norm, and after a
+    nonlinearity)."""
     return cost.training_bytes if cost.training_bytes is not None else 12.0 * cost.activations
 
 
@@ -164,21 +166,21 @@ def _time_features(cost: Cost) -> tuple[float, ...]:
 
 
 def _memory_features(cost: Cost, batch: int) -> tuple[float, ...]:
-    """Weights, gradients and momentum; a batch's activations; what does not depend on the network."""
+    """Terms of the memory fit: weights, gradients and momentum; activations of a batch; a constant."""
     return 12.0 * cost.params / 1e9, batch * kept_bytes(cost) / 1e9, 1.0
 
 
 def _fit(features: np.ndarray, values: np.ndarray) -> tuple[float, ...]:
-    """Least squares of the relative errors, no coefficient below zero."""
+    """Least squares of the relative errors with non-negative coefficients."""
     from scipy.optimize import nnls
 
     return tuple(float(x) for x in nnls(features / values[:, None], np.ones(len(values)))[0])
 
 
 def _left_out_error(features: np.ndarray, values: np.ndarray) -> float:
-    """Root mean square of the relative errors where each network in turn is left out of the fit."""
+    """Root mean square of the relative errors in leave-one-out fits."""
     if len(values) < 4:
-        return 0.3  # too few to say
+        return 0.3  # too few for an estimate
     errors = []
     for index in range(len(values)):
         keep = np.arange(len(values)) != index

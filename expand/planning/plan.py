@@ -1,11 +1,11 @@
-"""What a study will cost, before anything is launched: networks, multiply-adds, hours, memory, disk.
+"""The predicted cost of a study: networks, multiply-adds, hours, memory, disk.
 
-The search is played through with the strategy itself, its candidates' accuracies being made up. A grid or a sample has one
-course. A stepwise expansion has many, so several are played: the cheapest candidate of each step wins, the dearest, and for
-each axis that one whenever it is on offer. Whatever wins, a step costs about twice the one before, so that they lie close
-together; the plan gives their range.
+The search is simulated with the strategy itself and made-up accuracies. A grid or a sampled search has one trajectory. A stepwise
+expansion has many, so several are simulated: the cheapest candidate of each step wins, or the most expensive one, or always the
+same axis. Each step costs about twice the one before, whichever candidate wins, so the trajectories cost about the same; the plan
+gives their range.
 
-Hours come from timing a few real training steps (`calibrate.py`); without that there are none.
+Hours come from timing a few real training steps (`calibration.py`); without timing the plan has no hours.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from expand.planning.calibration import Calibration
     from expand.search.worker_plan import Workers
 
-RAY_SECONDS = 6.0  # until a private cluster is there (two cores)
-PROCESS_BYTES = 400e6  # a worker process with torch and Ray, before it trains anything
+RAY_SECONDS = 6.0  # to start a private cluster (on two cores)
+PROCESS_BYTES = 400e6  # of a worker process with torch and Ray before it trains
 CUDA_CONTEXT_BYTES = 600e6
 
 
-# --- what it comes to ------------------------------------------------------------------------------------------------
+# --- the plan --------------------------------------------------------------------------------------------------------
 
 
 def training_macs(network: Network, study: Study, videos: Videos) -> int:
@@ -50,7 +50,7 @@ def training_macs(network: Network, study: Study, videos: Videos) -> int:
 
 
 def wall_seconds(course: Course, seconds: Callable[[Network], float], workers: int) -> float:
-    """How long workers take over a course: a step begins when the one before has ended, the longest trainings first."""
+    """Seconds that the workers need for a trajectory. A step starts after the one before; its longest trainings start first."""
     steps: dict[int, list[float]] = {}
     for network in course.trained:  # the start trains together with the first step
         steps.setdefault(max(network.step, 1), []).extend([seconds(network)] * network.trainings)
@@ -64,7 +64,7 @@ def wall_seconds(course: Course, seconds: Callable[[Network], float], workers: i
 
 
 def range_of(values: Sequence[float], error: float = 0.0, slowed: float = 1.0) -> Range:
-    """Over courses; `error` is relative and widens it. The lower end is without what slows everything down."""
+    """The range over trajectories, widened by the relative `error`. The lower end is that of a machine without other work."""
     return min(values) * (1 - error) / slowed, (min(values) + max(values)) / 2, max(values) * (1 + error)
 
 
@@ -77,7 +77,7 @@ def make_plan(
     *,
     cache_bytes: float | None = None,
 ) -> Plan:
-    """Everything that is printed, and what sets it against a run later."""
+    """The plan: all that is printed, and all that the report later compares with the run."""
     networks = distinct(found)
     memory = memory_here()
     needed = [least_bytes(n.cost, study, videos.training, halved=memory.cuda) for n in networks if not n.over] or [0.0]
@@ -138,12 +138,12 @@ def _with_hours(
 
 
 def distinct(found: Sequence[Course]) -> list[Network]:
-    """Every network of any course, once."""
+    """Every network of any trajectory, once."""
     return list({n.architecture: n for course in found for n in course.networks}.values())
 
 
 def _steps(course: Course) -> tuple[PlannedStep, ...]:
-    """One row a step: how many candidates it has and what they cost."""
+    """One row per step: its candidates and their costs."""
     rows = []
     for step in sorted({network.step for network in course.networks}):
         own = [network for network in course.networks if network.step == step]
@@ -157,12 +157,12 @@ def _steps(course: Course) -> tuple[PlannedStep, ...]:
 def _disk(study: Study, found: Sequence[Course], workers: Workers, cache_bytes: float | None) -> PlannedDisk:
     weights = [sum(n.cost.weight_bytes * n.trainings for n in course.trained) for course in found]
     largest = max((n.cost.params for course in found for n in course.trained), default=0)
-    # Weights and momentum, the last checkpoint and the one before, of every training that is under way.
+    # Weights and momentum in the last checkpoint and in the one before, of every running training.
     return PlannedDisk(cache_bytes, range_of(weights), max(workers.count, 1) * 2 * 8 * largest)
 
 
 def _fit_together(peak_bytes: float, workers: Workers) -> FitTogether:
-    """How many of the dearest candidate have room at once: on one GPU, or in this machine's memory."""
+    """How many trainings of the most expensive candidate fit into memory at the same time: of one GPU, or of this machine."""
     import torch
 
     if torch.cuda.is_available():

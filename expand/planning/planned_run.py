@@ -1,4 +1,4 @@
-"""`expand plan`: from what was typed to a plan, kept or printed; and the check of `expand run --budget-hours`."""
+"""`expand plan`: from the options to a plan that is printed or stored; and the check of `expand run --budget-hours`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from expand.storage.folder import check_folder, made_folder
 from expand.storage.plans import Plan, Videos, read_plan, write_plan
 
 Note = Callable[[str], None]
-QUICKLY_DECODED = 2000  # videos; more are not decoded for the sake of a plan
+QUICKLY_DECODED = 2000  # videos; more are not decoded just for a plan
 
 
 def plan_study(
@@ -43,10 +43,10 @@ def plan_study(
     calibrated: bool = True,
     note: Note = lambda text: None,
 ) -> Plan:
-    """The plan of a study on its videos or, where `videos` says how many, without any.
+    """The plan of a study on its videos or, if `videos` gives their number, without videos.
 
     Raises:
-        UsageError: as for a run; nothing tells how many videos there are.
+        UsageError: as for a run, or the number of videos is unknown.
     """
     study = request.study()
     counted, manifest = count_videos(study, videos, classes, note)
@@ -70,7 +70,7 @@ def plan_study(
 
 
 def count_videos(study: Study, videos: int | None, classes: int | None, note: Note) -> tuple[Videos, Manifest | None]:
-    """How many videos, by what was typed, by the study's own, or by the published data set's size."""
+    """The number of videos: from the options, from the study's own videos, or from the published data set's size."""
     data = study.data
     if videos is not None:
         if classes is None:
@@ -78,7 +78,7 @@ def count_videos(study: Study, videos: int | None, classes: int | None, note: No
         share = data.validation_share
         return Videos(videos, round(videos * share), classes, "as typed"), None
     if classes is not None:
-        raise UsageError(f"--classes {classes} goes with --videos; a data set has its own")
+        raise UsageError(f"--classes {classes} needs --videos; a data set has its own classes")
     if data.source is None and data.published is not None:
         training, validation, number = data.published
         return Videos(
@@ -93,7 +93,7 @@ def count_videos(study: Study, videos: int | None, classes: int | None, note: No
 def _caches(
     study: Study, manifest: Manifest | None, *, decode: bool, note: Note
 ) -> tuple[tuple[str, str] | None, float | None]:
-    """The decoded clips, if they are there or quickly made, and how much room they take."""
+    """The decoded clips, if they exist or are quick to decode, and their size on disk."""
     if manifest is None:
         return None, None
     data = study.data
@@ -110,16 +110,16 @@ def _caches(
 
 
 def keep(plan: Plan, folder: Path) -> Path:
-    """Puts a plan into a run directory, made if need be, where the report will find it."""
+    """Stores a plan in a run directory, which is created if necessary, for the report."""
     check_folder(folder)
     return write_plan(folder, plan)
 
 
 def within_budget(request: Request, folder: Path, workers: Workers, hours: float, note: Note) -> None:
-    """Plans a run and keeps the plan, unless it was planned before.
+    """Plans a run and stores the plan, unless it was planned before.
 
     Raises:
-        UsageError: the plan is over these hours, or nobody can say.
+        UsageError: the plan exceeds these hours, or has no hours.
     """
     if not 0 < hours < math.inf:
         raise UsageError(f"--budget-hours {hours:g}: must be a number above 0")
@@ -129,15 +129,13 @@ def within_budget(request: Request, folder: Path, workers: Workers, hours: float
         if plan is None or not known or not plan.hours:
             plan = plan_study(request, workers, note=note)
             if not plan.hours:
-                raise UsageError(
-                    f"--budget-hours {hours:g}: no network could be timed, so nobody can say how long it takes"
-                )
+                raise UsageError(f"--budget-hours {hours:g}: no network could be timed, so its time is unknown")
             keep(plan, folder)
     low, middle, high = plan.hours
     if middle > hours:
         raise UsageError(
             f"the plan takes {middle:.3g} h ({low:.3g} to {high:.3g}), --budget-hours {hours:g} allows less; "
-            "`expand plan` shows where they go"
+            "`expand plan` shows the time of each step"
         )
     note(f"planned: {middle:.3g} h ({low:.3g} to {high:.3g}) of at most {hours:g}")
 
@@ -189,15 +187,15 @@ def summary_lines(plan: Plan) -> list[str]:
         lines += [
             f"time         {_hours(middle)} ({_hours(low)} to {_hours(high)}) with {plan.workers}",
             f"device time  {_hours(plan.device_hours[1])} ({_hours(plan.device_hours[0])} to "
-            f"{_hours(plan.device_hours[2])}), all trainings added up",
-            f"memory       {format_bytes(plan.peak_bytes or 0)} at the peak of the dearest candidate"
-            + (f"; {fit.count} such fit {fit.where} at once" if fit else ""),
+            f"{_hours(plan.device_hours[2])}), sum of all trainings",
+            f"memory       {format_bytes(plan.peak_bytes or 0)} at the peak of the most expensive candidate"
+            + (f"; {fit.count} of these fit {fit.where} at the same time" if fit else ""),
             f"timed        {plan.calibration.described}; ± {100 * plan.calibration.error:.0f} % on top of the range",
         ]
     else:
-        lines.append("time         not timed (leave --no-calibrate away)")
+        lines.append("time         not timed (omit --no-calibrate)")
     memory, disk = plan.memory, plan.disk
-    assert memory is not None and disk is not None, "only a plan of long ago, read from its file, has none"
+    assert memory is not None and disk is not None, "only plans stored by old versions have none"
     fits = memory.needed[0] <= memory.there
     lines.append(
         f"a batch      of {memory.batch:,} clips needs at least {_ends(memory.needed, format_bytes)} of memory; "

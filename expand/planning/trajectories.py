@@ -7,21 +7,21 @@ from dataclasses import dataclass
 
 from expand.core.errors import UsageError, unknown
 from expand.core.space import Architecture
-from expand.core.study import CountMacs, Study
+from expand.core.study import Costs, Study
 from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
 from expand.search.memory_check import CountCost
 from expand.storage.plans import Videos
 from expand.strategies.budget import affordable
 
-MOST_TRIALS = 5000  # of one course, before it is taken for endless
+MOST_TRIALS = 5000  # a trajectory with more counts as endless
 
 
-FIRST_TRIALS = 60  # of a search that hours end, as long as nobody knows how long a training takes
+FIRST_TRIALS = 60  # simulated of a search that hours end, while the length of a training is unknown
 
 
 @dataclass(frozen=True)
 class Network:
-    """A candidate of a course and how often it is trained (its seeds); `over` is the limit that keeps it from being trained."""
+    """A candidate of a trajectory and how often it is trained (once per seed); `over` is the limit that it exceeds, if any."""
 
     architecture: Architecture
     cost: Cost
@@ -34,7 +34,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Course:
-    """One way that the search may go."""
+    """One simulated trajectory of a search."""
 
     name: str
     networks: tuple[Network, ...]
@@ -49,26 +49,29 @@ class Course:
 
 
 def courses(
-    study: Study, macs: CountMacs, cost: CountCost, *, wins: Sequence[str] = (), seconds: Seconds | None = None
+    study: Study, macs: Costs, cost: CountCost, *, wins: Sequence[str] = (), seconds: Seconds | None = None
 ) -> tuple[Course, ...]:
-    """The ways that a search may go, the distinct ones. `wins` names the axes that win, step by step, in a course of the
-    reader's own. `seconds` is what a training takes, for budgets in hours; without it a sample that only hours would end
-    is played for its first networks.
+    """The distinct simulated trajectories of a search.
+
+    Args:
+        wins: axes that win, step by step, in an additional trajectory.
+        seconds: time of one training, for budgets in hours. Without it, a search that only hours end is simulated for its first
+            `FIRST_TRIALS` trials.
 
     Raises:
-        UsageError: as the strategy's; an axis in `wins` that is not of the space.
+        UsageError: from the strategy, or an axis in `wins` is not in the space.
     """
     first = study.strategy.ask(study, (), macs)
-    if not any(wish.kind in ("start", "expand") for wish in first):
-        return (_play("as asked for", study, macs, cost, _cheapest, seconds),)
-    axes = list(dict.fromkeys(axis for wish in first for axis in wish.axes))
-    rules: dict[str, Choose] = {"cheapest wins": _cheapest, "dearest wins": _dearest}
+    if not any(suggestion.kind in ("start", "expand") for suggestion in first):
+        return (_simulate("as suggested", study, macs, cost, _cheapest, seconds),)
+    axes = list(dict.fromkeys(axis for suggestion in first for axis in suggestion.axes))
+    rules: dict[str, Choose] = {"cheapest wins": _cheapest, "most expensive wins": _most_expensive}
     rules |= {f"{axis} wins": _whenever(axis) for axis in axes}
     if wins:
         rules = {", ".join(wins): _in_turn(wins, [axis.name for axis in study.space.axes]), **rules}
-    played = [_play(name, study, macs, cost, choose, seconds) for name, choose in rules.items()]
-    distinct = {tuple(network.architecture for network in course.networks): course for course in reversed(played)}
-    return tuple(course for course in played if course in distinct.values())
+    found = [_simulate(name, study, macs, cost, choose, seconds) for name, choose in rules.items()]
+    distinct = {tuple(network.architecture for network in course.networks): course for course in reversed(found)}
+    return tuple(course for course in found if course in distinct.values())
 
 
 Choose = Callable[[int, Sequence[tuple[Suggestion, Cost]]], int]  # (step, candidates) -> the index of the winner
@@ -78,15 +81,15 @@ def _cheapest(step: int, candidates: Sequence[tuple[Suggestion, Cost]]) -> int:
     return min(range(len(candidates)), key=lambda index: candidates[index][1].macs)
 
 
-def _dearest(step: int, candidates: Sequence[tuple[Suggestion, Cost]]) -> int:
+def _most_expensive(step: int, candidates: Sequence[tuple[Suggestion, Cost]]) -> int:
     return max(range(len(candidates)), key=lambda index: candidates[index][1].macs)
 
 
 def _whenever(axis: str) -> Choose:
-    """This axis where it is on offer, else the candidate in the middle."""
+    """Chooses this axis in each step that offers it, otherwise the candidate of median cost."""
 
     def choose(step: int, candidates: Sequence[tuple[Suggestion, Cost]]) -> int:
-        offered = [index for index, (wish, _) in enumerate(candidates) if axis in wish.axes]
+        offered = [index for index, (suggestion, _) in enumerate(candidates) if axis in suggestion.axes]
         order = sorted(range(len(candidates)), key=lambda index: candidates[index][1].macs)
         return offered[0] if offered else order[len(order) // 2]
 
@@ -106,44 +109,45 @@ def _in_turn(wins: Sequence[str], known: Sequence[str]) -> Choose:
     return choose
 
 
-def _play(
-    name: str, study: Study, macs: CountMacs, cost: CountCost, choose: Choose, seconds: Seconds | None
+def _simulate(
+    name: str, study: Study, macs: Costs, cost: CountCost, choose: Choose, seconds: Seconds | None
 ) -> Course:  # fmt: skip
-    """All candidates of a search in which `choose` names the winner of each step."""
+    """The trajectory in which `choose` picks the winner of each step."""
     trials: list[Trial] = []
     networks: dict[Architecture, Network] = {}
-    while wanted := affordable(study, trials, study.strategy.ask(study, trials, macs))[0]:
+    while suggestions := affordable(study, trials, study.strategy.ask(study, trials, macs))[0]:
         winners: set[Architecture] = set()
         steps: dict[int, dict[Architecture, Suggestion]] = {}
-        costs = {wish.architecture: cost(wish.architecture) for wish in wanted}
+        costs = {suggestion.architecture: cost(suggestion.architecture) for suggestion in suggestions}
         limits = {architecture: over_limit(study, counted) for architecture, counted in costs.items()}
-        for wish in wanted:
-            if not limits[wish.architecture]:
-                steps.setdefault(wish.step, {})[wish.architecture] = wish
-        for step, wishes in steps.items():
-            offered = [(wish, costs[architecture]) for architecture, wish in wishes.items()]
+        for suggestion in suggestions:
+            if not limits[suggestion.architecture]:
+                steps.setdefault(suggestion.step, {})[suggestion.architecture] = suggestion
+        for step, candidates in steps.items():
+            offered = [(suggestion, costs[architecture]) for architecture, suggestion in candidates.items()]
             winners.add(offered[choose(step, offered)][0].architecture)
-        for wish in wanted:
-            counted, over = costs[wish.architecture], limits[wish.architecture]
+        for suggestion in suggestions:
+            architecture = suggestion.architecture
+            counted, over = costs[architecture], limits[architecture]
             state = TrialState.INFEASIBLE if over else TrialState.COMPLETE
-            metrics = None if over else Metrics(float(wish.architecture in winners), 1.0, 0.0, 1, 1)
-            took = 0.0 if over or seconds is None else seconds(wish.architecture, counted)
-            trials.append(Trial(len(trials), state, wish, counted, metrics, train_seconds=took))
-            earlier = networks.get(wish.architecture)
-            label = wish.name or "=".join(wish.axes) or wish.kind
-            networks[wish.architecture] = Network(
-                wish.architecture, counted, wish.step, earlier.label if earlier else label,
-                (earlier.trainings if earlier else 0) + 1, wish.epochs, over,
+            metrics = None if over else Metrics(float(architecture in winners), 1.0, 0.0, 1, 1)
+            took = 0.0 if over or seconds is None else seconds(architecture, counted)
+            trials.append(Trial(len(trials), state, suggestion, counted, metrics, train_seconds=took))
+            earlier = networks.get(architecture)
+            label = suggestion.name or "=".join(suggestion.axes) or suggestion.kind
+            networks[architecture] = Network(
+                architecture, counted, suggestion.step, earlier.label if earlier else label,
+                (earlier.trainings if earlier else 0) + 1, suggestion.epochs, over,
             )  # fmt: skip
         if len(trials) >= FIRST_TRIALS and study.budget.hours is not None and seconds is None:
-            break  # the hours would end it somewhere here
+            break  # the budget in hours ends it at an unknown trial
         if len(trials) > MOST_TRIALS:
             raise UsageError(f"{study.name}: more than {MOST_TRIALS} trainings; set budget.trials")
     return Course(name, tuple(networks.values()))
 
 
 def over_limit(study: Study, cost: Cost) -> str:
-    """The counted limit that a candidate breaks, or nothing; what is measured is known to nobody yet."""
+    """The counted limit that a candidate exceeds, or ""; limits on measured costs cannot be checked yet."""
     from expand.storage.run_directory import known_cost
 
     for objective in study.objectives:
@@ -154,7 +158,7 @@ def over_limit(study: Study, cost: Cost) -> str:
 
 
 def clips_seen(study: Study, epochs: int, videos: Videos) -> tuple[int, int]:
-    """Clips that one training reads to learn from, and to validate with: one view after each epoch, all after the last."""
+    """Clips of one training, for training and for validation: one view after each epoch, all views after the last."""
     return epochs * videos.training, (epochs - 1 + study.recipe.views) * videos.validation
 
 

@@ -167,7 +167,7 @@ class TableSpace(SearchSpace):
         """Those that its networks have."""
         found = {self.table.space.value_on(network, axis) for network in self.table.networks} - {None}
         order = {value: place for place, value in enumerate(axis.choices)}
-        return sorted(found, key=lambda value: order.get(value, value))  # type: ignore[arg-type, return-value, type-var]
+        return sorted(found, key=lambda value: order.get(value, value))  # type: ignore[arg-type]
 
     def rungs(self, architecture: Architecture, axis: Axis) -> list[Value]:
         return self.values(axis)

@@ -1,1 +1,1 @@
-"""What a run found: candidates, fronts, tables, figures, the page. It works in the middle of a run."""
+"""The report of a run: candidates, fronts, tables, figures, the page. It also works while the run is still going."""

@@ -1,6 +1,6 @@
-"""What stands around the trials of a run: where it is, what it was trained on and how, from the files beside the record.
+"""Facts about a run besides its trials: its name, study, data, environment and tests, read from the run directory.
 
-Everything here may be missing: an older run, one that was copied in part. Standard library only.
+Any of them may be missing, in an older run or in one that was copied in part. Standard library only.
 """
 
 from __future__ import annotations
@@ -19,9 +19,16 @@ from expand.storage.test_results import TestResult, all_tests, confusion_of, off
 
 @dataclass(frozen=True)
 class About:
-    """`name` tells the run among others. `facts` is study.json, `environment` environment.json, `classes` holds for each class
-    its number of videos a split (from data.json), `tested` a line for each network scored on the test split, `tests`
-    the same with its classes and confusions, as plain JSON. Empty where there is none."""
+    """Facts about a run. A field whose file is missing is empty.
+
+    Attributes:
+        name: of the run's folder, to tell runs apart on one page.
+        facts: study.json.
+        environment: environment.json.
+        classes: class -> split -> number of videos, from data.json.
+        tested: one line per network that was scored on the test split.
+        tests: the same networks with accuracy per class and confusion matrix, as plain JSON.
+    """
 
     name: str
     facts: dict[str, Any] = field(default_factory=dict)
@@ -36,7 +43,7 @@ class About:
 
     @property
     def data(self) -> dict[str, Any]:
-        """Name, fingerprint, classes, videos a split."""
+        """Name, fingerprint, classes, videos per split."""
         return self.facts.get("data", {})
 
     @property
@@ -45,7 +52,7 @@ class About:
 
 
 def about_run(folder: Path, facts: dict[str, Any]) -> About:
-    """What the run directory says beside its record."""
+    """Reads the facts of a run from its directory."""
     tests = official(all_tests(folder), facts.get("data", {}).get("fingerprint", ""))
     return About(
         escaped(folder.resolve().name), facts, read_object(folder / "environment.json"),
@@ -67,7 +74,7 @@ MOST_CLASSES = 60  # whose confusion matrix a page shows
 
 
 def _whole(folder: Path, test: TestResult) -> dict[str, Any]:
-    """One network's test for the page: fractions, videos a class, and the confusion matrix of up to `MOST_CLASSES`."""
+    """One network's test for the page: fractions, accuracy per class, and the confusion matrix of up to `MOST_CLASSES`."""
     rate, classes = test.video_top1, test.classes
     return {
         "trial": test.trial, "top1": rate.value, "standard_error": rate.standard_error, "videos": test.videos,
@@ -87,7 +94,7 @@ def videos_by_class(listing: dict[str, list[str]]) -> dict[str, dict[str, int]]:
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
-    """The names with a number behind those that come more than once: run, run-2."""
+    """The names, with a number added to repeated ones: run, run-2."""
     taken: list[str] = []
     for name in names:
         tries = (name if n == 1 else f"{name}-{n}" for n in count(1))

@@ -1,4 +1,4 @@
-"""What a record says about each architecture: `Candidate`, and the front among the candidates. Standard library only.
+"""The candidates of a run and the Pareto front among them. Standard library only.
 
 A trial is one architecture trained with one seed; a candidate is one architecture with all its trials.
 """
@@ -21,8 +21,13 @@ CostName = Literal["gmacs", "params_m", "latency_ms"]
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What every printed number of a run rests on. `views` and `clips` are those of validation: K centre clips of each
-    of N videos. `complete` says that the search has ended."""
+    """The conditions under which the printed numbers of a run were measured.
+
+    Attributes:
+        views: centre clips per video in validation.
+        clips: videos of the validation split, each scored once as the mean over its views.
+        complete: whether the search has ended.
+    """
 
     study: str
     scale: str
@@ -58,10 +63,16 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One architecture and what its trials (`numbers`) say. `top1` is the mean over seeds, `spread` the sample standard
-    deviation over seeds (None with one seed), `standard_error` the noise of the validation split, which all seeds
-    share. All are fractions. They are None unless every seed was trained in full (`state` COMPLETE); `parent` is a
-    trial's number."""
+    """One architecture with the results of all its trials. Accuracies are fractions.
+
+    Attributes:
+        numbers: of its trials.
+        parent: number of the trial that it was grown from.
+        state: COMPLETE only if every seed was trained in full; otherwise the accuracies are None.
+        top1: mean over seeds.
+        spread: sample standard deviation over seeds; None with one seed.
+        standard_error: binomial standard error of the validation split, which all seeds share.
+    """
 
     architecture: Architecture
     numbers: tuple[int, ...]
@@ -80,7 +91,7 @@ class Candidate:
 
     @property
     def noise(self) -> float | None:
-        """What is printed behind ±: the seed spread where there is one, else the standard error."""
+        """What is printed after ±: the spread over seeds if there is one, otherwise the standard error."""
         return self.spread if self.spread is not None else self.standard_error
 
     @property
@@ -89,15 +100,15 @@ class Candidate:
 
     @property
     def title(self) -> str:
-        """What it is called among all candidates of a run: "MC3", "start", "step 3 depth", "trial 7"."""
+        """A name that is unique within a run: "MC3", "start", "step 3 depth", "trial 7"."""
         if self.name or self.kind == "start":
             return self.name or "start"
         if not self.axes:
-            return f"trial {self.numbers[0]}"  # drawn by a sampler: it has no other name
+            return f"trial {self.numbers[0]}"  # sampled: it has no other name
         return f"step {self.step} {'contract ' if self.kind == 'contract' else ''}{' = '.join(self.axes)}"
 
     def amount(self, name: CostName) -> float:
-        """Its cost in whole multiply-adds or parameters, or in milliseconds."""
+        """Its cost in multiply-adds, parameters or milliseconds."""
         if name == "latency_ms":
             return math.nan if self.latency_ms is None else self.latency_ms
         return self.cost.params if name == "params_m" else self.cost.macs
@@ -111,8 +122,8 @@ class Candidate:
 
 
 def candidates(trials: Sequence[Trial], seeds: Sequence[int]) -> tuple[Candidate, ...]:
-    """One candidate an architecture, in the order of their first trials. One is COMPLETE when each of `seeds` has a
-    complete trial of it; trials with other seeds do not count."""
+    """One candidate per architecture, in the order of their first trials. A candidate is COMPLETE when each of `seeds` has a
+    complete trial; trials with other seeds do not count."""
     groups: dict[Architecture, list[Trial]] = {}
     for trial in sorted(trials, key=lambda trial: trial.number):
         groups.setdefault(trial.architecture, []).append(trial)
@@ -120,7 +131,7 @@ def candidates(trials: Sequence[Trial], seeds: Sequence[int]) -> tuple[Candidate
 
 
 def by_seed(group: Sequence[Trial]) -> dict[int, Trial]:
-    """Of one architecture's trials, the one that counts for each seed: the first complete one with a finite accuracy."""
+    """The trial of an architecture that counts for each seed: the first complete one with a finite accuracy."""
     scored: dict[int, Trial] = {}
     for trial in group:
         if trial.state is TrialState.COMPLETE and trial.metrics and math.isfinite(trial.metrics.top1):
@@ -129,7 +140,7 @@ def by_seed(group: Sequence[Trial]) -> dict[int, Trial]:
 
 
 def front(candidates: Sequence[Candidate], objectives: Sequence[Objective]) -> tuple[Candidate, ...]:
-    """The complete candidates that no other one dominates in the objectives that stand on the front, cheapest first."""
+    """The complete candidates that are not dominated in the objectives of the front, cheapest first."""
     aims, name = [objective for objective in objectives if objective.on_front], cost_name(objectives)
     points = [tuple(candidate.value(aim.name) for aim in aims) for candidate in candidates]
     chosen = [candidates[place] for place in best_places(candidates, points, [aim.direction for aim in aims])]
@@ -137,8 +148,8 @@ def front(candidates: Sequence[Candidate], objectives: Sequence[Objective]) -> t
 
 
 def best_places(candidates: Sequence[Candidate], points: Sequence[Point], directions: Sequence[Direction]) -> list[int]:
-    """Places of the complete candidates that no other dominates, in the order given. `points` holds a number per direction for
-    each candidate; one with a number that is not known (not finite) is not on offer."""
+    """Indices of the complete candidates that are not dominated, in the given order. `points` holds one number per direction for
+    each candidate; candidates with a number that is not finite are left out."""
     offered = [
         place
         for place, (candidate, point) in enumerate(zip(candidates, points, strict=True))
@@ -148,7 +159,7 @@ def best_places(candidates: Sequence[Candidate], points: Sequence[Point], direct
 
 
 def cost_name(objectives: Sequence[Objective]) -> CostName:
-    """The cost that tables and figures are drawn over: the study's first one."""
+    """The cost of tables and of the x axis of figures: the study's first cost objective."""
     for objective in objectives:
         if objective.name != "top1" and objective.on_front:
             return objective.name
@@ -188,5 +199,5 @@ def _state(group: list[Trial], scored: dict[int, Trial], seeds: Sequence[int]) -
     for state in (TrialState.RUNNING, TrialState.INFEASIBLE, TrialState.FAILED, TrialState.PRUNED):
         if state in states:
             return state
-    # complete where a seed is still to come, or complete without a score, which cannot be compared
+    # What is left: a complete trial without a finite score, or a seed that has not started yet.
     return TrialState.FAILED if TrialState.COMPLETE in states else TrialState.RUNNING

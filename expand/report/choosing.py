@@ -1,4 +1,4 @@
-"""Which network of a run is meant: by trial, by the best accuracy, under a cost."""
+"""Chooses a network of a run: by trial number, by the best accuracy, or by the best accuracy under a cost."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from expand.storage.run_directory import Record
 
 
 def choose(record: Record, *, under: str | None, trial: int | None, best: str | None) -> Trial:
-    """The trial that exactly one of the three options names. With several seeds, the candidate's best seed."""
+    """The trial that the one given option names. With several seeds, the best seed of the candidate.
+
+    Raises:
+        UsageError: not exactly one option is given, or no complete trial fits it.
+    """
     if sum(option is not None for option in (under, trial, best)) != 1:
         raise UsageError("say which network: --under gmacs=X, --trial N, --best top1 or --all-front")
     if trial is not None:
         found = record.trial(trial)
         if found.state is not TrialState.COMPLETE:
             raise UsageError(
-                f"trial {trial} is {found.state.value}{f' ({found.error})' if found.error else ''}: no weights to take; "
+                f"trial {trial} is {found.state.value}{f' ({found.error})' if found.error else ''}: it has no weights; "
                 "`expand status` shows which trials are complete"
             )
         return found
@@ -30,7 +34,7 @@ def choose(record: Record, *, under: str | None, trial: int | None, best: str | 
         limit = _limit(name, text, under)
         within = [candidate for candidate in on_offer if candidate.value(name) <= limit]  # nan is not
         if not within:
-            raise UsageError(f"--under {under}: no complete trial costs that little; {_cheapest(on_offer, name)}")
+            raise UsageError(f"--under {under}: no complete trial is within this limit; {_cheapest(on_offer, name)}")
         on_offer = within
     elif best not in ("top1",):
         raise unknown("objective in --best", best, ["top1"])

@@ -1,6 +1,6 @@
-"""What all figures share: widths, colours, axes, labels that cover nothing, files. matplotlib, no display needed.
+"""What all figures share: widths, colours, axes, label placement, files. matplotlib without a display.
 
-A figure is drawn anew for each width, so that its text has the same size on paper in both.
+A figure is drawn again for each width, so that text has the same size on paper in both.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PAGE, COLUMN = 7.0, 3.3  # inches: the text of a page with two columns, and one of them
-# Okabe and Ito's palette without its yellow, ordered so that neighbours differ in lightness.
+PAGE, COLUMN = 7.0, 3.3  # inches: the text width of a page with two columns, and of one column
+# Okabe and Ito's palette without yellow, ordered so that neighbours differ in lightness.
 BLUE, ORANGE, GREEN, PINK, INK = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#222222"
 COLOURS = (BLUE, ORANGE, INK, PINK, GREEN, "#E69F00", "#56B4E9", "#7A7A7A")
 MARKS = ("o", "s", "D", "^", "v", "P", "X", "h")
@@ -29,7 +29,7 @@ STYLE = {
     "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none", "pdf.fonttype": 42,
 }  # fmt: skip
 LABEL = 7  # points
-REACHES = (6, 10, 16, 24, 34, 46)  # points from a spot to its label
+DISTANCES = (6, 10, 16, 24, 34, 46)  # points from a spot to its label, tried in this order
 Box = tuple[float, float, float, float]  # left, bottom, right, top in pixels
 Writer = Callable[[Path], object]
 
@@ -45,7 +45,7 @@ def picture_files(name: str, draw: Callable[[float], Figure]) -> dict[str, Write
     """PNG, SVG and PDF as wide as a page's text, and a PDF as wide as a column, by file name. Text stays text.
 
     Args:
-        draw: makes the figure for a width in inches.
+        draw: draws the figure for a width in inches.
     """
     with style():
         page, column = draw(PAGE), draw(COLUMN)
@@ -54,6 +54,7 @@ def picture_files(name: str, draw: Callable[[float], Figure]) -> dict[str, Write
 
 
 def picture_names(name: str) -> tuple[str, ...]:
+    """The names of the files that `picture_files` writes."""
     return (*(f"{name}.{kind}" for kind in ("png", "svg", "pdf")), f"{name}-column.pdf")
 
 
@@ -65,8 +66,14 @@ def _save(figure: Figure, kind: str, path: Path) -> None:
 def new_figure(
     width: float, *, title: str, note: str, panels: int = 1, right: float = 0.1, rows: int = 1
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with axes side by side. `right` inches stay free for labels beside each, and above them room for so many
-    rows of a legend. A narrow figure has no title and no note: its caption stands in the text around it."""
+    """A figure with one or more axes side by side. A figure of column width has neither title nor note: the caption says both.
+
+    Args:
+        width: inches.
+        note: small text below the axes.
+        right: inches kept free beside each axes for labels.
+        rows: rows of a legend that fit above the axes.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -93,7 +100,7 @@ def new_figure(
 
 
 def log_axis(axes: Axes, low: float, high: float) -> None:
-    """A log x axis between these, with round numbers at its ticks."""
+    """Makes the x axis logarithmic between these limits, with round numbers at its ticks."""
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     ticks = log_ticks(low, high)
@@ -104,7 +111,7 @@ def log_axis(axes: Axes, low: float, high: float) -> None:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers for a log axis, at least five: powers of ten, then more a decade, then evenly spaced ones."""
+    """Round numbers for a log axis, at least five: powers of ten, else more per decade, else evenly spaced ones."""
     for steps in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)):
         powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         ticks = [float(f"{step * 10.0**power:.6g}") for power in powers for step in steps]
@@ -127,9 +134,14 @@ def place_labels(
     *,
     required: int | None = None,
 ) -> list[Any]:
-    """Writes each text near its spot, in this order, where it covers neither another label nor the plot's edge, and as little as
-    possible of marks and lines; a thin line leads to a spot farther off. A label without such a place is left out. The first
-    `required` ones (default all) may stand farther off and on marks, the others may not. Spots are in data units."""
+    """Writes each text near its spot, in this order, without covering another label or the edge of the plot, and over as few
+    markers and lines as possible. A thin line connects a distant label to its spot.
+
+    Args:
+        spots: positions in data units.
+        required: how many of the first labels may be far from their spot or over a marker; by default all. Others are left out
+            if there is no free space near them.
+    """
     _figure(axes).draw_without_rendering()
     marks, lines = _drawn(axes)
     legend, placed = axes.get_legend(), list[Any]()
@@ -137,7 +149,7 @@ def place_labels(
     for number, (spot, text, colour) in enumerate(zip(spots, texts, colours, strict=True)):
         own, free = tuple(axes.transData.transform(spot)), required is None or number < required
         best: tuple[float, tuple[float, float], Box] | None = None
-        for order, (offset, box) in enumerate(_places(axes, own, text, REACHES if free else REACHES[:3])):
+        for order, (offset, box) in enumerate(_places(axes, own, text, DISTANCES if free else DISTANCES[:3])):
             if any(_meet(box, other) for other in taken):
                 continue
             on_marks = sum(_inside(box, mark) for mark in marks)
@@ -152,7 +164,7 @@ def place_labels(
 
 
 def _places(axes: Axes, own: tuple[float, float], text: str, reaches: Sequence[float]) -> Iterator[tuple[Any, Box]]:
-    """Where a text near this pixel may stand without leaving the plot: its offset in points, and its box."""
+    """Positions for a text near this pixel that are within the plot: offset in points, and the box of the text."""
     width, height = _size(axes, text)
     scale, (x0, y0, x1, y1) = axes.figure.dpi / 72, axes.bbox.extents
     for dx, dy in ((reach * x, reach * y) for reach in reaches for x, y in AROUND):
@@ -171,14 +183,14 @@ def _aligned(offset: float, least: float, centre_below_above: tuple[Any, Any, An
 def label_ends(
     axes: Axes, ends: Sequence[tuple[float, float]], texts: Sequence[str], colours: Sequence[str]
 ) -> list[Any]:
-    """Writes the texts in a column right of the axes, each as high as its line's end or as near as the others let it. Ends are in
-    data units; of more texts than fit, the lower ones are left out."""
+    """Writes the texts in a column to the right of the axes, each as close as possible to the height of its line's end.
+    `ends` are in data units. If there are more texts than fit, the lowest ones are left out."""
     _figure(axes).draw_without_rendering()
     if not texts:
         return []
     height = _size(axes, "Xg")[1] + 1.5
-    room = int(axes.bbox.height // height)
-    order = sorted(range(len(texts)), key=lambda n: -ends[n][1])[:room]
+    most = int(axes.bbox.height // height)
+    order = sorted(range(len(texts)), key=lambda n: -ends[n][1])[:most]
     heights = _spread([axes.transData.transform(ends[n])[1] for n in order], height, axes.bbox.y0, axes.bbox.y1)
     placed = []
     for n, y in zip(order, heights, strict=True):
@@ -194,7 +206,7 @@ def label_ends(
 
 
 def longest(texts: Sequence[str]) -> float:
-    """Inches that the longest of these labels takes, and the gap before it."""
+    """Width of the longest of these labels in inches, with the gap before it."""
     from matplotlib.textpath import TextPath
 
     return (
@@ -203,7 +215,7 @@ def longest(texts: Sequence[str]) -> float:
 
 
 def _spread(wanted: Sequence[float], height: float, low: float, high: float) -> list[float]:
-    """Heights from high to low, at least `height` apart and between the edges, near those wanted (which fall)."""
+    """Heights in falling order, at least `height` apart and between the edges, near the wanted ones (also falling)."""
     found: list[float] = []
     for want in wanted:
         found.append(min(want, found[-1] - height if found else high))
@@ -217,7 +229,7 @@ def _spread(wanted: Sequence[float], height: float, low: float, high: float) -> 
 AROUND = (
     *((-0.7, 0.7), (0, 1), (1, 0), (0.7, -0.7), (0, -1), (-1, 0), (0.7, 0.7), (-0.7, -0.7)),
     *((1, 0.45), (1, -0.45), (-1, 0.45), (-1, -0.45)),
-)  # above left first, where a rising front leaves room
+)  # above left first: a rising front leaves that side free
 
 
 def _write(axes: Axes, spot: tuple[float, float], text: str, offset: tuple[float, float], colour: str) -> Any:
@@ -234,7 +246,7 @@ def _write(axes: Axes, spot: tuple[float, float], text: str, offset: tuple[float
 
 
 def _ink(colour: str) -> str:
-    """The colour dark enough to be read as text."""
+    """The colour, darkened so that text in it is readable."""
     return "#" + "".join(f"{int(int(colour[n : n + 2], 16) * 0.75):02x}" for n in (1, 3, 5))
 
 
@@ -247,7 +259,7 @@ def _size(axes: Axes, text: str) -> tuple[float, float]:
 
 
 def _drawn(axes: Axes) -> tuple[list[tuple[float, float]], list[tuple[float, float]]]:
-    """Where marks are, and spots along lines and error bars, about every 5, in pixels."""
+    """Positions in pixels of all markers, and of points about every 5 pixels along lines and error bars."""
     marks: list[tuple[float, float]] = []
     spots: list[tuple[float, float]] = []
     for line in axes.get_lines():
@@ -287,7 +299,7 @@ def _between(vertices: Sequence[Any]) -> list[tuple[float, float]]:
 
 
 def _gap(box: Box, dot: tuple[float, float]) -> float:
-    """From a dot to the nearest edge of a box; 0 inside."""
+    """Distance from a dot to the nearest edge of a box; 0 inside."""
     return math.hypot(max(box[0] - dot[0], 0, dot[0] - box[2]), max(box[1] - dot[1], 0, dot[1] - box[3]))
 
 

@@ -1,6 +1,6 @@
 """Figures for a paper: expansion, hypervolume against training, learning curves. Drawn from `Front`, steps and trials.
 
-Colour never tells alone: marks, widths and dashes say the same in grey.
+Colour is never the only difference: markers, line widths and dashes differ too, for print in grey.
 """
 
 from __future__ import annotations
@@ -34,11 +34,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Draw = Callable[[float], "Figure"]
-FEW = 12  # candidates up to which each has a learning curve in a colour of its own; of more, only those on the front
+MOST_CURVES = (
+    12  # up to so many candidates, each has a learning curve in a colour of its own; of more, only the front's
+)
 
 
 def run_figures(front: Front, steps: Sequence[LedgerStep], trials: Sequence[Trial]) -> dict[str, Draw]:
-    """What there is to draw of a run, by file name without ending: each draws its figure for a width in inches."""
+    """The figures of a run, by file name without extension. Each function draws its figure for a width in inches."""
     found: dict[str, Draw] = {"front": partial(draw_front, front)}
     if any(_grown(step) for step in steps):
         found["expansion"] = partial(draw_expansion, front, steps)
@@ -50,7 +52,7 @@ def run_figures(front: Front, steps: Sequence[LedgerStep], trials: Sequence[Tria
 
 
 def runs_figures(fronts: Sequence[Front]) -> dict[str, Draw]:
-    """The same of several runs, where their costs are the same quantity."""
+    """The figures of several runs, if their costs are the same quantity."""
     drawn = [front for front in fronts if front.best]
     if not drawn or len({front.cost for front in drawn}) > 1:
         return {}
@@ -58,8 +60,8 @@ def runs_figures(fronts: Sequence[Front]) -> dict[str, Draw]:
 
 
 def draw_expansion(front: Front, steps: Sequence[LedgerStep], width: float) -> Figure:
-    """Each step's candidates joined with the network they grew from; colour and mark say the axis, a thick line what was chosen
-    (X3D, figure 3)."""
+    """Each step's candidates, connected to the network they were grown from. Colour and marker show the axis, a thick line
+    shows what was chosen (X3D, figure 3)."""
     steps = [step for step in steps if _grown(step)]
     known = {candidate.architecture: candidate for candidate in front.candidates}
     entries = [(step, entry) for step in steps for entry in step.entries if entry.top1 is not None]
@@ -126,13 +128,13 @@ def draw_volume(fronts: Sequence[Front], width: float) -> Figure:
 
 
 def draw_curves(front: Front, trials: Sequence[Trial], width: float) -> Figure:
-    """Top-1 on validation after each epoch, each candidate named at its end: all of a few, else those on the front."""
+    """Validation top-1 after each epoch, with the candidate's name at the end of its curve."""
     from matplotlib.collections import LineCollection
     from matplotlib.ticker import MaxNLocator
 
     curves = {trial.number: curve for trial in trials if (curve := _curve(trial))}
     drawn = [c for c in front.candidates if any(number in curves for number in c.numbers)]
-    named = [c for c in drawn if len(drawn) <= FEW or c in front.best]
+    named = [c for c in drawn if len(drawn) <= MOST_CURVES or c in front.best]
     figure, (axes,) = new_figure(
         width, title=_title("Learning curves", front), note=_note(front), right=longest([c.title for c in named])
     )
@@ -159,7 +161,7 @@ def draw_curves(front: Front, trials: Sequence[Trial], width: float) -> Figure:
 
 
 def _curve(trial: Trial) -> list[tuple[float, float]]:
-    """Epochs and top-1 in percent, where there is one."""
+    """Epochs and top-1 in percent, of the epochs that were validated."""
     found = ((float(entry.epoch), 100 * entry.top1) for entry in trial.curve)
     return [spot for spot in found if math.isfinite(spot[1])]
 

@@ -1,5 +1,5 @@
-"""The report of a run, from its trials alone: tables on the terminal, and a folder of files. It works in the middle of
-a run. No torch, no ray; pandas and matplotlib are imported when files are written."""
+"""Writes the report of a run, finished or not: a folder of files. Imports neither torch nor ray; pandas and matplotlib are
+imported when files are written."""
 
 from __future__ import annotations
 
@@ -41,11 +41,14 @@ def write_report(
     about: About | None = None,
     tests: Mapping[int, TestResult] | None = None,
 ) -> list[Path]:
-    """Writes index.html (the page) and front.json (all it shows); front.csv and trials.csv; ledger.md
-    and .json of a search in steps; comparison.md, .csv and .json where networks can be compared over seeds; planned.md
-    and .csv where the run was planned; pictures (`picture_files`) of the front, of the expansion, of hypervolume and of
-    learning curves where there are any; each whole or not at all. In the csv files accuracies are fractions, costs whole
-    numbers (gmacs aside), times seconds. `tests` are those on the run's own test split, by trial.
+    """Writes the report. Each file is replaced atomically. In csv files accuracies are fractions, costs whole numbers (except
+    gmacs), times seconds.
+
+    Always: index.html (the page), front.json (its data), front.csv, trials.csv, pictures (`picture_files`).
+    A search in steps: ledger.md and .json. Several seeds: comparison.md, .csv and .json. A planned run: planned.md and .csv.
+
+    Args:
+        tests: results on the run's own test split, by trial.
 
     Raises:
         OSError: the folder cannot be written.
@@ -77,7 +80,7 @@ def write_report(
 def front_table(
     facts: RunFacts, trials: Sequence[Trial], objectives: Sequence[Objective], tests: Mapping[int, TestResult]
 ) -> pandas.DataFrame:
-    """The front, cheapest first: one row a network. Accuracies are fractions, costs whole numbers (gmacs aside)."""
+    """The front, cheapest first: one row per network. Accuracies are fractions, costs whole numbers (except gmacs)."""
     import pandas
 
     rows = [_front_row(one, facts, tests) for one in front(candidates(trials, facts.seeds), objectives)]
@@ -123,7 +126,7 @@ def _write_all(folder: Path, files: dict[str, Writer]) -> list[Path]:
     written = [write_whole(folder / name, write) for name, write in files.items()]
     for name in SOMETIMES:
         if name not in files:
-            (folder / name).unlink(missing_ok=True)  # of an earlier report, and no longer true
+            (folder / name).unlink(missing_ok=True)  # left by an earlier report and no longer true
     return written
 
 
@@ -150,7 +153,7 @@ def _value_columns(trials: Sequence[Trial]) -> list[str]:
 
 
 def _value_column(name: str) -> str:
-    """The column of an architecture value: its own name, unless that is one of ours."""
+    """The column of an architecture value: its own name, unless another column has that name."""
     return f"architecture_{name}" if name in {*_FRONT, *_TRIAL, *_COST, *_FRONT_ACCURACY, *_TRIAL_ACCURACY} else name
 
 
@@ -203,7 +206,7 @@ def _trial_row(trial: Trial, tests: Mapping[int, TestResult]) -> dict[str, Any]:
 
 
 def _test_cells(tested: Tested | None) -> dict[str, Any]:
-    """Empty where nobody has tested it."""
+    """Empty if the trial was not tested."""
     if tested is None:
         return {}
     values = (tested.top1, tested.standard_error, tested.videos, tested.views, tested.crop)
@@ -220,7 +223,7 @@ def _plain_step(step: LedgerStep) -> dict[str, Any]:
 
 
 def _pair_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """comparison.csv: one row a pair. Fractions; trial numbers say which networks are meant."""
+    """comparison.csv: one row per pair of networks, which are named by their trial numbers. Accuracies are fractions."""
     return [
         {
             "better": pair.better.label,
@@ -244,7 +247,7 @@ def _pair_rows(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def _plain_comparison(facts: RunFacts, comparison: Comparison) -> dict[str, Any]:
-    """comparison.json: the whole of it, as plain values."""
+    """comparison.json: the whole comparison as plain values."""
     return {
         "study": facts.study, "scale": facts.scale, "data": facts.data, "complete": facts.complete,
         "epochs": facts.epochs, "views": facts.views, "val_clips": facts.clips, "seeds": list(comparison.seeds),
@@ -268,7 +271,7 @@ def _text(content: str) -> Writer:
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
-    """The file under a temporary name first, so that a reader never sees half of one."""
+    """Writes under a temporary name and renames, so that a reader never sees half a file."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         write(partial)

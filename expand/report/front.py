@@ -1,4 +1,4 @@
-"""What figures and pages draw of a run: candidates, the front among them, the expansion's path, growing hypervolume."""
+"""What figures and pages draw of a run: candidates, the front, the path of the expansion, growth of the hypervolume."""
 
 from __future__ import annotations
 
@@ -17,8 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Front:
-    """`best` are the candidates on the front, cheapest first, over `cost`, the study's first one; `path` is the expansion's way
-    from the start along what was chosen. `box` is what `growth` is measured in; runs drawn together share it."""
+    """The front of a run, ready to be drawn.
+
+    Attributes:
+        cost: the study's first cost objective, the x axis.
+        best: the candidates on the front, cheapest first.
+        path: the start and the chosen candidate of each step.
+        box: the bounds of the hypervolumes in `growth`; runs in one figure share it.
+    """
 
     name: str
     facts: RunFacts
@@ -31,7 +37,7 @@ class Front:
 
     @property
     def complete(self) -> tuple[Candidate, ...]:
-        """What can be drawn: trained in full, its cost known."""
+        """The candidates that can be drawn: trained in full, with a known cost."""
         return tuple(c for c in self.candidates if c.state is TrialState.COMPLETE and c.amount(self.cost) > 0)
 
 
@@ -45,7 +51,12 @@ def front_of(
     spent: Mapping[int, int] | None = None,
     box: Box | None = None,
 ) -> Front:
-    """The front of a run. `spent` holds training multiply-adds by trial; without a box it is the run's own."""
+    """The front of a run.
+
+    Args:
+        spent: training multiply-adds by trial number.
+        box: bounds of the hypervolume; by default computed from this run alone.
+    """
     found, cost = candidates(trials, facts.seeds), cost_name(objectives)
     box = box or box_of([found], cost)
     moments = growth(trials, found, cost, box, spent or {})
@@ -53,13 +64,15 @@ def front_of(
 
 
 def path(found: Sequence[Candidate], steps: Sequence[LedgerStep]) -> tuple[Candidate, ...]:
-    """The expansion's way: the candidate chosen in each step, the start first."""
+    """The path of the expansion: the start, then the candidate chosen in each step."""
     by_number = {number: candidate for candidate in found for number in candidate.numbers}
     by_architecture = {candidate.architecture: candidate for candidate in found}
-    way: list[Candidate | None] = []
+    chosen: list[Candidate | None] = []
     for step in steps:
-        if step.base is not None and not way:
-            way.append(by_architecture.get(step.base))
+        if step.base is not None and not chosen:
+            chosen.append(by_architecture.get(step.base))
         if step.chosen is not None:
-            way += [by_number.get(number) for number in step.entries[step.chosen].trial_numbers[:1]]
-    return tuple(dict.fromkeys(candidate for candidate in way if candidate is not None and candidate.top1 is not None))
+            chosen += [by_number.get(number) for number in step.entries[step.chosen].trial_numbers[:1]]
+    return tuple(
+        dict.fromkeys(candidate for candidate in chosen if candidate is not None and candidate.top1 is not None)
+    )

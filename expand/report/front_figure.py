@@ -1,4 +1,4 @@
-"""The front of one run or several: top-1 over cost, and hypervolume over training. Drawn from `Front` alone."""
+"""Figures of the front of one run or several: top-1 over cost, and hypervolume over training, drawn from `Front`."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_NAMED = 16  # candidates that all get their names where they have one; of more, only those on the front
+MOST_NAMED = 16  # up to so many named candidates are all labelled; of more, only those on the front
 COST_TITLES: dict[CostName, str] = {"gmacs": "multiply-adds", "params_m": "parameters", "latency_ms": "latency"}
 
 
 def draw_front(front: Front, width: float) -> Figure:
-    """One run: its candidates with their noise, the front, the expansion's path. Says so where nothing is complete yet."""
+    """One run: its candidates with error bars, the front, the path of the expansion. Says so if nothing is complete yet."""
     facts = front.facts
     ended = "" if facts.complete else "search not ended; "
     what = {"params_m": "all parameters", "latency_ms": "measured, one clip"}.get(front.cost, facts.convention)
@@ -60,31 +60,31 @@ def draw_front(front: Front, width: float) -> Figure:
         )  # fmt: skip
         if chosen:
             axes.plot([xs[-1], axes.get_xlim()[1]], [ys[-1]] * 2, color=colour, linewidth=1.4, zorder=4)
-    way = [c for c in front.path if c in spots]
-    if way:  # open marks around those of the candidates, so that neither hides the other
+    path = [c for c in front.path if c in spots]
+    if path:  # open markers around those of the candidates, so that neither hides the other
         look: dict[str, Any] = {"markerfacecolor": "None", "markersize": 8, "markeredgewidth": 0.9}
-        xs, ys = zip(*(spots[c] for c in way), strict=True)
+        xs, ys = zip(*(spots[c] for c in path), strict=True)
         axes.plot(
             xs, ys, "D", color=ORANGE, linestyle=(0, (4, 2)), linewidth=0.8, zorder=6, label="expansion path", **look
         )
     axes.legend(loc="lower right", bbox_to_anchor=(1.01, 0.99), ncols=3, frameon=False, fontsize=7, borderpad=0.2)
-    others = [c for c in front.complete if c.name] if len(front.complete) <= MOST_NAMED and not way else []
-    named = list(dict.fromkeys([*way, *front.best[-1:], *front.best[:-1], *others]))
+    others = [c for c in front.complete if c.name] if len(front.complete) <= MOST_NAMED and not path else []
+    named = list(dict.fromkeys([*path, *front.best[-1:], *front.best[:-1], *others]))
     place_labels(
-        axes, [spots[c] for c in named], [c.title for c in named], [ORANGE if c in way else INK for c in named]
+        axes, [spots[c] for c in named], [c.title for c in named], [ORANGE if c in path else INK for c in named]
     )
     return figure
 
 
 def draw_fronts(fronts: Sequence[Front], width: float) -> Figure:
-    """Several runs over their one cost, each named at its end."""
+    """The fronts of several runs over the same cost, each named at its right end."""
     figure, (axes,) = new_figure(width, title="Fronts", note="", right=longest([front.name for front in fronts]))
     draw_steps(axes, fronts)
     return figure
 
 
 def draw_steps(axes: Axes, fronts: Sequence[Front]) -> None:
-    """The fronts as steps, and what they leave behind as pale dots; each run is named at its end."""
+    """Fronts as step lines, other candidates as pale dots; each run is named at the right end of its line."""
     spots = _accuracy_axes(axes, fronts, [c for front in fronts for c in front.complete])
     for place, front in enumerate(fronts):
         colour, mark = COLOURS[place % len(COLOURS)], MARKS[place % len(MARKS)]
@@ -99,7 +99,9 @@ def draw_steps(axes: Axes, fronts: Sequence[Front]) -> None:
         axes.errorbar(xs, ys, yerr=bars, fmt="none", ecolor=colour, elinewidth=0.6, alpha=0.5, zorder=2)
         line: dict[str, Any] = {"linestyle": DASHES[place % len(DASHES)], "drawstyle": "steps-post", "linewidth": 1.3}
         axes.plot([*xs, axes.get_xlim()[1]], [*ys, ys[-1]], color=colour, zorder=3, **line)
-        size = 4 + 3 * (len(fronts) - place) / len(fronts)  # later marks are smaller and leave those beneath to be seen
+        size = 4 + 3 * (len(fronts) - place) / len(
+            fronts
+        )  # later markers are smaller, so that those below stay visible
         axes.plot(
             xs, ys, mark, color=colour, markersize=size, markeredgecolor="white", markeredgewidth=0.5, zorder=4 + place
         )
@@ -109,7 +111,7 @@ def draw_steps(axes: Axes, fronts: Sequence[Front]) -> None:
 
 
 def draw_growth(axes: Axes, fronts: Sequence[Front], *, over: str) -> None:
-    """Hypervolume after so much training, in "hours" or "macs"; several runs are named at their ends."""
+    """Hypervolume over training spent, in "hours" or "macs"; several runs are named at the ends of their lines."""
     amounts = [[m.seconds if over == "hours" else m.macs for m in front.growth] for front in fronts]
     size, unit = _training_unit(max((own[-1] for own in amounts if own), default=0.0), over)
     ends = []
@@ -132,11 +134,11 @@ def draw_growth(axes: Axes, fronts: Sequence[Front], *, over: str) -> None:
 
 
 def box_text(front: Front) -> str:
-    """What the box of a hypervolume is."""
+    """Describes the bounds of the hypervolume."""
     assert front.box is not None
     size, unit = cost_unit((front.box.low, front.box.high), front.cost)
     low, high = show_cost(front.box.low, size), show_cost(front.box.high, size)
-    return f"Hypervolume: the best top-1 to be had, averaged over costs from {low} to {high} {unit} on a log axis."
+    return f"Hypervolume: the best top-1 at each cost, averaged over costs from {low} to {high} {unit} on a log axis."
 
 
 def _training_unit(most: float, over: str) -> tuple[float, str]:
@@ -148,18 +150,18 @@ def _training_unit(most: float, over: str) -> tuple[float, str]:
 def _accuracy_axes(
     axes: Axes, fronts: Sequence[Front], shown: Sequence[Candidate]
 ) -> dict[Candidate, tuple[float, float]]:
-    """Sets both axes so that all of these and their noise fit; where each candidate is then, in their units."""
+    """Sets the limits of both axes so that all of these and their error bars fit; returns each candidate's position."""
     name = fronts[0].cost
     size, unit = cost_unit((c.amount(name) for c in shown), name)
     spots = {c: (c.amount(name) / size, 100 * (c.top1 or 0)) for c in shown}
     xs = [x for x, _ in spots.values()]
-    margin = min(max((max(xs) / min(xs)) ** 0.12, 1.03), 1.5)  # networks of about one cost are still told apart
+    margin = min(max((max(xs) / min(xs)) ** 0.12, 1.03), 1.5)  # networks of similar cost stay apart
     log_axis(axes, min(xs) / margin, max(xs) * margin)
     noise = [(y, 100 * (c.noise or 0)) for c, (_, y) in spots.items()]
     low, high = min(y - bar for y, bar in noise), max(y + bar for y, bar in noise)
-    room = max(0.08 * (high - low), 2)
-    axes.set_ylim(max(low - room, -2), min(high + 1.5 * room, 106))
-    axes.set_yticks([tick for tick in axes.get_yticks() if max(low - room, 0) <= tick <= min(high + 1.5 * room, 100)])
+    space = max(0.08 * (high - low), 2)
+    axes.set_ylim(max(low - space, -2), min(high + 1.5 * space, 106))
+    axes.set_yticks([tick for tick in axes.get_yticks() if max(low - space, 0) <= tick <= min(high + 1.5 * space, 100)])
     axes.set_xlabel(f"{COST_TITLES[name]} ({unit}, log scale)")
     axes.set_ylabel(f"top-1 on {fronts[0].facts.clips:,} validation clips (%)")
     return spots

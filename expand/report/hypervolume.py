@@ -1,4 +1,4 @@
-"""What a search spent and what it bought: multiply-adds of its trainings, hypervolume as it grew, which axis paid.
+"""Progress of a search: multiply-adds spent on training, growth of the hypervolume, gain in accuracy per axis.
 
 Pure functions of trials and candidates. Standard library only.
 """
@@ -23,7 +23,7 @@ COST_AND_ACCURACY: tuple[Direction, Direction] = ("minimize", "maximize")
 
 @dataclass(frozen=True)
 class Box:
-    """What hypervolumes are measured in: costs from `low` to `high` on a log axis, top-1 from `floor` up."""
+    """The bounds of a hypervolume: costs from `low` to `high` on a log axis, top-1 from `floor` up."""
 
     low: float
     high: float
@@ -34,16 +34,17 @@ class Box:
         return math.log2(self.high / self.low)
 
     def share(self, points: Iterable[tuple[float, float]]) -> float:
-        """Best top-1 above the floor to be had, averaged over the log of cost; where there is no network yet it is 0, and one
-        cheaper than `low` counts from there on. Points are (cost, top-1)."""
+        """The best top-1 above the floor at each cost, averaged over the log of cost. Points are (cost, top-1).
+
+        Below the cheapest network it is 0. A network cheaper than `low` counts from `low` on.
+        """
         logs = [(math.log2(max(cost, self.low)), top1) for cost, top1 in points]
         return hypervolume(logs, COST_AND_ACCURACY, (math.log2(self.high), self.floor)) / self.doublings
 
 
 @dataclass(frozen=True)
 class Moment:
-    """After the trial `number` ended: training spent so far (of all trials that have ended, whatever became of them), and the
-    hypervolume of what was found by then."""
+    """Training spent and hypervolume reached when the trial `number` ended. Training of failed trials counts too."""
 
     number: int
     seconds: float
@@ -53,8 +54,14 @@ class Moment:
 
 @dataclass(frozen=True)
 class Payoff:
-    """What growing one axis brought. `gains` holds top-1 gained a doubling of cost, a fraction, one for each step that it was
-    offered in and trained in full; a candidate that two axes lead to counts for both."""
+    """The gain in accuracy of one axis.
+
+    Attributes:
+        offered: steps in which it was a candidate.
+        chosen: steps in which it was chosen.
+        gains: top-1 gained per doubling of cost, as a fraction, one for each step in which its candidate was trained in full.
+            A candidate that two axes lead to counts for both.
+    """
 
     axis: str
     offered: int
@@ -67,21 +74,21 @@ class Payoff:
 
     @property
     def standard_error(self) -> float | None:
-        """Of the mean, from how the gains differ from step to step."""
+        """Of the mean, from the differences between steps."""
         return statistics.stdev(self.gains) / math.sqrt(len(self.gains)) if len(self.gains) > 1 else None
 
 
 def training_macs(trial: Trial, training_clips: int, validation_clips: int, views: int) -> int:
-    """Multiply-adds of the epochs that were trained: three times the network's for a clip learned from (forward, and twice
-    as much backward), once for a validation clip. After the last planned epoch each video is scored by `views` clips."""
+    """Multiply-adds of the trained epochs: three times the network's per training clip (a backward pass costs twice a forward
+    pass), once per validation clip. After the last planned epoch each video is scored with `views` clips."""
     epochs = len(trial.curve)
     looked = epochs + (views - 1 if epochs and epochs >= trial.suggestion.epochs else 0)
     return trial.cost.macs * (3 * epochs * training_clips + looked * validation_clips)
 
 
 def box_of(runs: Iterable[Iterable[Candidate]], name: CostName) -> Box | None:
-    """One box for the complete candidates of all these runs: from the cost where every run has a network to twice the most
-    expensive one, so that this one counts too; None without any."""
+    """One box for the complete candidates of all these runs, None if there are none. It begins at the cost at which every run
+    has a network, and ends at twice the most expensive one, so that this one counts too."""
     costs = [[c.amount(name) for c in own if c.state is TrialState.COMPLETE and c.amount(name) > 0] for own in runs]
     costs = [own for own in costs if own]
     return Box(max(map(min, costs)), 2 * max(map(max, costs))) if costs else None
@@ -90,8 +97,8 @@ def box_of(runs: Iterable[Iterable[Candidate]], name: CostName) -> Box | None:
 def growth(
     trials: Sequence[Trial], candidates: Sequence[Candidate], name: CostName, box: Box | None, spent: Mapping[int, int]
 ) -> tuple[Moment, ...]:
-    """One moment per trial that has ended, in the order of their ends. A candidate counts from the end of its last trial on.
-    `spent` holds each trial's training multiply-adds, by number."""
+    """One moment per ended trial, in the order in which they ended. A candidate counts once its last trial has ended.
+    `spent` holds training multiply-adds by trial number."""
     last = {max(c.numbers): c for c in candidates if c.state is TrialState.COMPLETE}
     seconds, macs, volume, moments = 0.0, 0, 0.0, []
     best: list[tuple[float, float]] = []
@@ -107,7 +114,7 @@ def growth(
 
 
 def payoffs(steps: Sequence[LedgerStep], candidates: Sequence[Candidate]) -> tuple[Payoff, ...]:
-    """One an axis, over all expansion steps, the best mean first; axes without any gain come last."""
+    """One per axis, over all expansion steps, the best mean first; axes without a measured gain come last."""
     scored = {c.architecture: c.top1 for c in candidates}
     found: dict[str, tuple[list[bool], list[float]]] = {}
     for step in steps:

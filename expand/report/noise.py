@@ -1,17 +1,18 @@
-"""Which differences of means over a few seeds are beyond noise, where every network has a spread of its own.
+"""Decides which differences between means over a few seeds are beyond noise, if networks differ in their spread over seeds.
 
-Some networks train alike with every seed and others learn late with some: standard deviations of 1 and 15 points stand in
-one table. One noise for all (Tukey's difference) then raises a false alarm in 10 to 28 of 100 tables, and a noise for every
-pair from its own three seeds (Games and Howell) makes more still: among many pairs some agree to the clip by luck. So
+Some networks train alike with every seed, others learn late with some: one table can hold standard deviations of 1 and of 15
+points. A common variance (Tukey's test) then raises a false alarm in 10 to 28 of 100 tables. A variance per pair (Games and
+Howell) raises more still: with three seeds and many pairs, some pairs agree almost exactly by chance. Therefore:
 
-- a difference's standard error is its own, sqrt(s^2 / S) of the S paired differences, but never below the average pair's;
-- how many standard errors the largest difference reaches by chance is drawn: a studentised bootstrap over seeds as blocks, with
-  normal residuals of each network's estimated spread (three seeds have but 27 resamples), so that the family holds 5 %;
-- and the pair's own paired t test must find it as well, which alone is exact whatever the spreads are.
+- The standard error of a difference is its own, sqrt(s^2 / S) of the S paired differences, but at least the average pair's.
+- The critical value, how many standard errors the largest difference reaches by chance, comes from a studentised bootstrap with
+  seeds as blocks. Residuals are normal with each network's estimated spread, because three seeds allow only 27 resamples.
+  This keeps the family-wise error at 5 %.
+- The paired t test of the pair must find the difference too; it alone is exact for any spreads.
 
-With two networks it is the paired t test. `tests/report/test_noise.py` measures false alarms and power. It is below 5 % where
-spreads are equal, since they must be estimated from so few seeds; no test of means is exact for all spreads (Yu. V. Linnik,
-"Statistical Problems with Nuisance Parameters", 1968, on two means without pairing).
+With two networks this is the paired t test. `tests/report/test_noise.py` measures false alarms and power. With equal spreads
+the error is below 5 %, since spreads must be estimated from so few seeds. No test of means is exact for all spreads
+(Yu. V. Linnik, "Statistical Problems with Nuisance Parameters", 1968, on two means without pairing).
 
 All scores are fractions. numpy and scipy are imported by the functions that need them.
 """
@@ -30,20 +31,25 @@ if TYPE_CHECKING:
 
     Floats = NDArray[Any]
 
-FAMILY_ERROR = 0.05  # the chance of one false alarm or more in a family of differences between equal networks
-EQUAL = 1e-9  # accuracies are counts over clips: what is nearer than this differs by rounding only
+FAMILY_ERROR = 0.05  # the probability of one false alarm or more in a family of differences between equal networks
+EQUAL = 1e-9  # accuracies are multiples of 1 / clips: smaller differences are rounding
 MOST_DRAWS, LEAST_DRAWS = 10_000, 200
-WORK = 4_000_000  # differences drawn in all: many pairs have fewer draws each
+WORK = 4_000_000  # differences sampled in total: the more pairs, the fewer draws
 BLOCK = 1_000_000  # numbers in memory at once
 
-Rows = tuple[tuple[float, ...], ...]  # one network's scores, one a seed
+Rows = tuple[tuple[float, ...], ...]  # one row per network, one score per seed
 Pairs = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A difference of two rows' means: its standard error, the degrees of freedom of its own variance, how large it must be to
-    be beyond noise, and p, adjusted for its family. `needed` and `p` are None where the seeds show no noise at all."""
+    """A difference between the means of two rows.
+
+    Attributes:
+        freedom: degrees of freedom of its own variance.
+        needed: how large it must be to be beyond noise; None if the seeds show no noise.
+        p: adjusted for the family; None if the seeds show no noise.
+    """
 
     standard_error: float
     freedom: float
@@ -52,19 +58,24 @@ class Judged:
 
 
 def all_pairs(count: int) -> Pairs:
+    """All pairs of `count` rows."""
     return tuple(combinations(range(count), 2))
 
 
-@lru_cache(maxsize=64)  # a report asks for the same several times
+@lru_cache(maxsize=64)  # a report needs the same result several times
 def judge(
     rows: Rows, pairs: Pairs, judged: tuple[int, ...] | None = None, *, error: float = FAMILY_ERROR, paired: bool = True
 ) -> tuple[Judged, ...]:
-    """Judges differences between rows as one family whose chance of a false alarm is `error`.
+    """Judges differences between rows as one family whose probability of a false alarm is `error`.
 
     Args:
-        rows: scores, at least two a row; paired ones share their seeds, in one order.
-        pairs: places of the rows whose average noise is the least that any difference has.
-        judged: places in `pairs` of the differences that are judged, all by default.
+        rows: scores, at least two per row; paired rows share their seeds, in the same order.
+        pairs: indices of the two rows of each difference. Their average noise is the lower bound for all.
+        judged: indices in `pairs` of the differences that are judged; by default all.
+        paired: whether the rows share their seeds.
+
+    Returns:
+        One result per judged difference.
     """
     import numpy
     from scipy.special import stdtr, stdtrit
@@ -82,7 +93,7 @@ def judge(
     needed = alone
     if len(pairs) > 1:
         largest = _largest(rows, pairs, places, paired)
-        # strictly beyond it lie at most a share `error` of the draws
+        # at most a share `error` of the draws is strictly greater
         critical = largest[len(largest) - math.floor(error * len(largest)) - 1]
         needed = numpy.maximum(alone, critical * errors)
         below = numpy.searchsorted(largest, gaps[0, places] / errors - EQUAL)
@@ -91,7 +102,7 @@ def judge(
 
 
 def _largest(rows: Rows, pairs: Pairs, places: Sequence[int], paired: bool) -> Floats:
-    """How many standard errors the largest judged difference of equal rows with these spreads has, many times, ascending."""
+    """Samples, in ascending order, of the largest judged difference in standard errors, if all rows had equal means."""
     import numpy
 
     spreads, random = _spreads(rows, paired), numpy.random.default_rng(0)
@@ -107,8 +118,8 @@ def _largest(rows: Rows, pairs: Pairs, places: Sequence[int], paired: bool) -> F
 
 
 def _differences(rows: Sequence[Floats], pairs: Pairs, paired: bool) -> tuple[Floats, Floats, Floats]:
-    """(draws, pairs): sizes of the differences of means, squared standard errors, their degrees of freedom (Welch and
-    Satterthwaite without pairing). Each row is (draws, seeds)."""
+    """Absolute differences of means, squared standard errors, and degrees of freedom (Welch and Satterthwaite if not paired),
+    each (draws, pairs). Each row is (draws, seeds)."""
     import numpy
 
     first, second = [list(places) for places in zip(*pairs, strict=True)]
@@ -128,8 +139,11 @@ def _differences(rows: Sequence[Floats], pairs: Pairs, paired: bool) -> tuple[Fl
 
 
 def _spreads(rows: Rows, paired: bool) -> Floats:
-    """Each row's standard deviation once what a seed does to all rows is taken off (F. E. Grubbs, "On estimating precision of
-    measuring instruments and product variability", J. Am. Stat. Assoc. 43, 1948); without pairing its own."""
+    """The standard deviation of each row, if paired without the effect that a seed has on all rows.
+
+    Source: F. E. Grubbs, "On estimating precision of measuring instruments and product variability", J. Am. Stat. Assoc. 43,
+    1948.
+    """
     import numpy
 
     if not paired:

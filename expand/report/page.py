@@ -1,4 +1,4 @@
-"""The page of one run or several: one HTML file with its data, its style and its script in it; it asks nothing of a network."""
+"""The page of one run or several: one HTML file that contains its data, style and script and loads nothing."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-PARTS = ("charts.js", "plots.js", "tables.js", "page.js")  # in the order in which they need one another
+PARTS = ("charts.js", "plots.js", "tables.js", "page.js")  # each uses those before it
 
 
 def render_page(data: dict[str, Any]) -> str:
-    """The page for what `page_data` says, as HTML. Names are user input: they stand in JSON, and the script writes them as
-    text, never as markup."""
+    """The HTML page for the result of `page_data`. Names are user input: they are embedded as JSON, and the script writes them
+    as text, never as markup."""
     runs = data["runs"]
     title = (
         f"{runs[0]['study']} ({runs[0]['scale']}) on {runs[0]['data_name']}" if len(runs) == 1 else f"{len(runs)} runs"
@@ -25,12 +25,12 @@ def render_page(data: dict[str, Any]) -> str:
         "data": embedded(data),
         "script": "\n".join(_asset(name) for name in PARTS),
     }
-    # one pass: what a part holds is never taken for another part's place
+    # in one pass, so that a placeholder inside a part is not replaced
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _asset("page.html"))
 
 
 def embedded(data: dict[str, Any]) -> str:
-    """JSON that can stand in a script element, whatever its strings hold: no `<`, so neither `</script>` nor `<!--`."""
+    """JSON that is safe in a script element whatever its strings contain: it has no `<`, so no `</script>` and no `<!--`."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")

@@ -1,7 +1,7 @@
-"""Everything that the page of a run shows, as plain JSON values: front.json, and what the page embeds. Pure functions.
+"""The data of the page as plain JSON values, also written as front.json. Pure functions.
 
-Accuracies are fractions, costs whole numbers, times seconds; a number that is not known is null. Candidates are referred to by
-their place in `candidates`, trials by their number.
+Accuracies are fractions, costs whole numbers, times seconds; unknown numbers are null. Candidates are referred to by their
+index in `candidates`, trials by their number.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 COST_KEYS = {"gmacs": "macs", "params_m": "params", "latency_ms": "latency_ms"}  # an objective's, among ours
-# key, name, unit, what it is; a cost that no candidate of a run has is not offered
+# key, name, unit, description; a cost that no candidate of a run has is not offered
 COSTS = (
     ("macs", "multiply-adds", "MACs", CONVENTION),
     ("params", "parameters", "params", "all parameters of the network"),
@@ -39,14 +39,14 @@ COSTS = (
         "train_macs",
         "training multiply-adds",
         "MACs",
-        "one training, mean over its seeds: three times the network's a clip learned from, once a validation clip",
+        "one training, mean over its seeds: three times the network's per training clip, once per validation clip",
     ),
 )
 
 
 @dataclass(frozen=True)
 class RunOnPage:
-    """A run as its report takes it."""
+    """Everything that the report of a run needs."""
 
     facts: RunFacts
     trials: Sequence[Trial]
@@ -63,7 +63,7 @@ class RunOnPage:
 
 
 def fronts_of(runs: Sequence[RunOnPage]) -> list[Front]:
-    """One front per run; runs with the same cost are measured in one box."""
+    """One front per run. Runs with the same cost share the bounds of their hypervolumes."""
     names = {cost_name(run.objectives) for run in runs}
     box = box_of([candidates(run.trials, run.facts.seeds) for run in runs], names.pop()) if len(names) == 1 else None
     return [
@@ -75,13 +75,13 @@ def fronts_of(runs: Sequence[RunOnPage]) -> list[Front]:
 
 
 def page_data(runs: Sequence[RunOnPage], fronts: Sequence[Front] | None = None) -> dict[str, Any]:
-    """The page of one run or of several, whose hypervolumes are then measured in one box for all."""
+    """The page of one run or several."""
     plain = [run_data(run, front) for run, front in zip(runs, fronts or fronts_of(runs), strict=True)]
     return {"format": FORMAT, "runs": plain, "apart": _apart(runs)}
 
 
 def run_data(run: RunOnPage, front: Front) -> dict[str, Any]:
-    """One run. See the module for units."""
+    """The data of one run. The module's docstring gives the units."""
     facts, trials = run.facts, sorted(run.trials, key=lambda trial: trial.number)
     found, box = front.candidates, front.box
     place = {candidate.architecture: index for index, candidate in enumerate(found)}
@@ -124,7 +124,7 @@ def run_data(run: RunOnPage, front: Front) -> dict[str, Any]:
 
 
 def front_over(found: Sequence[Candidate], costs: Sequence[float | None]) -> list[int]:
-    """Places of the complete candidates that no other beats in top-1 and this one cost, cheapest first."""
+    """Indices of the complete candidates that are not dominated in top-1 and this cost, cheapest first."""
     points = [
         (math.nan if cost is None else cost, math.nan if candidate.top1 is None else candidate.top1)
         for candidate, cost in zip(found, costs, strict=True)
@@ -133,7 +133,7 @@ def front_over(found: Sequence[Candidate], costs: Sequence[float | None]) -> lis
 
 
 def _costs(candidate: Candidate, own: Sequence[Trial], spent: dict[int, int]) -> dict[str, float | None]:
-    """Each cost, None where it is not known. Training costs only of what was trained to the end."""
+    """Each cost, None if unknown. Training costs only of candidates that were trained in full."""
     done = [trial for trial in own if trial.state is TrialState.COMPLETE and candidate.state is TrialState.COMPLETE]
     seconds = sum(trial.train_seconds for trial in done) / len(done) if done else 0.0
     macs = sum(spent[trial.number] for trial in done) / len(done) if done else 0.0
@@ -207,7 +207,7 @@ def _trial(trial: Trial, place: int) -> dict[str, Any]:
 
 
 def _number(value: Any) -> float | None:
-    """As many decimals as the record keeps of an accuracy, so that a curve and a table print the same."""
+    """Rounded to the decimals that the record keeps of an accuracy, so that curves and tables print the same."""
     return round(value, 6) if isinstance(value, (int, float)) and math.isfinite(value) else None
 
 
@@ -221,7 +221,7 @@ def _planned(plan: Plan, planned: PlannedActual) -> dict[str, Any]:
 
 
 def _texts(facts: RunFacts) -> dict[str, str]:
-    """What every number rests on, in words."""
+    """The conditions of the numbers, as sentences."""
     return {
         "accuracy": facts.accuracy, "scoring": facts.scoring, "training": facts.training, "noise": facts.noise,
         "convention": facts.convention, "resolution": resolution_text(facts.clips),
@@ -229,7 +229,7 @@ def _texts(facts: RunFacts) -> dict[str, str]:
 
 
 def _apart(runs: Sequence[RunOnPage]) -> list[str]:
-    """In what the runs differ that makes their accuracies another thing."""
+    """The differences between the runs that make their accuracies incomparable."""
     sides: dict[str, list[Any]] = {
         "data": [run.about.data.get("fingerprint") or run.facts.data for run in runs],
         "epochs": [run.facts.epochs for run in runs],

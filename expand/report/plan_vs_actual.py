@@ -1,4 +1,4 @@
-"""What was planned against what came of it, for each trained candidate and in all. Standard library only."""
+"""Planned against actual time and memory, for each training and in total. Standard library only."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """One training: seconds and peak bytes, as planned and as they were. `fitted` says that the candidate itself was not
-    timed. Bytes and processor time are 0 where they are not known."""
+class TrainingVsPlan:
+    """One training: planned and actual seconds and peak bytes. Bytes and processor time are 0 if unknown.
+
+    Attributes:
+        fitted: the plan predicted this candidate by a fit and did not time it.
+    """
 
     number: int
     label: str
@@ -39,12 +42,17 @@ class Kept:
 
 @dataclass(frozen=True)
 class PlannedActual:
-    """All trainings that ended whole and that the plan knows. Errors are relative to what was: `time_error` is the mean
-    absolute one over candidates, `total_error` the total's, `cpu_error` the mean absolute one in processor time, which leaves
-    out how busy the machine was; `memory_error` is the mean absolute one of peak memory, `largest_memory_error` that of the
-    candidate that took most."""
+    """All completed trainings that the plan knows. Errors are relative to the actual values.
 
-    rows: tuple[Kept, ...]
+    Attributes:
+        time_error: mean absolute error over candidates.
+        total_error: error of the total.
+        cpu_error: mean absolute error in processor time, which does not depend on other programs on the machine.
+        memory_error: mean absolute error of peak memory.
+        largest_memory_error: of the candidate with the highest peak memory.
+    """
+
+    rows: tuple[TrainingVsPlan, ...]
     unplanned: int
     planned_seconds: float
     seconds: float
@@ -56,7 +64,7 @@ class PlannedActual:
 
 
 def compare_plan(plan: Plan | None, trials: Sequence[Trial]) -> PlannedActual | None:
-    """None without a plan that has hours, or before anything is trained."""
+    """None if there is no plan with hours, or nothing is trained yet."""
     if plan is None or not plan.hours:
         return None
     known = {network.architecture: network for network in plan.networks}
@@ -69,7 +77,7 @@ def compare_plan(plan: Plan | None, trials: Sequence[Trial]) -> PlannedActual | 
             unplanned += 1
             continue
         rows.append(
-            Kept(
+            TrainingVsPlan(
                 trial.number, trial.label, trial.cost.macs, network.seconds, trial.train_seconds, not network.timed,
                 network.peak_bytes or 0.0, trial.attempt.peak_bytes,
                 network.cpu_seconds or 0.0, trial.attempt.cpu_seconds,
@@ -93,7 +101,7 @@ def compare_plan(plan: Plan | None, trials: Sequence[Trial]) -> PlannedActual | 
 
 
 def planned_lines(found: PlannedActual) -> list[str]:
-    """The summary, a line each."""
+    """The summary, one line per entry."""
     beside = f"; {found.unplanned} more were not in the plan" if found.unplanned else ""
     lines = [
         f"planned {format_seconds(found.planned_seconds)} of training, took {format_seconds(found.seconds)} "
@@ -101,7 +109,9 @@ def planned_lines(found: PlannedActual) -> list[str]:
         f"{100 * found.time_error:.1f} % on average"
     ]
     if found.cpu_error is not None:
-        lines[0] += f", {100 * found.cpu_error:.1f} % in processor time, whatever else the machine was doing"
+        lines[0] += (
+            f", {100 * found.cpu_error:.1f} % in processor time, which other programs on the machine do not change"
+        )
     if found.memory_error is not None and found.largest_memory_error is not None:
         lines.append(
             f"peak memory of a candidate is off by {100 * found.memory_error:.1f} % on average, that of the largest by "
@@ -116,11 +126,11 @@ def print_planned(console: Console, found: PlannedActual) -> None:
 
 
 def planned_markdown(plan: Plan, found: PlannedActual) -> str:
-    """The page: the summary and a row a training."""
+    """planned.md: the summary and one row per training."""
     headings = ["trial", "candidate", "multiply-adds", "planned", "actual", "error", "memory planned", "actual"]
     lines = ["# Planned against actual", "", *(f"{line}." for line in planned_lines(found)), ""]
     timed = plan.calibration.described if plan.calibration else "not said"
-    lines += [f"Timed beforehand: {timed}. An asterisk marks what a fit said.", ""]
+    lines += [f"Timed beforehand: {timed}. An asterisk marks predictions by the fit.", ""]
     lines += [markdown_row(headings), markdown_row(["---" if name == "candidate" else "---:" for name in headings])]
     for row in found.rows:
         cells = [
@@ -133,7 +143,7 @@ def planned_markdown(plan: Plan, found: PlannedActual) -> str:
 
 
 def planned_rows(found: PlannedActual) -> list[dict[str, Any]]:
-    """planned.csv: one row a training."""
+    """planned.csv: one row per training."""
     return [
         {
             "trial": row.number, "candidate": row.label, "macs": row.macs, "planned_seconds": round(row.planned_seconds, 3),

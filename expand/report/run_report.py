@@ -1,4 +1,4 @@
-"""`expand report`, and what `expand run` ends with: from a record to its report and its tables. No torch: it starts at once."""
+"""`expand report`, and the end of `expand run`: from a record to its report and tables. Imports no torch, to start quickly."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from expand.strategies.ledger import ledger
 
 
 def run_facts(record: Record, trials: Sequence[Trial] | None = None) -> RunFacts:
-    """What the captions of a report say about the run, by these of its trials, which are read if they are not given."""
+    """The facts that the captions of a report state, from these trials (default: all, read from the record)."""
     study = record.facts["study"]
     trials = record.trials() if trials is None else trials
     validated = [trial.metrics.clips for trial in trials if trial.metrics]
@@ -39,7 +39,7 @@ def run_facts(record: Record, trials: Sequence[Trial] | None = None) -> RunFacts
 
 
 def report(record: Record, folder: Path | None = None, trials: Sequence[Trial] | None = None) -> list[Path]:
-    """The page, front, trials, ledger or comparison, and figures of a run, finished or not."""
+    """Writes page, front, trials, ledger or comparison, and figures of a run, finished or not; returns the files."""
     trials = record.trials() if trials is None else trials
     return write_report(
         folder or record.folder / "report", run_facts(record, trials), trials, record.objectives, ledger(trials),
@@ -48,12 +48,12 @@ def report(record: Record, folder: Path | None = None, trials: Sequence[Trial] |
 
 
 def official_tests(record: Record) -> dict[int, TestResult]:
-    """What `expand test` found on the run's own test split, by trial."""
+    """Results of `expand test` on the run's own test split, by trial."""
     return official(all_tests(record.folder), record.facts["data"]["fingerprint"])
 
 
 def report_together(found: Sequence[Record], folder: Path) -> list[Path]:
-    """One page of several runs, in `folder`, and the whole report of each in a folder of its own beneath."""
+    """Writes one page of several runs into `folder`, and the full report of each into a subfolder."""
     names = unique_names([record.folder.resolve().name for record in found])
     written = [path for record, name in zip(found, names, strict=True) for path in report(record, folder / name)]
     runs = [
@@ -67,8 +67,8 @@ def report_together(found: Sequence[Record], folder: Path) -> list[Path]:
 
 
 def summary(record: Record, console: Console) -> bool:
-    """Prints the ledger of a search in steps, else the comparison over seeds where there is one, and the front; False when
-    nothing has been trained to the end."""
+    """Prints the ledger of a search in steps, otherwise the comparison over seeds if there is one, and the front. Returns False
+    if no candidate is complete."""
     trials = record.trials()
     facts = run_facts(record, trials)
     found = candidates(trials, facts.seeds)
@@ -89,12 +89,12 @@ def show_report(folders: Sequence[Path], to: Path | None, console: Console, *, t
     """`expand report`: writes the report of these runs, then prints tables, or only where the page is.
 
     Raises:
-        UsageError: several runs without `to`; none has a complete candidate. What there is has been written then.
+        UsageError: several runs without `to`, or no complete candidate in any (the report is written nevertheless).
     """
     found = [records.open_for_reading(folder) for folder in folders]
     if len(found) > 1 and to is None:
-        raise UsageError(f"{len(found)} runs make one page of its own: say where with --to FOLDER")
-    trials = [record.trials() for record in found]  # read once: of a thousand trials that takes half a second
+        raise UsageError(f"{len(found)} runs give one common page: --to FOLDER says where")
+    trials = [record.trials() for record in found]  # read once: a thousand trials take half a second
     try:
         paths = report(found[0], to, trials[0]) if len(found) == 1 or to is None else report_together(found, to)
     except OSError as error:
@@ -108,6 +108,6 @@ def show_report(folders: Sequence[Path], to: Path | None, console: Console, *, t
     if tables:
         console.print("\nwrote " + ", ".join(map(str, paths)), highlight=False, markup=False, soft_wrap=True)
     if not any(done):
-        raise UsageError(f"no candidate is complete yet, so there is no front; what there is, and why, is in {page}")
+        raise UsageError(f"no candidate is complete yet, so there is no front; the state of all trials is in {page}")
     if not tables:
         console.print(page, highlight=False, markup=False, soft_wrap=True)

@@ -1,8 +1,8 @@
-"""Which networks differ by more than noise: all pairs of a run's candidates, paired over the seeds they share.
+"""Which networks differ by more than noise: all pairs of a run's candidates, paired over their common seeds.
 
-Every network is trained with the same seeds, so that the seeds are the blocks of a randomised complete block design (any
-textbook on the design of experiments): top-1 = network + seed + residual, where each network has residuals of its own size.
-`report/noise.py` says which differences these seeds support. All accuracies are fractions. Standard library only.
+All networks are trained with the same seeds, so the seeds are the blocks of a randomised complete block design (any textbook on
+the design of experiments): top-1 = network + seed + residual, where each network has its own residual variance.
+`report/noise.py` decides which differences are significant. All accuracies are fractions. Standard library only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from expand.report.noise import all_pairs, judge
 
 @dataclass(frozen=True)
 class Network:
-    """One that was trained in full with every seed; `scores` are its top-1, one a seed, in the order of the seeds."""
+    """A network that was trained in full with every seed; `scores` holds its top-1 for each seed, in the order of the seeds."""
 
     label: str
     candidate: Candidate
@@ -39,9 +39,13 @@ class Network:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two networks, the better one first. `standard_error` is that of the mean difference from seeds alone, `needed` what the
-    difference must exceed to be beyond their noise; `p` is adjusted for all pairs. The last two are None where the noise is
-    not known."""
+    """Two networks, the better one first.
+
+    Attributes:
+        standard_error: of the mean difference, from seeds alone.
+        needed: what the difference must exceed to be beyond seed noise; None if the noise is unknown.
+        p: adjusted for all pairs; None if the noise is unknown.
+    """
 
     better: Network
     worse: Network
@@ -60,8 +64,8 @@ class Pair:
 
     @property
     def split_error(self) -> float:
-        """Standard error of the difference from the finite validation split, as if each network had been scored on clips of
-        its own. The networks see the same clips, and a clip that is easy is easy for most, so the true one is smaller."""
+        """Standard error of the difference from the finite validation split, as if the networks had been scored on different
+        clips. They are scored on the same clips, most of which are easy or hard for both, so the true value is smaller."""
         return math.hypot(self.better.split_error, self.worse.split_error)
 
     @property
@@ -70,7 +74,7 @@ class Pair:
 
     @property
     def beyond_split(self) -> bool:
-        """Whether it is two standard errors of the split's noise or more."""
+        """Whether the difference is at least two standard errors of the split."""
         return self.difference >= two_errors(self.better.split_error, self.worse.split_error)
 
     @property
@@ -84,8 +88,8 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Networks best first (of equals the cheaper one), and all their pairs. `left_out` are the candidates that not every seed
-    has completed, with their states."""
+    """All networks, the best first (the cheaper one of two equal ones), and all pairs. `left_out` holds the labels and states of
+    the candidates that some seed has not completed."""
 
     seeds: tuple[int, ...]
     networks: tuple[Network, ...]
@@ -94,12 +98,12 @@ class Comparison:
 
     @property
     def least_difference(self) -> float | None:
-        """What a difference must exceed at the least to be beyond seed noise: between two networks of small spread. None where
-        the seeds show no noise."""
+        """The smallest difference that can be beyond seed noise: between two networks of small spread. None if the seeds show
+        no noise."""
         return min((pair.needed for pair in self.pairs if pair.needed is not None), default=None)
 
     def beaten(self, network: Network) -> tuple[list[str], list[str]]:
-        """Labels of the networks that this one beats beyond noise, and of those it beats beyond seed noise only."""
+        """Labels of the networks that it beats beyond noise, and of those that it beats beyond seed noise only."""
         won = [pair for pair in self.pairs if pair.better is network and pair.beyond_seeds]
         clear = [pair.worse.label for pair in won if pair.beyond_split]
         return clear, [pair.worse.label for pair in won if not pair.beyond_split]
@@ -108,8 +112,8 @@ class Comparison:
 def compare(candidates: Sequence[Candidate], trials: Sequence[Trial], seeds: Sequence[int]) -> Comparison | None:
     """The comparison of all complete candidates; None with fewer than two of them or fewer than two seeds.
 
-    Where every difference between networks is the same with every seed, to the last clip, the seeds show no noise at all.
-    A few trainings cannot prove that there is none, so that no difference is then called beyond noise.
+    If each difference between networks is exactly the same for every seed, the seeds show no noise. A few trainings cannot
+    prove that there is none, so no difference is then called beyond noise.
     """
     networks, left_out = scored_networks(candidates, trials, seeds)
     if len(networks) < 2 or len(seeds) < 2:
@@ -127,7 +131,7 @@ def compare(candidates: Sequence[Candidate], trials: Sequence[Trial], seeds: Seq
 def scored_networks(
     candidates: Sequence[Candidate], trials: Sequence[Trial], seeds: Sequence[int]
 ) -> tuple[list[Network], list[tuple[str, TrialState]]]:
-    """The complete candidates with the score of each seed, in their order, and the labels and states of the others."""
+    """The complete candidates with their scores in the order of the seeds, and the labels and states of the others."""
     by_number = {trial.number: trial for trial in trials}
     networks: list[Network] = []
     left_out: list[tuple[str, TrialState]] = []
@@ -142,8 +146,7 @@ def scored_networks(
 
 
 def unique_labels(candidates: Sequence[Candidate]) -> list[str]:
-    """What to call each: its name, or step and axis as in "3 depth", with its first trial where two would be called the
-    same."""
+    """A label for each: its name, or step and axis as in "3 depth", with its first trial if two labels were equal."""
     labels = [candidate.name or f"{candidate.step} {candidate.label}" for candidate in candidates]
     times = Counter(labels)
     return [

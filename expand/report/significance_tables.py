@@ -1,4 +1,4 @@
-"""The comparison over seeds for people: a table on the terminal (rich), a Markdown page, and what the noise is."""
+"""The comparison over seeds as text: a table on the terminal (rich), a Markdown page, a note on the noise."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 BEATS = "beats beyond noise"
-MOST_NAMES = 4  # in a cell; more are counted
+MOST_NAMES = 4  # in a cell; if there are more, only their number is shown
 MOST_PAIRS = 45  # in a Markdown page: ten networks
 
 
 def print_comparison(console: Console, facts: RunFacts, comparison: Comparison) -> None:
-    """The networks as a table, best first, and beneath it what the noise is. Accuracies are in percent."""
+    """Prints the networks as a table, the best first, and below it the note on the noise. Accuracies are in percent."""
     from rich.table import Table
     from rich.text import Text
 
@@ -34,7 +34,7 @@ def print_comparison(console: Console, facts: RunFacts, comparison: Comparison) 
 
 
 def comparison_markdown(facts: RunFacts, comparison: Comparison) -> str:
-    """The comparison as a Markdown page: the networks, what the noise is, the pairs where they are few."""
+    """The comparison as a Markdown page: the networks, the note on the noise, and up to `MOST_PAIRS` pairs."""
     headings = _headings(comparison)
     lines = [f"# {_title(facts, comparison)}", "", markdown_row(name for name, _ in headings)]
     lines += [markdown_row("---:" if right else "---" for _, right in headings)]
@@ -63,13 +63,13 @@ def comparison_markdown(facts: RunFacts, comparison: Comparison) -> str:
 
 
 def comparison_note(facts: RunFacts, comparison: Comparison) -> str:
-    """What the noise is, what a difference must exceed, and what all of it rests on."""
+    """How large the noise is, what a difference must exceed, and under which conditions."""
     count, seeds = len(comparison.networks), len(comparison.seeds)
     epochs = f"{facts.epochs} epoch{'s' if facts.epochs != 1 else ''}"
     lines = [f"{count} networks x {seeds} seeds, {epochs}; {facts.accuracy}; {facts.noise}."]
     if comparison.least_difference is None:
         lines += [
-            "Every difference is the same with every seed, to the last clip: the noise of seeds cannot be estimated, "
+            "Every difference is exactly the same for every seed: seed noise cannot be estimated, "
             "and no difference is called beyond it."
         ]
     else:
@@ -77,8 +77,8 @@ def comparison_note(facts: RunFacts, comparison: Comparison) -> str:
     one = fmean(network.split_error for network in comparison.networks)
     two = fmean(pair.split_error for pair in comparison.pairs)
     lines += [
-        f"The validation split has a noise of its own: a binomial standard error of {percent(one)} points a network, "
-        f"{percent(two)} a difference on average, which is conservative, for all networks see the same clips. "
+        f"The validation split adds noise: a binomial standard error of {percent(one)} points per network and "
+        f"{percent(two)} points per difference on average, which is conservative, since all networks see the same clips. "
         "(In brackets): beyond seed noise, but within two standard errors of the split."
     ]
     if comparison.left_out:
@@ -87,19 +87,22 @@ def comparison_note(facts: RunFacts, comparison: Comparison) -> str:
 
 
 def _method(pairs: int, least: float) -> str:
-    noise = "Seed noise is initialisation and order of clips, given the same validation clips."
+    noise = "Seed noise is that of initialisation and order of clips, with the same validation clips."
     if pairs == 1:
-        return f"The difference is beyond seed noise above {percent(least)} points: a paired t test over seeds, 5 %. {noise}"
+        return (
+            f"A difference above {percent(least)} points is beyond seed noise: a paired t test over seeds, 5 %. {noise}"
+        )
     return (
-        f"A difference is beyond seed noise above {percent(least)} points at the least, and above more between networks "
-        "whose seeds disagree: a studentised bootstrap over seeds as blocks, 5 % for all "
-        f"{pairs} pairs together, where a pair's standard error is its own but never below the average pair's, confirmed by "
+        f"To be beyond seed noise, a difference must exceed at least {percent(least)} points, and more between networks "
+        "whose seeds disagree. Method: a studentised bootstrap over seeds as blocks, 5 % for all "
+        f"{pairs} pairs together, in which a pair's standard error is at least the average pair's, and "
         f"the pair's own paired t test. {noise} A network that learns late with some seeds, but with none of these, looks "
-        "better than it is; no test can see that."
+        "better than it is; no test can detect that."
     )
 
 
 def show_p(p: float | None) -> str:
+    """A p value with three decimals; "" if unknown."""
     return "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
@@ -113,7 +116,7 @@ def _seeds(comparison: Comparison) -> str:
 
 
 def _headings(comparison: Comparison) -> list[tuple[str, bool]]:
-    """Each with whether it is a number."""
+    """The headings, each with whether its column holds numbers."""
     _, unit = cost_unit(network.candidate.cost.macs for network in comparison.networks)
     numbers = (unit, "M params", "top-1 %", _seeds(comparison))
     return [("network", False), *((name, True) for name in numbers), (BEATS, False)]
@@ -135,7 +138,7 @@ def _rows(comparison: Comparison) -> list[list[str]]:
 
 
 def beaten_text(comparison: Comparison, network: Network) -> str:
-    """Whom this network beats: names where they are few, beyond seed noise only in brackets."""
+    """The networks that this one beats, by name if they are few; in brackets those beyond seed noise only."""
     clear, bracketed = comparison.beaten(network)
     if len(clear) + len(bracketed) <= MOST_NAMES:
         return ", ".join([*clear, *(f"({label})" for label in bracketed)])

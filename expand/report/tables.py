@@ -21,9 +21,9 @@ _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def cost_unit(amounts: Iterable[float], name: CostName = "gmacs") -> tuple[float, str]:
-    """One unit for all these costs, the largest in which the smallest is at least 0.01 and the largest at least 1."""
+    """One unit for all these costs: the largest unit in which the smallest is at least 0.01 and the largest at least 1."""
     if name == "latency_ms":
-        return 1.0, "ms a clip"
+        return 1.0, "ms per clip"
     noun = " params" if name == "params_m" else "MACs"
     positive = [amount for amount in amounts if amount > 0] or [1e9]
     for size, prefix in _PREFIXES:
@@ -33,7 +33,7 @@ def cost_unit(amounts: Iterable[float], name: CostName = "gmacs") -> tuple[float
 
 
 def show_cost(amount: float, size: float) -> str:
-    """The cost in a unit of this size, in places that line up: "1.10", "80.00", "0.0207", "35,840"."""
+    """The cost in a unit of this size, with decimals that line up in a column: "1.10", "80.00", "0.0207", "35,840"."""
     value = amount / size
     if value >= 1000:
         return f"{value:,.0f}"
@@ -41,20 +41,21 @@ def show_cost(amount: float, size: float) -> str:
 
 
 def show_top1(top1: float | None, noise: float | None, state: TrialState) -> str:
-    """Percent with its noise, or the state of what has no accuracy."""
+    """Percent with its noise, or the state if there is no accuracy."""
     if top1 is None or state is not TrialState.COMPLETE:
         return str(state.value)
     return with_error(top1, noise)
 
 
 def _show_test(tested: Tested | None, *, several: bool) -> str:
-    """With its views where they are not those of all networks."""
+    """Percent with its noise, and the views if several numbers of views were used."""
     if tested is None:
         return ""
     return with_error(tested.top1, tested.standard_error) + (f" ({tested.views})" if several else "")
 
 
 def caption(facts: RunFacts) -> str:
+    """The conditions of costs and accuracies, for below a table."""
     return f"{facts.convention}; {facts.accuracy}; {facts.training}; {facts.noise}"
 
 
@@ -74,8 +75,8 @@ def print_front(
     objectives: Sequence[Objective],
     tests: Mapping[int, TestResult] | None = None,
 ) -> None:
-    """The front as a table, cheapest first, with its convention beneath. Accuracies are in percent; where networks have been
-    tested (`tests` by trial) a column says so, with the views."""
+    """Prints the front as a table, cheapest first, with the conventions below it. Accuracies are in percent. If networks were
+    tested (`tests` by trial), a column shows the result and the views."""
     from rich.table import Table
     from rich.text import Text
 
@@ -84,7 +85,7 @@ def print_front(
     ended = "" if facts.complete else ", search not ended"
     title = f"Pareto front of {facts.study} ({facts.scale}) on {facts.data}: {counted(candidates)}{ended}"
     table = Table(title=Text(title), caption=Text(caption(facts)), title_justify="left", caption_justify="left")
-    named = any(candidate.name for candidate in chosen)  # then nothing was grown, and there are no steps
+    named = any(candidate.name for candidate in chosen)  # a grid: nothing was grown, so there are no steps
     label = "network" if named else "grown along"
     tested = [summary(tests or {}, candidate.numbers) for candidate in chosen]
     views = {each.views for each in tested if each}
@@ -103,12 +104,12 @@ def print_front(
         )
         table.add_row(*map(Text, cells))
     console.print(table if chosen else Text(f"{title}\nNo candidate is complete: there is no front yet."))
-    for candidate in chosen:  # beneath, whole: in a column it would be cut off on most terminals
+    for candidate in chosen:  # below the table: a column would cut it off on most terminals
         console.print(Text(f"  trial {_numbers(candidate.numbers)}: {candidate.architecture}"))
 
 
 def print_ledger(console: Console, steps: Sequence[LedgerStep], clips: int) -> None:
-    """Each step as a table: every candidate, which was chosen (✓) and why; then what so many validation clips can tell."""
+    """Prints each step as a table with every candidate, the chosen one (✓) and why; then the resolution of the accuracies."""
     from rich.table import Table
     from rich.text import Text
 
@@ -155,10 +156,10 @@ def _ledger_unit(steps: Sequence[LedgerStep]) -> tuple[float, str]:
 def _ledger_note(steps: Sequence[LedgerStep], clips: int) -> str:
     seeded = any(entry.spread is not None for step in steps for entry in step.entries)
     noise = "sample standard deviation over seeds" if seeded else "standard error of the validation split"
-    told = resolution_text(clips)
+    resolution = resolution_text(clips)
     return (
         f"Costs: {CONVENTION}; ratio: to the step's base; top-1 on the validation split, ± is the {noise}. "
-        f"{told[0].upper()}{told[1:]}."
+        f"{resolution[0].upper()}{resolution[1:]}."
     )
 
 
@@ -189,4 +190,5 @@ def _numbers(numbers: Iterable[int]) -> str:
 
 
 def markdown_row(cells: Iterable[str]) -> str:
+    """A row of a Markdown table, with bars and line ends in cells escaped."""
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"

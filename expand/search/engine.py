@@ -1,4 +1,4 @@
-"""Ask, count, train, tell: the driver's side of a search."""
+"""The driver's side of a search: asks the strategy, counts costs, hands out jobs, records results."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from expand.source.fingerprint import code_of
 from expand.storage.run_directory import Record, known_cost
 from expand.strategies.budget import affordable
 
-MOST_STARTS = 12  # of one trial in a row, without a checkpoint in between, before it is taken for what kills its driver
-MOST_BLAMED = 3  # trials in a row that fail by what may not be their fault, while no other trains
-RETRIES_KEPT = 20  # of a trial, in the record
+MOST_STARTS = 12  # of one trial in a row, without a new checkpoint, before the search halts
+MOST_BLAMED = 3  # trials in a row that fail by what may not be their fault, while no other trial makes progress
+RETRIES_KEPT = 20  # failed tries of a trial that the record keeps
 
 
 @dataclass
 class MacsCounter:
-    """What a space's points cost: called, it answers multiply-adds, which growth is solved for. Remembered."""
+    """Counts the costs of a space's points and caches them. A call returns multiply-adds, the cost that growth is solved for."""
 
     space: SearchSpace
     num_classes: int
@@ -48,13 +48,13 @@ class MacsCounter:
 
 @dataclass
 class Search:
-    """Workers take jobs from `next` and bring back what came of them; everything else is in the record.
+    """A running search. Workers take jobs from `next` and return outcomes; everything else is in the record.
 
     Args:
         caches: the folders of the training and the validation clips.
-        lengths: frames of each training video, to say where clips are longer.
+        lengths: frames of each training video, to report videos shorter than a clip.
         threads: of one worker.
-        at_once: how many trials may run at a time.
+        at_once: how many trials may run in parallel.
         retry_failed: whether failed trials are opened again.
     """
 
@@ -70,49 +70,58 @@ class Search:
     retry_failed: bool = False
     queue: list[int] = field(default_factory=list)
     running: set[int] = field(default_factory=set)
-    tries: dict[int, Tries] = field(default_factory=dict)  # of trials that have not got any further since
+    tries: dict[int, Tries] = field(default_factory=dict)  # of trials that have made no progress since
     epochs: int = 0  # done by all trials since this driver began
-    _alone: int | None = None  # a running trial that must have nothing beside it
+    _alone: int | None = None  # a running trial beside which no other may run
     _blamed: int = 0  # trials that failed in a row by what may not be their fault
     _said: set[str] = field(default_factory=set)  # notes of trials
-    _spent: bool = False  # said that the budget is used up
-    _settled: bool = False  # asked since the last trial ended
+    _spent: bool = False  # whether it was reported that the budget is used up
+    _settled: bool = False  # whether the strategy was asked since the last trial ended
     _looked_ahead: set[int] = field(default_factory=set)
     prospect: Prospect = field(init=False)
 
     def __post_init__(self) -> None:
-        """Trials of a driver that is gone are taken up again, from their checkpoints."""
+        """Resumes the trials of an earlier driver from their checkpoints."""
         self.record.set_finished(False)
         self.prospect = Prospect(self.study, self.macs, self.macs.cost, self.at_once)
-        self.prospect.decided(self.record.trials())  # said by the driver before
+        self.prospect.decided(self.record.trials())  # reported by an earlier driver
         if self.retry_failed:
             self._reopen_failed()
+        ended: list[int] = []  # with their process, at every start
         for trial in self.record.trials():
             if trial.state.ended:
                 continue
-            starts = fruitless_starts(self.record.checkpoint(trial.number))
-            if starts >= MOST_STARTS:
+            if (starts := fruitless_starts(self.record.checkpoint(trial.number))) >= MOST_STARTS:
+                ended.append(trial.number)
                 self._fail(
                     trial.number,
-                    f"started {starts} times without getting any further: it seems to kill whatever trains it",
+                    f"its process ended {starts} times in a row before a new checkpoint (--retry-failed trains it again)",
                 )
             elif trial.cost.params == 0:
                 self._fail(trial.number, trial.error or "it could not be built and counted")
             elif not self._ended_over_limit(trial.number, trial):
                 self.queue.append(trial.number)
                 self.watch.started(trial, resumed=True)
+        if ended:  # a kill from outside leaves the same traces as memory that runs out
+            raise ExpandError(
+                f"trial {', '.join(map(str, ended))}: the process that trained it ended {MOST_STARTS} times in a row before a "
+                "new checkpoint; it is marked as failed. If something else ended the process (a kill, a limit shorter than "
+                "an epoch), mend that and add --retry-failed to the same command; if the candidate does (memory, a crash), the "
+                "same command goes on without it"
+            )
 
     def _reopen_failed(self) -> None:
-        """Failed trials become running ones, but for those that could not be counted: counting would fail again."""
+        """Opens failed trials again, except those whose cost could not be counted, because counting would fail again."""
         failed = [trial for trial in self.record.trials() if trial.state is TrialState.FAILED]
         for trial in failed:
             if trial.cost.params:
                 self.record.reopen(trial.number)
+                log_return(self.record.checkpoint(trial.number))  # its starts count anew
                 self._keep_retry(trial, EndedTry(_now(), len(trial.curve), "failed", trial.error, trial.traceback))
 
     def next(self) -> Job | None:
-        """The next job; None when there is nothing to start now (a running trial has to end, or a failed one to wait), or
-        at all (`done`)."""
+        """The next job. None if nothing can start now, because a running trial must end or a failed one must wait, or if the
+        search has ended (`done`)."""
         if not self._waiting and not self._settled:
             self._ask()
         while (number := self._startable()) is not None:
@@ -133,7 +142,7 @@ class Search:
         return None
 
     def put_back(self, number: int) -> None:
-        """A job from `next` that cannot be placed at the moment."""
+        """Puts back a job from `next` that cannot be placed at the moment."""
         self.running.discard(number)
         self._alone = None if self._alone == number else self._alone
         self.queue.append(number)
@@ -142,7 +151,7 @@ class Search:
 
     @property
     def _waiting(self) -> list[int]:
-        """The queue without what has to run alone, which comes after all others."""
+        """The queue without trials that must run alone; these come after all others."""
         return [number for number in self.queue if number not in self.tries or not self.tries[number].alone]
 
     def _startable(self) -> int | None:
@@ -158,7 +167,7 @@ class Search:
         return not self.queue and not self.running and self._settled
 
     def _ask(self) -> None:
-        """Opens a trial for everything the strategy wants now."""
+        """Opens a trial for each suggestion of the strategy."""
         self._settled = True
         opened = []
         trials = self.record.trials()
@@ -170,7 +179,7 @@ class Search:
             number = self._open(suggestion)
             if number is not None:
                 opened.append(number)
-            self._settled = False  # what was opened and ended at once may be all the strategy was waiting for
+            self._settled = False  # a trial that ended immediately may be what the strategy was waiting for
         if opened:
             self.show.refresh()
             self.watch.outlook(self.prospect.outlook(self.record.trials()))
@@ -179,18 +188,18 @@ class Search:
             self._ask()
 
     def look_ahead(self) -> None:
-        """While workers start, or one waits for the last trials of a step: counts what will be asked for if none of these
-        wins. The counts are remembered, so that training can start at once; nothing else comes of it."""
+        """Counts the costs of the next step's candidates, as if none of the running trials wins, while workers start or wait for
+        the last trials of a step. The counts are cached, so that training can start immediately; nothing else changes."""
         known = [
             trial if trial.state.ended else replace(trial, state=TrialState.FAILED) for trial in self.record.trials()
         ]
-        with contextlib.suppress(Exception):  # what is wrong is said when it is asked for in earnest
+        with contextlib.suppress(Exception):  # an error is reported when the strategy is really asked
             for suggestion in self.study.strategy.ask(self.study, known, self.macs):
                 self.macs.cost(suggestion.architecture)
 
     def _longest_first(self, numbers: list[int]) -> list[int]:
-        """So that workers end a step together: by how long the last candidate along the same axis took, which also holds
-        what no count tells, then by activations."""
+        """The order of the queue, longest first, so that workers end a step together: by the time of the last candidate along the
+        same axis, which also includes effects that no count shows, then by activations."""
         trials = {trial.number: trial for trial in self.record.trials()}
         took = {
             axis: trial.train_seconds
@@ -206,11 +215,11 @@ class Search:
         return sorted(numbers, key=length, reverse=True)
 
     def _open(self, suggestion: Suggestion) -> int | None:
-        """Counts and records one suggestion; no number comes back if it ends right there."""
+        """Counts and records one suggestion; returns None if the trial ended immediately."""
         space, clips = self.study.space, self.study.space.inputs(suggestion.architecture)
         try:
             cost = self.macs.cost(suggestion.architecture)
-        except Exception as error:  # the candidate's own fault: it fails, the search goes on
+        except Exception as error:  # the candidate's own fault: it fails, the search continues
             cost = Cost(0, 0, 0, 0, ())
             number = self.record.open_trial(suggestion, cost, space)
             self._fail(number, f"{type(error).__name__}: {error}", traceback.format_exc()[-6000:])
@@ -224,14 +233,14 @@ class Search:
         short = sum(length < span for length in self.lengths)
         if short:
             self.watch.note(
-                f"trial {number} reads {span} frames; {short} of {len(self.lengths)} training videos are shorter: "
-                "their last frame is held"
+                f"trial {number} reads {span} frames; {short} of {len(self.lengths)} training videos are shorter "
+                "and are padded by repeating their last frame"
             )
         return number
 
     def _ended_over_limit(self, number: int, trial: Trial) -> bool:
-        """Records a candidate over a limit as infeasible, by its counts or by what a worker measured of the same network; it
-        never sees a worker itself."""
+        """Records a candidate that exceeds a limit as infeasible, by its counts or by an earlier measurement of the same network.
+        No worker gets it."""
         speed = self._speed(trial.architecture)
         for objective in self.study.objectives:
             value = known_cost(objective, trial.cost)
@@ -245,11 +254,11 @@ class Search:
 
     @property
     def _latency(self) -> Objective | None:
-        """What the study wants of latency, if anything."""
+        """The study's latency objective, if it has one."""
         return next((objective for objective in self.study.objectives if objective.name == "latency_ms"), None)
 
     def _speed(self, architecture: Architecture) -> Speed | None:
-        """What was measured of a network, by whichever trial came first."""
+        """The measured latency of a network, from its first trial."""
         if self._latency is None:
             return None
         measured = (trial.attempt.speed for trial in self.record.trials() if trial.architecture == architecture)
@@ -285,7 +294,7 @@ class Search:
         self.epochs += 1
         self._blamed = 0
         if self._alone == number:
-            self._alone = None  # most memory is taken in the first epoch: it can have neighbours again
+            self._alone = None  # the first epoch takes the most memory: other trials may run beside it again
         curve = [old for old in self.record.trial(number).curve if old.epoch < entry.epoch]
         self.record.epoch(number, [*curve, entry])
         if self.prospect.due():
@@ -293,14 +302,14 @@ class Search:
         self.watch.epoch(self.record.trial(number), entry)
 
     def on_end(self, number: int, outcome: Outcome) -> None:
-        """A worker is through with a trial, one way or the other.
+        """A worker has finished a trial, with any outcome.
 
         Raises:
-            ExpandError: no candidate could be trained where this one was; it stays to be taken up.
+            ExpandError: no candidate can be trained there; the trial stays open to be resumed.
         """
         self._settled = False
         if isinstance(outcome, Halted):
-            raise ExpandError(f"{outcome.error}: free some room and run the same command again")
+            raise ExpandError(f"{outcome.error}: free disk space and run the same command again")
         self.running.discard(number)
         if isinstance(outcome, Retry):
             failed = self._judged(number, outcome)
@@ -316,7 +325,7 @@ class Search:
                 self._said.add(note)
                 self.watch.note(f"trial {number}: {note}")
         self._end(number, outcome)
-        shutil.rmtree(self.record.checkpoint(number).parent, ignore_errors=True)  # told: no longer needed
+        shutil.rmtree(self.record.checkpoint(number).parent, ignore_errors=True)  # recorded, so no longer needed
         self._ended(number)
         self.show.refresh()
 
@@ -333,10 +342,10 @@ class Search:
                 self.record.infeasible(number, self._latency, attempt.speed.ms, attempt)
 
     def _judged(self, number: int, outcome: Retry) -> Failed | None:
-        """Puts a trial that may not be at fault back into the queue; a failure where it is.
+        """Puts a trial that may not be at fault back into the queue, or fails it if it is.
 
         Raises:
-            ExpandError: nothing can be trained as things are; the trial stays to be resumed.
+            ExpandError: nothing can be trained at the moment; the trial stays open to be resumed.
         """
         alone = self.at_once == 1 or self._alone == number
         tries = self._count_try(number, outcome)
@@ -360,8 +369,10 @@ class Search:
             self._put_back(number, tries, outcome.fault, what, outcome.error)
             return None
         self._blamed += 1
-        self.at_once += tries.lowered  # it was not its neighbours
-        repeated = f" ({tries.count} times in a row" + (", the last time with nothing beside it)" if alone else ")")
+        self.at_once += tries.lowered  # the trials beside it were not the cause
+        repeated = f" ({tries.count} times in a row" + (
+            ", the last time with no other trial running)" if alone else ")"
+        )
         attempt = replace(outcome.attempt, attempts=count_starts(self.record.checkpoint(number)))
         return Failed(outcome.error + repeated, attempt, outcome.traceback, outcome.train_seconds)
 
@@ -379,11 +390,11 @@ class Search:
         return tries
 
     def _put_back(self, number: int, tries: Tries, fault: Fault, what: Verdict, error: str) -> None:
-        """Into the queue, to be tried again after a while; with fewer beside it where memory was short."""
+        """Puts a trial into the queue to be tried again later, with fewer parallel trials if memory was short."""
         wait = wait_before(tries.count)
         tries.not_before, tries.alone = time.monotonic() + wait, what is Verdict.ALONE
         self.queue.append(number)
-        how = " with nothing beside it" if tries.alone and self.at_once > 1 else ""
+        how = " with no other trial running" if tries.alone and self.at_once > 1 else ""
         self.watch.note(f"trial {number}: {error}; tried again in {wait:g} s or later{how}")
         if fault is Fault.MEMORY and self.running and len(self.running) < self.at_once:
             tries.lowered += self.at_once - len(self.running)
@@ -391,16 +402,16 @@ class Search:
             self.watch.note(f"memory was short: from now on at most {self.at_once} trials at once")
 
     def _keep_retry(self, trial: Trial, ended: EndedTry) -> None:
-        """What a try ended by, beside the trial."""
+        """Records how a try ended, as an attribute of the trial."""
         self.record.retried(trial.number, [*trial.retries, ended][-RETRIES_KEPT:])
 
     def _halt(self, number: int, why: str) -> NoReturn:
         self.running.add(number)
         self.interrupted()
-        raise ExpandError(f"{why}. Mend what is wrong there, then run the same command again to go on")
+        raise ExpandError(f"{why}. Repair the cause, then run the same command again to resume")
 
     def interrupted(self) -> None:
-        """Marks what is in flight; the next run takes it up from its checkpoint."""
+        """Marks running trials; the next run resumes them from their checkpoints."""
         for number in self.running:
             log_return(self.record.checkpoint(number))
             self.record.note(number, interrupted=True)

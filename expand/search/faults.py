@@ -1,6 +1,6 @@
-"""Whose fault it is that a candidate could not be trained, and what is done about it. Pure functions.
+"""Decides the cause of a failed training, and what to do about it. Pure functions.
 
-A candidate fails for good only by its own fault, or by one that repeats where nothing else can be blamed.
+A candidate fails for good only by its own fault, or by a fault that repeats when nothing else can have caused it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ WAITS = (1.0, 10.0, 30.0, 60.0)  # seconds before the second try of a trial, the
 
 class Verdict(StrEnum):
     RETRY = "retry"
-    ALONE = "alone"  # once more, with nothing beside it
+    ALONE = "alone"  # try again while no other trial runs
     FAIL = "fail"
     HALT = "halt"  # the search ends; the same command resumes it
 
@@ -27,12 +27,12 @@ _BY_TYPE = {
     "MemoryError": Fault.MEMORY,
     "OutOfMemoryError": Fault.MEMORY,  # of a GPU
     "Unavailable": Fault.SURROUNDINGS,
-    "DamagedVideo": Fault.SURROUNDINGS,  # all were whole when the cache was built
-    "ConnectionError": Fault.CRASH,  # the other end of a pipe is gone: a loader process
+    "DamagedVideo": Fault.SURROUNDINGS,  # all videos were intact when the cache was built
+    "ConnectionError": Fault.CRASH,  # a loader process at the other end of a pipe has died
     "OSError": Fault.SURROUNDINGS,
 }
-# The words of errors that are a mere RuntimeError (torch, CUDA, cuDNN), or that Ray says of a worker; the first match counts.
-# CUDA's asserts and invalid arguments are not among them: they come from the network.
+# Texts of errors whose type says nothing: RuntimeErrors of torch, CUDA and cuDNN, and Ray's errors about a worker. The first
+# match counts. CUDA's asserts and invalid arguments are not listed: the network causes them.
 _BY_WORDS = (
     (Fault.MEMORY, r"out of memory|can(no|')t allocate memory|low on memory|_ALLOC_FAILED|_STATUS_NOT_INITIALIZED"),
     (
@@ -51,9 +51,9 @@ _BY_WORDS = (
 
 
 def fault_of(error: BaseException) -> Fault:
-    """Whose fault an exception is, by its type, then by its words, then by what caused it.
+    """The cause of an exception, by its type, then by its text, then by the exception that caused it.
 
-    Exceptions of a loader process arrive as text, the last line of which is the exception's own.
+    Exceptions of a loader process arrive as text, whose last line is that of the exception.
     """
     text = str(error).strip()
     names = [kind.__name__ for kind in type(error).__mro__]
@@ -73,7 +73,7 @@ def fault_of(error: BaseException) -> Fault:
 
 
 def worker_died(text: str, node: str) -> Retry:
-    """What came of a job whose worker process is gone, with Ray's own words about it."""
+    """The outcome of a job whose worker process has died, with Ray's own error text."""
     lines = text.strip().splitlines() or ["no reason is known"]
     first = next((line for line in lines if re.search(" (because|due to) |unavailable", line)), lines[0])
     fault = fault_of(RuntimeError(text))
@@ -85,30 +85,30 @@ def worker_died(text: str, node: str) -> Retry:
 
 @dataclass
 class Tries:
-    """What came of a trial since it last got any further.
+    """The tries of a trial since it last made progress.
 
     Args:
         stamp: of its newest checkpoint at the first of them.
-        epochs: that the whole search had done by then.
+        epochs: done by the whole search at that time.
     """
 
     stamp: int | None
     epochs: int
     count: int = 0
     not_before: float = 0.0  # on the clock of `time.monotonic`
-    alone: bool = False  # whether the next one must have nothing beside it
-    lowered: int = 0  # by how much it lowered the number of trials that run at once
-    nodes: tuple[str, ...] = ()  # of Ray, where they were
+    alone: bool = False  # whether the next try must run while no other trial runs
+    lowered: int = 0  # by how much it lowered the number of parallel trials
+    nodes: tuple[str, ...] = ()  # Ray's nodes on which they ran
 
 
 def verdict(fault: Fault, tries: int, attempts: int, *, alone: bool, others_went_on: bool) -> Verdict:
-    """What follows from a fault.
+    """What to do after a fault.
 
     Args:
-        tries: how often in a row the trial has ended in a fault without a new checkpoint, this time included.
+        tries: how often in a row the trial ended in a fault without a new checkpoint, including this time.
         attempts: `budget.attempts`.
-        alone: whether nothing ran beside it this time.
-        others_went_on: whether any other trial has finished an epoch since the first of these tries.
+        alone: whether no other trial was running this time.
+        others_went_on: whether another trial has finished an epoch since the first of these tries.
     """
     if fault is Fault.OWN:
         return Verdict.FAIL
@@ -122,5 +122,5 @@ def verdict(fault: Fault, tries: int, attempts: int, *, alone: bool, others_went
 
 
 def wait_before(tries: int) -> float:
-    """Seconds until a trial may start again that has failed so often in a row."""
+    """Seconds that a trial waits after so many failed tries in a row."""
     return WAITS[min(tries, len(WAITS)) - 1]

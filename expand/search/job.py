@@ -1,4 +1,4 @@
-"""One candidate's whole job: seed, build, train, validate. Plain data in, plain data out, in whatever process."""
+"""The job of one candidate: seed, build, train, validate. Input and output are plain data, so that it runs in any process."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from expand.core.atomic import write_atomically
 from expand.core.attempt import Attempt, Epoch, Fault, InitialWeights, Speed
 from expand.core.errors import ExpandError
 from expand.core.outcome import Completed, Failed, Halted, Infeasible, Outcome, Retry
@@ -26,7 +27,6 @@ from expand.data.cache.clip_cache import ClipCache
 from expand.data.loader import loaders_that_fit
 from expand.search.faults import fault_of
 from expand.source.fingerprint import Code, code_of
-from expand.storage.atomic import write_atomically
 from expand.training.device import pick_device, seed_everything
 from expand.training.identity import Identity
 from expand.training.loop import train
@@ -40,7 +40,7 @@ StepReport = Callable[[int, int, int, int, float], None]  # trial, epoch, batche
 
 @dataclass(frozen=True)
 class Job:
-    """Everything a worker needs to train trial `number`; folders are on a disk that it can reach. Where the study has a
+    """Everything that a worker needs to train trial `number`; folders are on a disk that it can reach. If the study has a
     `latency` objective, the network is measured first, unless its `speed` is known."""
 
     number: int
@@ -62,14 +62,14 @@ class Job:
 
     @property
     def timeout_log(self) -> Path:
-        """Where an attempt that took too long leaves the stacks of its threads."""
+        """The file for the thread stacks of an attempt that exceeded its time limit."""
         return Path(self.checkpoint).parent / "timeout.txt"
 
 
 def evaluate(job: Job, on_epoch: EpochReport, on_step: StepReport | None = None) -> Outcome:
     """Trains and validates.
 
-    Only an interrupt leaves this function as an exception: what is wrong with one candidate ends that candidate.
+    Only interrupts are raised: any other exception ends this candidate alone.
     """
     attempt, notes = Attempt(), list[str]()
     began = time.perf_counter()
@@ -79,7 +79,7 @@ def evaluate(job: Job, on_epoch: EpochReport, on_step: StepReport | None = None)
         torch.set_num_threads(job.threads)
         attempt = replace(attempt, device=device.type, threads=torch.get_num_threads())
         training, validation = ClipCache(job.train_cache), ClipCache(job.val_cache)
-        code = code_of(job.space, job.architecture)  # as this process has it, before it is edited further
+        code = code_of(job.space, job.architecture)  # as this process has imported it; the file may change later
         attempt = replace(attempt, code=code)
         if job.latency is not None:
             speed = job.speed or _latency(job, len(training.classes))
@@ -102,7 +102,7 @@ def evaluate(job: Job, on_epoch: EpochReport, on_step: StepReport | None = None)
                 mirrored=job.mirrored, on_step=partial(on_step, job.number) if on_step else lambda *_: None,
             )  # fmt: skip
         attempt = replace(attempt, peak_bytes=peak.bytes)
-        if attempt.attempts == 1:  # else an earlier process has its share
+        if attempt.attempts == 1:  # otherwise an earlier process did a part of it
             attempt = replace(attempt, cpu_seconds=round(time.process_time() - cpu, 3))
         _save_weights(Path(job.weights), network)
     except Exception as error:
@@ -124,7 +124,7 @@ def _ended_by(error: Exception, job: Job, attempt: Attempt, seconds: float) -> O
 
 
 def _start_from(weights: str, network: torch.nn.Module, job: Job) -> InitialWeights:
-    """Puts weights of a file into the network; what fitted and what did not, for the record."""
+    """Loads weights from a file into the network; returns which tensors fitted, for the record."""
     found = load_weights(network, Path(weights), space=job.space, architecture=job.architecture)
     missing, unexpected, replaced = (tuple(names) for names in (found.missing, found.unexpected, found.replaced))
     return InitialWeights(weights, found.layout, len(found.matched), missing, unexpected, replaced)
@@ -134,8 +134,8 @@ LATENCY_THREADS = 1  # whatever the number of workers, so that studies can be co
 
 
 def _latency(job: Job, num_classes: int) -> Speed:
-    """Inference of a single clip, measured where the network will be trained; a second or two."""
-    from expand.profiling.benchmark import measure  # here, because it is slow to import and most studies do without
+    """Measures inference of a single clip on the device that trains the network; takes a second or two."""
+    from expand.profiling.benchmark import measure  # imported here because it is slow and most studies do without
 
     network = job.space.build(job.architecture, num_classes)
     clips = job.space.inputs(job.architecture)
@@ -143,7 +143,7 @@ def _latency(job: Job, num_classes: int) -> Speed:
 
 
 def _identity(job: Job, caches: Sequence[ClipCache], code: Code | None) -> Identity:
-    """What a checkpoint must be of to be gone on from."""
+    """The identity that a checkpoint must have to be resumed."""
     return Identity(
         job.architecture, job.seed, job.epochs, job.recipe, [cache.content for cache in caches],
         (job.train_cache, job.val_cache), code, job.mirrored,
@@ -168,11 +168,11 @@ def _save_weights(path: Path, network: torch.nn.Module) -> None:
 
 
 # --- starts ----------------------------------------------------------------------------------------------------------
-# A line of `attempts.jsonl` is a start, or says that the one before ended in an orderly way, whatever came of it.
+# A line of `attempts.jsonl` is a start, or says that the previous start ended in an orderly way, with any outcome.
 
 
 def _log_start(checkpoint: Path) -> int:
-    """Adds a line for this start of the trial to its log and says how many there are now."""
+    """Adds a line for this start of the trial to its log; returns the number of starts so far."""
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     where = {"pid": os.getpid(), "host": socket.gethostname(), "time": time.time(), "checkpoint": stamp_of(checkpoint)}
     _log(checkpoint, where)
@@ -180,13 +180,13 @@ def _log_start(checkpoint: Path) -> int:
 
 
 def log_return(checkpoint: Path) -> None:
-    """Adds that whatever trained did not die of it. Where that cannot be written, the start counts."""
+    """Adds that the training process survived. If that cannot be written, the start counts as a failed one."""
     with contextlib.suppress(OSError):
         _log(checkpoint, {"ended": time.time()})
 
 
 def stamp_of(checkpoint: Path) -> int | None:
-    """Another number for every checkpoint of a trial; None where there is none, or the disk is away."""
+    """A different number for each checkpoint of a trial; None if there is none, or if the disk is unavailable."""
     try:
         return checkpoint.stat().st_mtime_ns
     except OSError:
@@ -201,7 +201,7 @@ def count_starts(checkpoint: Path) -> int:
 def fruitless_starts(checkpoint: Path) -> int:
     """How often in a row a training was started and neither ended in an orderly way nor wrote a checkpoint.
 
-    Starts logged by an earlier version don't say where they began; they are not counted.
+    Starts logged by earlier versions do not say at which checkpoint they began; they are not counted.
     """
     now, count = stamp_of(checkpoint), 0
     for line in reversed(_logged(checkpoint)):

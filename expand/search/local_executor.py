@@ -16,14 +16,14 @@ if TYPE_CHECKING:  # Ray's workers import this module, and need none of what the
 
 
 class _RecordFailed(BaseException):
-    """The driver could not write down an epoch. Not the candidate's fault, so `evaluate` must not take it for one."""
+    """The driver could not record an epoch. This is not the candidate's fault, so `evaluate` must not catch it."""
 
 
 def drive_here(search: Search) -> None:
     while (job := search.next()) is not None or not search.done:
         if job is None:
             signals.check()
-            time.sleep(0.1)  # a trial has to wait before it is tried again
+            time.sleep(0.1)  # a trial must wait before its next try
             continue
         alarm = time_limit.Alarm(job.seconds)
 
@@ -41,7 +41,7 @@ def drive_here(search: Search) -> None:
         try:
             with alarm, signals.immediate():  # in this order: a signal never leaves an alarm armed
                 outcome = evaluate(job, on_epoch, on_step)
-        except TimedOut as late:  # in a moment when `evaluate` could not take it in
+        except TimedOut as late:  # raised when `evaluate` could not catch it
             outcome = Failed(str(late))
         except _RecordFailed as failure:
             assert failure.__cause__ is not None

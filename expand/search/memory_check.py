@@ -16,8 +16,8 @@ CountCost = Callable[[Architecture], Cost]
 
 
 def least_bytes(cost: Cost, study: Study, clips: int, *, halved: bool = False) -> float:
-    """What training one network on so many clips takes at least: weights, gradients and momentum, and what autograd keeps of a
-    batch, which is next to nothing where only the head learns, and `halved` in mixed precision. 0 of what nobody counted."""
+    """The least memory for training one network on so many clips: weights, gradients and momentum, and what autograd saves of a
+    batch, which is almost nothing if only the head learns, and `halved` in mixed precision. 0 for what was not counted."""
     recipe = study.recipe
     if recipe.freeze or cost.training_bytes is None:
         return 4.0 * cost.params
@@ -27,7 +27,7 @@ def least_bytes(cost: Cost, study: Study, clips: int, *, halved: bool = False) -
 
 @dataclass(frozen=True)
 class Memory:
-    """What training may take on this machine at the very most: all of a GPU, or all of the main memory and swap."""
+    """The most memory that training can use on this machine: all of a GPU, or all of the main memory and swap."""
 
     bytes: int
     where: str
@@ -46,7 +46,7 @@ def memory_here() -> Memory:
 
 
 def require_memory(study: Study, costs: Sequence[Cost], clips: int, memory: Memory) -> None:
-    """Raises `UsageError` where not one of these networks can be trained in this memory."""
+    """Raises `UsageError` if none of these networks can be trained in this memory."""
     if not costs:
         return
     least = min(least_bytes(cost, study, clips, halved=memory.cuda) for cost in costs)
@@ -60,12 +60,12 @@ def require_memory(study: Study, costs: Sequence[Cost], clips: int, memory: Memo
 
 
 def require_memory_for_one(study: Study, first: Sequence[Suggestion], count: CountCost, clips: int) -> None:
-    """Raises `UsageError` where this machine cannot train even the smallest of the networks that a search begins with."""
+    """Raises `UsageError` if this machine cannot train even the smallest of the first networks of a search."""
     networks = {suggestion.architecture for suggestion in first}
     if any(suggestion.kind == "sample" for suggestion in first):
         networks.add(study.space.start)  # later samples may be smaller than the first ones
     costs = []
     for network in networks:
-        with contextlib.suppress(Exception):  # what cannot be counted becomes a failed trial, with its reason
+        with contextlib.suppress(Exception):  # a network that cannot be counted becomes a failed trial with its reason
             costs.append(count(network))
     require_memory(study, costs, clips, memory_here())

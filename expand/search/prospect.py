@@ -1,4 +1,4 @@
-"""What is still to come of a search, and what its steps have decided: for the lines that a person reads meanwhile."""
+"""Estimates the rest of a search and reports its decisions, for the progress lines."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from expand.core.space import Architecture
-from expand.core.study import CountMacs, Study
+from expand.core.study import Costs, Study
 from expand.core.trial import Metrics, Trial, TrialState
 from expand.monitoring.progress import Outlook
 from expand.search.memory_check import CountCost
@@ -17,31 +17,31 @@ from expand.strategies.budget import affordable
 from expand.strategies.ledger import ledger
 
 MOST_AHEAD = 2000  # trials that are simulated before a search counts as endless
-PATIENCE = 1.0  # seconds that simulating may take
-EPOCH_LOOKS = 20.0  # seconds between two estimates while nothing ends
+PATIENCE = 1.0  # seconds that a simulation may take
+EPOCH_LOOKS = 20.0  # seconds between two estimates while no trial ends
 
 Seconds = Callable[[Trial], float]  # of one whole training
 
 
 @dataclass
 class Prospect:
-    """Counts ahead with the strategy itself: every trial that runs completes, and the cheapest candidate wins each step."""
+    """Simulates the rest of the search with the strategy itself, as if every trial completes and the cheapest candidate wins."""
 
     study: Study
-    macs: CountMacs
+    macs: Costs
     cost: CountCost
     at_once: int
-    _coming: dict[tuple[Architecture, int], Trial] | None = field(default_factory=dict)  # None: cannot be counted
+    _coming: dict[tuple[Architecture, int], Trial] | None = field(default_factory=dict)  # None: cannot be simulated
     _decided: set[tuple[int, str]] = field(default_factory=set)
     _looked: float = -math.inf
 
     def outlook(self, trials: Sequence[Trial]) -> Outlook:
-        """How many trials there will be, and how long they still take, as far as the trials so far tell."""
+        """The estimated total of trials and the time left, from the trials so far."""
         self._looked = time.monotonic()
         seconds = seconds_of(trials)
         ended = sum(trial.state.ended for trial in trials)
         hours = self.study.budget.hours
-        if hours is not None:  # what hours end cannot be counted before
+        if hours is not None:  # the number of trials is unknown if hours end the search
             unspent = 3600 * hours - sum(trial.train_seconds for trial in trials)
             return Outlook(ended, None, False, max(unspent, 0.0) / self.at_once)
         self._count(trials)
@@ -61,7 +61,7 @@ class Prospect:
         return time.monotonic() - self._looked >= EPOCH_LOOKS
 
     def decided(self, trials: Sequence[Trial]) -> list[str]:
-        """A line for each step whose candidates have all ended since this was last asked."""
+        """A line for each step whose candidates have all ended since the last call."""
         lines = []
         for step in ledger(trials):
             key = (step.step, step.kind)
@@ -72,14 +72,14 @@ class Prospect:
         return lines
 
     def _count(self, trials: Sequence[Trial]) -> None:
-        """Simulates the rest of the search again where something else was suggested than was expected."""
+        """Simulates the rest of the search again if the strategy suggested something unexpected."""
         if self._coming is None or (
             self._coming and all((t.architecture, t.suggestion.seed) in self._coming for t in trials)
         ):
             return
         try:
             played = self._played(trials)
-        except Exception:  # reported when it is suggested in earnest
+        except Exception:  # reported when it is really suggested
             played = None
         self._coming = None if played is None else {(t.architecture, t.suggestion.seed): t for t in played}
 
@@ -100,7 +100,7 @@ class Prospect:
 
 
 def _completed(trial: Trial) -> Trial:
-    """As if it had been trained and had learned nothing, so that the cheapest of a step's candidates is chosen."""
+    """The trial as if it had been trained with accuracy 0, so that the cheapest candidate of a step is chosen."""
     return replace(trial, state=TrialState.COMPLETE, metrics=Metrics(0.0, 0.0, 0.0, 1, 1))
 
 
@@ -109,9 +109,9 @@ def _rest_of(trial: Trial, seconds: Seconds) -> float:
 
 
 def seconds_of(trials: Sequence[Trial]) -> Seconds | None:
-    """How long a training takes, from those seen so far: seconds per epoch as a power of the multiply-adds, by least
-    squares on logarithms, the exponent between 0 and 1 (small networks cost as much time as somewhat larger ones). A network
-    over a limit takes none. None where no epoch has ended."""
+    """A function for the time of a training, fitted to the trainings so far: seconds per epoch are a power of the multiply-adds,
+    by least squares on logarithms, with an exponent from 0 to 1 (small networks take as long as somewhat larger ones). A network
+    that exceeds a limit takes no time. None if no epoch has ended."""
     seen = [
         (math.log(trial.cost.macs), math.log(sum(entry.seconds for entry in trial.curve) / len(trial.curve)))
         for trial in trials

@@ -1,7 +1,7 @@
-"""Where jobs run: in this process, or on Ray Tune's actors. The only file that imports ray.
+"""Runs jobs in this process or on Ray Tune's actors. The only file that imports ray.
 
-Tune places trials, shares out GPUs, and starts a trial again when its worker or node is lost. It never decides and never
-remembers: our searcher hands out the engine's jobs, and the record is the engine's.
+Tune places trials on nodes and GPUs. It makes no decisions and stores nothing: our searcher hands out the engine's jobs, and the
+engine writes the record and decides what is tried again.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def drive(search: Search, workers: Workers, folder: Path, trackers: Sequence[str
 
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupt is ours to handle
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # we handle interrupts
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_MAX_PENDING_TRIALS_PG": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial without a GPU sees none
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths stay what they are
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # so that relative paths stay valid
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "WANDB_ERROR_REPORTING": "false",
     "WANDB_SILENT": "true",
@@ -65,12 +65,12 @@ _ENVIRONMENT = {
 
 
 def drive_on_ray(search: Search, workers: Workers, folder: Path, trackers: Sequence[str] = ()) -> None:
-    """Ray and Tune have a thread of their own, because their calls may never come back once a process of theirs is dead.
-    This one waits for it, for a signal, and looks whether the cluster is alive.
+    """Runs Ray and Tune in their own thread, because their calls may never return after one of their processes has died. This
+    thread waits for it and for signals, and checks that the cluster is alive.
 
     Raises:
-        Interrupted: a signal came.
-        LostRay: the cluster is gone. Ray's own code ends this process after some time (a minute without its GCS).
+        Interrupted: a signal arrived.
+        LostRay: the cluster is lost. Ray's own code would end this process after some time (a minute without its GCS).
     """
     counting = threading.Thread(target=search.look_ahead, daemon=True)
     with _scratch(workers, folder) as scratch:
@@ -88,7 +88,7 @@ def drive_on_ray(search: Search, workers: Workers, folder: Path, trackers: Seque
 
         thread = threading.Thread(target=tune, daemon=True, name="expand-ray")
         with signals.blocked():
-            counting.start()  # while Ray starts, most of which is waiting
+            counting.start()  # while Ray starts, which is mostly waiting
             thread.start()
             reason = watched.wait(thread)
         if reason is not None:
@@ -102,7 +102,7 @@ def drive_on_ray(search: Search, workers: Workers, folder: Path, trackers: Seque
 
 @contextlib.contextmanager
 def _scratch(workers: Workers, folder: Path) -> Iterator[Path]:
-    """Where Ray and Tune write what nobody needs afterwards; a given cluster's nodes must reach it."""
+    """A folder for temporary files of Ray and Tune, which the nodes of a given cluster must reach."""
     if workers.address is None:
         with ray_processes.scratch_folder() as scratch:
             yield scratch
@@ -128,7 +128,7 @@ def _tune(watched: Watched, workers: Workers, scratch: Path, trackers: Sequence[
         run_config=tune.RunConfig(
             name="tune", storage_path=str(scratch), verbose=0, stop=searcher.stopper,
             callbacks=_trackers(search, trackers),
-            failure_config=tune.FailureConfig(max_failures=0),  # the engine says what is tried again
+            failure_config=tune.FailureConfig(max_failures=0),  # the engine decides what is tried again
         ),
     )  # fmt: skip
     with contextlib.nullcontext() if workers.address is None else watched.listening(_node_lives):
@@ -136,14 +136,14 @@ def _tune(watched: Watched, workers: Workers, scratch: Path, trackers: Sequence[
     if searcher.error is not None:
         raise searcher.error
     if not search.done:
-        raise ExpandError("Ray Tune ended before the search had; run the same command again to go on")
+        raise ExpandError("Ray Tune ended before the search; run the same command again to resume")
 
 
 @contextlib.contextmanager
 def _cluster(workers: Workers, scratch: Path) -> Iterator[None]:
     """A Ray cluster for as long as the search runs: the given one, or a private one in this machine's memory."""
     os.environ.update({name: value for name, value in _ENVIRONMENT.items() if name not in os.environ})
-    # Workers import what a study file's neighbours define.
+    # Workers import modules beside the study file.
     os.environ["PYTHONPATH"] = os.pathsep.join(
         dict.fromkeys(path for path in [*sys.path, os.environ.get("PYTHONPATH", "")] if path)
     )
@@ -151,7 +151,7 @@ def _cluster(workers: Workers, scratch: Path) -> Iterator[None]:
     if workers.address is not None:
         options["address"] = workers.address
     else:
-        # Ray's ports listen on all interfaces; a given cluster has its own ways
+        # Ray's ports listen on all interfaces; a given cluster has its own authentication
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         options |= {
             "num_cpus": workers.count * workers.threads, "include_dashboard": False, "_temp_dir": str(scratch),
@@ -162,7 +162,7 @@ def _cluster(workers: Workers, scratch: Path) -> Iterator[None]:
 
     services.ConsolePopen = ray_processes.OwnSession
     for name in ("ray", "ray.tune", "ray.train", "ray.data"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # a dead worker is no news: Tune starts its trial again
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # the engine reports a dead worker itself
     try:
         ray.init(**options)
     except (ConnectionError, OSError, RuntimeError) as error:
@@ -176,7 +176,7 @@ def _cluster(workers: Workers, scratch: Path) -> Iterator[None]:
 
 
 def _node_lives() -> bool:
-    """Whether the cluster takes this machine's node for alive."""
+    """Whether the cluster considers this machine's node alive."""
     import ray
 
     mine = ray.get_runtime_context().get_node_id()
@@ -184,7 +184,7 @@ def _node_lives() -> bool:
 
 
 def _placement(workers: Workers, config: dict[str, Any]) -> Any:
-    """What Ray is asked for to run a job: on any node but those in `config["avoid"]`."""
+    """The resources of a job, on any node except those in `config["avoid"]`."""
     from ray.tune import PlacementGroupFactory
 
     needed = [{"CPU": workers.threads, "GPU": workers.gpus_per_trial}]
@@ -195,7 +195,7 @@ def _placement(workers: Workers, config: dict[str, Any]) -> Any:
 
 
 def _require_resources(workers: Workers) -> None:
-    """Ray would only wait for what no node of the cluster has."""
+    """Refuses resources that no node of the cluster has, because Ray would wait for them forever."""
     import ray
 
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -203,13 +203,11 @@ def _require_resources(workers: Workers) -> None:
         most = max((node.get(name, 0) for node in nodes), default=0)
         if most < wanted:
             remedy = "cores of this machine / --workers" if name == "CPU" else "--gpus-per-trial"
-            raise UsageError(
-                f"a trial asks for {wanted:g} {name} ({remedy}), the Ray cluster's largest node has {most:g}"
-            )
+            raise UsageError(f"a trial needs {wanted:g} {name} ({remedy}), the Ray cluster's largest node has {most:g}")
 
 
 def _train_on_worker(config: dict[str, Any]) -> None:
-    """What runs on an actor: one job, an epoch's report at a time, the outcome as the last report."""
+    """Runs one job on an actor; reports each epoch, and the outcome as the last report."""
     import pickle
     import traceback
 
@@ -219,7 +217,7 @@ def _train_on_worker(config: dict[str, Any]) -> None:
     tune.report({"node": node})
     try:
         job = pickle.loads(config["job"])
-    except Exception as error:  # such as a space that this worker cannot import: no second attempt would do better
+    except Exception as error:  # such as a space that this worker cannot import: a second attempt would fail too
         failed = Failed(f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
         tune.report({"outcome": outcome_to_text(failed)})
         return
@@ -229,20 +227,22 @@ def _train_on_worker(config: dict[str, Any]) -> None:
             outcome = evaluate(job, lambda entry: tune.report({"entry": json.dumps(to_plain(entry))}))
     outcome = replace(outcome, attempt=replace(outcome.attempt, node=node))
     tune.report({"outcome": outcome_to_text(outcome)})
-    if isinstance(outcome, Retry):  # another process for the next try: this one's memory or GPU may be out of order
+    if isinstance(
+        outcome, Retry
+    ):  # a new process for the next try: the memory or GPU of this one may be in a bad state
         raise RuntimeError(outcome.error)
 
 
 def _timed_out(job: Job) -> Failed | None:
-    """What came of a job whose last attempt was ended for taking too long; it would do so again."""
+    """The outcome of a job whose last attempt exceeded its time limit; another attempt would do so again."""
     if job.seconds is None or not (where := time_limit.stack(job.timeout_log)):
         return None
     return Failed(str(TimedOut(job.seconds)), traceback=where[-6000:], train_seconds=job.seconds)
 
 
 def _elsewhere(job: Job, workers: Workers, busy: Mapping[str, int]) -> list[str] | None:
-    """The nodes that a job must not run on, because it could not be trained there and there are others. None where these
-    have no room at the moment; `busy` is how many trials each has."""
+    """The nodes that a job must avoid because it failed there, if there are others. None if the others are full at the moment;
+    `busy` is the number of trials on each node."""
     import ray
 
     def places(resources: dict[str, float]) -> int:
@@ -258,8 +258,8 @@ def _elsewhere(job: Job, workers: Workers, busy: Mapping[str, int]) -> list[str]
 
 
 def _let_tune_survive_out_of_memory() -> None:
-    """Tune 2.60 ends with a RuntimeError when Ray's memory monitor has killed a worker: it knows no other error of an actor
-    than `RayActorError`, which this one is not."""
+    """Works around Tune 2.60, which ends with a RuntimeError when Ray's memory monitor has killed a worker: it expects only
+    `RayActorError` from an actor, but this is another error."""
     from ray.air.execution._internal.actor_manager import RayActorManager
     from ray.exceptions import OutOfMemoryError, RayActorError
 
@@ -270,12 +270,12 @@ def _let_tune_survive_out_of_memory() -> None:
             exception = RayActorError(error_msg=str(exception))
         handle(self, tracked_actor_task, exception)
 
-    if handle.__name__ != failed.__name__:  # once a process
+    if handle.__name__ != failed.__name__:  # once per process
         RayActorManager._actor_task_failed = failed
 
 
 def _searcher(watched: Watched, workers: Workers) -> Any:
-    """Tune's view of the engine. (A function, because the base classes come with ray.)"""
+    """The engine with Tune's interfaces. A function, because the base classes need ray."""
     from ray import cloudpickle
     from ray.tune import Stopper
     from ray.tune.schedulers import FIFOScheduler
@@ -285,26 +285,26 @@ def _searcher(watched: Watched, workers: Workers) -> Any:
     _pickle_user_modules_by_value(search)
 
     class NotKept:
-        """Tune pickles its parts so that it could restore them. It never does here: the record has it all."""
+        """Tune pickles its parts to restore them later. This is not used here: everything is in the record."""
 
         def __reduce__(self) -> tuple[type, tuple[()]]:
             return (dict, ())
 
     class Stop(NotKept, Stopper):
-        """Ends everything once the driver's side has failed."""
+        """Ends Tune after the driver's side has failed."""
 
         def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
             return False
 
         def stop_all(self) -> bool:
-            watched.check()  # at every turn of Tune's loop
+            watched.check()  # in every iteration of Tune's loop
             return adapter.error is not None
 
     class Scheduler(NotKept, FIFOScheduler):
-        """Tune tells it, and nobody else, why a worker is gone."""
+        """Only the scheduler gets Tune's reason why a worker has died."""
 
         def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-            with contextlib.suppress(OSError):  # its first line says when
+            with contextlib.suppress(OSError):  # the first line of the file has the time
                 adapter.reasons[trial.trial_id] = Path(trial.error_file).read_text().partition("\n")[2]
 
     class Adapter(NotKept, Searcher):
@@ -380,7 +380,7 @@ def _trackers(search: Search, names: Sequence[str]) -> list[Any]:
     if "mlflow" in names:
         from ray.air.integrations.mlflow import MLflowLoggerCallback
 
-        mlflow = tracking.readable(tracking.going_on(MLflowLoggerCallback), "mlflow", record, search.watch.note)
+        mlflow = tracking.readable(tracking.resuming(MLflowLoggerCallback), "mlflow", record, search.watch.note)
         place = tracking.mlflow_place(record.folder)
         found.append(mlflow(tracking_uri=place, experiment_name=os.environ.get("MLFLOW_EXPERIMENT_NAME", "expand")))
     if "wandb" in names:
@@ -389,7 +389,7 @@ def _trackers(search: Search, names: Sequence[str]) -> list[Any]:
         class WholeFiles(_WandbLoggingActor):  # Ray kills the actor, and W&B's own process with it, when `run` returns
             def run(self) -> None:
                 super().run()
-                self._wandb.teardown()  # waits for that process to have written its file
+                self._wandb.teardown()  # waits until that process has written its file
 
         class Wandb(WandbLoggerCallback):
             _logger_actor_cls = WholeFiles
@@ -402,7 +402,7 @@ def _trackers(search: Search, names: Sequence[str]) -> list[Any]:
 
 
 def _pickle_user_modules_by_value(search: Search) -> None:
-    """A space defined in a study file travels whole: the workers have no such module to import."""
+    """Pickles a space that is defined in a study file by value, because workers cannot import its module."""
     from ray import cloudpickle
 
     module = sys.modules.get(type(search.study.space).__module__)

@@ -1,4 +1,4 @@
-"""The processes of a private Ray cluster: in sessions of their own, looked after, and ended together with what they leave."""
+"""Starts the processes of a private Ray cluster in their own sessions, watches them, and ends them with all that they left."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ import psutil
 from expand.core.signals import SIGNALS
 
 PREFIX = "expand-tune-"
-LONGEST_TEMP = 24  # characters; Ray's sockets lie some 70 deeper, and a socket's path may have 107
+LONGEST_TEMP = 24  # characters; Ray's sockets add about 70, and the path of a socket may have at most 107
 
 
 class OwnSession(subprocess.Popen):  # type: ignore[type-arg]  # bytes or text, as Ray asks
-    """A process that Ray starts, in a session of its own: what is sent to the driver's process group does not reach it, and
-    it is known by its session, as are its children even once it is dead."""
+    """A process that Ray starts, in its own session: signals to the driver's process group do not reach it, and the session also
+    identifies its children after it has died."""
 
-    started: list[OwnSession] = []  # noqa: RUF012 - of all, on purpose
-    guard: subprocess.Popen[str] | None = None  # is told about each
+    started: list[OwnSession] = []  # noqa: RUF012 - shared by all, on purpose
+    guard: subprocess.Popen[str] | None = None  # gets the session of each process
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # a child inherits what its thread blocks
@@ -48,7 +48,7 @@ class OwnSession(subprocess.Popen):  # type: ignore[type-arg]  # bytes or text, 
 
 
 def lost() -> str | None:
-    """Which of the two processes that nothing goes on without has died."""
+    """Which of the two essential processes of the cluster has died, if any."""
     names = {"raylet": "raylet", "gcs_server": "GCS"}
     for process in list(OwnSession.started):
         if process.name in names and process.poll() is not None:
@@ -57,7 +57,7 @@ def lost() -> str | None:
 
 
 def end_all() -> None:
-    """Kills everything that this process's private cluster started, and waits until it is gone."""
+    """Kills all processes of this process's private cluster, and waits until they have ended."""
     _end({process.pid for process in OwnSession.started})
     OwnSession.started.clear()
 
@@ -74,7 +74,7 @@ def _end(sessions: set[int]) -> None:
 
 
 def _of_sessions(sessions: set[int]) -> list[psutil.Process]:
-    """Live processes; one that was killed stays a zombie until its parent asks for it."""
+    """Live processes, without zombies; a killed process stays a zombie until its parent waits for it."""
     found = []
     for pid in psutil.pids():
         with contextlib.suppress(OSError, psutil.Error):
@@ -85,7 +85,7 @@ def _of_sessions(sessions: set[int]) -> list[psutil.Process]:
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A temporary folder for the files of Ray and Tune, removed at the end; first, those of drivers that were killed."""
+    """A temporary folder for the files of Ray and Tune, removed at the end. First removes those of drivers that were killed."""
     base = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
     if len(str(base)) > LONGEST_TEMP or not base.is_dir():
         base = Path("/tmp")
@@ -93,8 +93,8 @@ def scratch_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
     try:
         with (folder / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # given back by the kernel, however this process ends
-            (folder / ".lock").rename(folder / "driver.lock")  # not seen before it was held
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel releases it when this process ends in any way
+            (folder / ".lock").rename(folder / "driver.lock")  # not visible before it was locked
             with _guarded(folder):
                 yield folder
     finally:
@@ -103,7 +103,7 @@ def scratch_folder() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _guarded(folder: Path) -> Iterator[None]:
-    """A small process that outlives this one where it is killed, or ended by Ray's native code: it ends what Ray started."""
+    """Starts a small process that ends Ray's processes if this process is killed, or is ended by Ray's native code."""
     command = [sys.executable, "-m", "expand.search.ray_processes", str(folder)]
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     OwnSession.guard = guard = subprocess.Popen(
@@ -119,7 +119,7 @@ def _guarded(folder: Path) -> Iterator[None]:
 
 
 def _guard(folder: Path) -> None:
-    """Reads sessions until the driver is gone."""
+    """The guard process: reads sessions until the driver has ended."""
     lines = sys.stdin.read().split()
     if "done" not in lines:
         _end({int(line) for line in lines})

@@ -48,16 +48,19 @@ def run(
     request: Request, folder: Path, workers: Workers, watch: Watcher, *, storage: str | None = None, force: bool = False,
     track: Sequence[str] = (), retry_failed: bool = False,
 ) -> Record:  # fmt: skip
-    """Runs the study in `folder`, or goes on with it, to its end, and writes the report; `track` names trackers. With
-    `retry_failed`, trials that have failed are trained again.
+    """Runs the study in `folder`, or resumes it, to its end, and writes the report.
+
+    Args:
+        track: names of trackers.
+        retry_failed: train failed trials again.
+        force: accept another budget or other videos than the run's.
 
     Raises:
-        Interrupted: SIGINT or SIGTERM came, which are handled here.
-        UsageError, ExpandError: see `records.open_for_writing`; a study or videos other than the run's are refused, though
-            `force` accepts another budget and other videos.
+        Interrupted: SIGINT or SIGTERM arrived.
+        UsageError, ExpandError: see `records.open_for_writing`; or the study or the videos differ from the run's.
     """
     study = request.study()
-    folder = Path(os.path.realpath(folder))  # workers have a working directory of their own
+    folder = Path(os.path.realpath(folder))  # workers have another working directory
     with made_folder(folder), signals.handled():
         return _run(
             request, study, folder, workers, watch, storage=storage, force=force, track=track, retry_failed=retry_failed
@@ -69,9 +72,9 @@ def _run(
     track: Sequence[str], retry_failed: bool,
 ) -> Record:  # fmt: skip
     manifest = open_data(study.data, watch.progress)
-    mirrored_labels(manifest.classes, study.data.mirrored)  # raises for classes that are not there
+    mirrored_labels(manifest.classes, study.data.mirrored)  # raises for classes that do not exist
     macs = MacsCounter(study.space, len(manifest.classes))
-    first = study.strategy.ask(study, (), macs)  # raises for what cannot be searched, before anything is written
+    first = study.strategy.ask(study, (), macs)  # raises before anything is written if the study cannot be searched
     if workers.address is None and not (folder / "study.json").exists():
         require_memory_for_one(study, first, macs.cost, len(manifest.split("train")))
     facts = _facts(request, study, manifest)
@@ -97,7 +100,7 @@ def _run(
         places = (str(paths[0]), str(paths[1]))
         if foreign := record.foreign():
             watch.note(
-                f"{len(foreign)} trials of other programs are in this run's database and left alone: {foreign[:9]}"
+                f"{len(foreign)} trials of other programs are in this run's database and are ignored: {foreign[:9]}"
             )
         show = Presenter(record, partial(run_facts, record), watch.note)
         search = Search(
@@ -107,7 +110,7 @@ def _run(
         try:
             drive(search, workers, folder, track)
         except (Interrupted, LostRay):
-            with contextlib.suppress(ExpandError):  # such as a database that is away
+            with contextlib.suppress(ExpandError):  # such as an unavailable database
                 search.interrupted()
             raise
         record.set_finished(True)
@@ -138,7 +141,7 @@ def _facts(request: Request, study: Study, manifest: Manifest) -> dict[str, Any]
 
 
 def _weights_sha256(study: Study) -> str | None:
-    """What the networks start from, by content.
+    """The SHA-256 of the initial weights.
 
     Raises:
         UsageError: the file cannot be read.
@@ -152,13 +155,16 @@ def _weights_sha256(study: Study) -> str | None:
         raise UsageError(f"recipe.weights={study.recipe.weights}: {error.strerror}; give another file") from None
 
 
-FORCIBLE = ("budget", "data")  # what --force lets differ; anything else would mix trainings that cannot be compared
+FORCIBLE = (
+    "budget",
+    "data",
+)  # may differ with --force; any other difference would mix trainings that cannot be compared
 
 
 def _refuse_changes(
     stored: dict[str, Any], *, facts: dict[str, Any], manifest: Manifest, folder: Path, force: bool
 ) -> None:
-    """A record holds one experiment: trials of another recipe or of other videos must not stand beside these."""
+    """Refuses another experiment in the same record: trials of another recipe or of other videos cannot be compared."""
     lines = differences(_without_place(stored["study"]), _without_place(facts["study"]))
     before, now = stored.get("weights_sha256"), facts["weights_sha256"]
     if before != now:
@@ -178,27 +184,27 @@ def _refuse_changes(
 
 
 def _look_at_trials(record: Record, study: Study, workers: Workers, watch: Watcher) -> None:
-    """Refuses a run whose trials are of other code, and says what else may differ."""
+    """Refuses a run whose trials were trained with other code, and notes other differences."""
     trials = [trial for trial in record.trials() if trial.state in (TrialState.RUNNING, TrialState.COMPLETE)]
     if other := edited(study.space, trials):
         raise UsageError(
             f"{record.folder} holds another experiment: {other}. Undo the change, or give another folder with --out"
         )
     if record.facts.get("code", {}) is None:
-        watch.note("the networks' code cannot be read: that it has changed will not be noticed")
+        watch.note("the networks' code cannot be read, so changes in it will not be noticed")
     before, now = record.facts["study"]["recipe"].get("loader_workers", 0), study.recipe.loader_workers
     if before != now:
-        watch.note(f"recipe.loader_workers: {before} in the run, {now} now; the numbers stay the same")
+        watch.note(f"recipe.loader_workers: {before} in the run, {now} now; results stay the same")
     threads = {t.attempt.threads for t in trials if t.attempt.device == "cpu" and t.attempt.threads}
     if others := sorted(threads - {workers.threads}):
         watch.note(
-            f"threads a worker: {' or '.join(map(str, others))} in the run, {workers.threads} now (cores / --workers); sums are "
-            "taken in another order, so the same training may give another accuracy"
+            f"threads per worker: {' or '.join(map(str, others))} in the run, {workers.threads} now (cores / --workers); sums "
+            "are computed in another order, so the same training may give another accuracy"
         )
 
 
 def _keep_facts(record: Record, facts: dict[str, Any], manifest: Manifest) -> None:
-    """The videos' listing beside study.json, and what was changed by force."""
+    """Writes the list of videos, and what was changed with --force."""
     changed = record.facts["data"]["fingerprint"] != facts["data"]["fingerprint"]
     lines = differences(_without_place(record.facts["study"]), _without_place(facts["study"]))
     if changed or lines:
@@ -211,12 +217,12 @@ def _keep_facts(record: Record, facts: dict[str, Any], manifest: Manifest) -> No
 
 
 def _notes(study: Study, caches: list[ClipCache], manifest: Manifest, watch: Watcher) -> None:
-    """What a scientist should know before believing a number."""
+    """Notes everything that limits how far the accuracies can be trusted."""
     watch.note(resolution_text(len(caches[1])))
     crossing = manifest.crossing_groups()
     if crossing:
         watch.note(
-            f"{len(crossing)} groups have clips in more than one split (such as {crossing[0]}): accuracies may flatter"
+            f"{len(crossing)} groups have clips in more than one split (such as {crossing[0]}): accuracies may be too high"
         )
     if manifest.group_note:
         watch.note(manifest.group_note)

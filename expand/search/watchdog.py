@@ -1,4 +1,4 @@
-"""Ray's thread beside the driver's: what it may still record, and whether its cluster is alive."""
+"""Controls what Ray's thread may still record, and checks that the Ray cluster is alive."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ SILENCE = 20.0  # seconds without an answer after which a cluster is lost
 
 
 class LostRay(ExpandError):
-    """The cluster is gone: what was running is marked, and resumed by the next driver."""
+    """The cluster is lost: running trials are marked, and resumed by the next driver."""
 
 
 class Abandoned(BaseException):
-    """Ends Ray's thread: the driver has decided that nothing more is recorded."""
+    """Ends Ray's thread after the driver has decided to record nothing more."""
 
 
 def _without_rays(arguments: threading.ExceptHookArgs) -> None:
-    """Ray's own threads have nothing to say to a person once their cluster is ended."""
+    """Hides tracebacks of Ray's own threads after their cluster has ended."""
     if arguments.thread is None or not arguments.thread.name.startswith("ray"):
         threading.__excepthook__(arguments)
 
 
 class Watched:
-    """The engine as Ray's thread may use it: not at all any more once the search is abandoned."""
+    """Gives Ray's thread access to the engine until the search is abandoned."""
 
     def __init__(self, search: Search) -> None:
         self.search = search
         self._lock, self._abandoned = threading.RLock(), False
-        self.over = self._started = False  # over: Ray is being shut down
-        self._stacks = tempfile.TemporaryFile()  # noqa: SIM115 - for as long as the process may be ended
-        self._answered: float | None = None  # when a given cluster did so last
+        self.over = self._started = False  # over: Ray is shutting down
+        self._stacks = tempfile.TemporaryFile()  # noqa: SIM115 - open until the process ends
+        self._answered: float | None = None  # when a given cluster last answered
         self._node_lives = True
 
     def __enter__(self) -> None:
@@ -53,7 +53,7 @@ class Watched:
         self.over = True
 
     def wait(self, thread: threading.Thread) -> Interrupted | LostRay | None:
-        """Until Ray's thread ends, or there is a reason not to wait for it. Within `signals.blocked`."""
+        """Waits until Ray's thread ends, or until there is a reason not to wait. Must be called within `signals.blocked`."""
         threading.excepthook = _without_rays
         try:
             while thread.is_alive():
@@ -68,8 +68,8 @@ class Watched:
         return None
 
     def _expect_a_turn(self) -> None:
-        """Ends the process with code 1 unless this is called again soon. While it starts, Ray waits for a dead GCS in native
-        code that holds the interpreter's lock, so that no other thread of ours can say or do anything; no trial runs yet."""
+        """Ends the process with code 1 unless this is called again soon. While Ray starts, it waits for a dead GCS in native code
+        that holds the GIL, so that none of our threads can run. No trial runs at that time."""
         if self._started:
             faulthandler.cancel_dump_traceback_later()
         else:
@@ -77,7 +77,7 @@ class Watched:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[Search]:
-        """For a call of the engine, which may write the record."""
+        """Locks the engine for a call that may write the record."""
         with self._lock:
             self.check()
             yield self.search
@@ -87,25 +87,25 @@ class Watched:
             raise Abandoned
 
     def abandon(self) -> None:
-        """From here on the record is the caller's; what is being written now is waited for."""
+        """Waits for a write in progress; afterwards only the caller may write the record."""
         self._abandoned = True
         if self._lock.acquire(timeout=5):
             self._lock.release()
 
     def lost(self) -> LostRay | None:
-        """Why nothing more will come of this cluster, if so."""
+        """The reason why this cluster is lost; None if it is alive."""
         if self.over:
             return None
         reason = ray_processes.lost()
         if reason is None and not self._node_lives:
-            reason = "the Ray cluster takes this machine's node for dead"
+            reason = "the Ray cluster considers this machine's node dead"
         if reason is None and self._answered is not None and time.monotonic() - self._answered > SILENCE:
             reason = f"the Ray cluster has not answered for {SILENCE:g} seconds"
         return None if reason is None else LostRay(f"{reason}; run the same command again to resume")
 
     @contextlib.contextmanager
     def listening(self, node_lives: Callable[[], bool]) -> Iterator[None]:
-        """Asks a given cluster every second during the block; in a thread, because there may never be an answer."""
+        """Queries a given cluster every second during the block, in a thread, because a query may never return."""
         ended = threading.Event()
 
         def listen() -> None:
@@ -120,5 +120,5 @@ class Watched:
             yield
         finally:
             ended.set()
-            thread.join(5)  # before Ray is shut down: a late question would start a cluster
+            thread.join(5)  # before Ray shuts down: a later query would start a cluster
             self._answered = None

@@ -1,4 +1,4 @@
-"""How many trials run at once, and on what."""
+"""How many trials run in parallel, and on which hardware."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from expand.core.errors import UsageError
 
 @dataclass(frozen=True)
 class Workers:
-    """How many trials run at once and on what. `count` 0 trains in this process, one trial after the other.
+    """How many trials run in parallel, with which threads and GPUs. `count` 0 trains in this process, one trial at a time.
 
     `address` is a running Ray cluster's ("auto" finds one on this machine); without it a private one is started here.
     """
@@ -28,10 +28,10 @@ class Workers:
 
 
 def plan_workers(count: int | None, gpus_per_trial: float | None, address: str | None = None) -> Workers:
-    """Fills in what was not asked for: a worker a GPU, or one a core; cores are divided among the workers.
+    """Fills in missing options: one worker per GPU, or else per core. Cores are divided among the workers.
 
     Raises:
-        UsageError: a GPU is asked for where none is, or numbers that cannot be.
+        UsageError: a GPU is requested but there is none, or a number is impossible.
     """
     import torch
 
@@ -44,7 +44,7 @@ def plan_workers(count: int | None, gpus_per_trial: float | None, address: str |
     ):
         raise UsageError(f"--gpus-per-trial {gpus_per_trial:g}: a share of one GPU (0 to 1), or whole GPUs")
     if address is None and gpus_per_trial and gpus_per_trial > here:
-        raise UsageError(f"--gpus-per-trial {gpus_per_trial:g}: this machine has {here} GPUs; leave the option away")
+        raise UsageError(f"--gpus-per-trial {gpus_per_trial:g}: this machine has {here} GPUs; omit the option")
     if count is None:
         count = _fit(here, gpus_per_trial or 1) if here else min(cores, 6)
     if gpus_per_trial is None:
@@ -52,11 +52,11 @@ def plan_workers(count: int | None, gpus_per_trial: float | None, address: str |
     if address is None and gpus_per_trial and (fit := _fit(here, gpus_per_trial)) < count:
         raise UsageError(
             f"--workers {count} with --gpus-per-trial {gpus_per_trial:g}: {fit} fit on this machine's {here} GPUs; "
-            "a share is always of one GPU"
+            "a share is always a part of one GPU"
         )
     return Workers(count, max(1, cores // max(count, 1)), gpus_per_trial, address)
 
 
 def _fit(gpus: int, each: float) -> int:
-    """How many trials have room at once: a share is of a single GPU, so three tenths fit three times on each."""
+    """How many trials fit at the same time. A share is a part of a single GPU, so 0.3 fits three times on each."""
     return gpus * int(1 / each + 1e-6) if each <= 1 else gpus // int(each)

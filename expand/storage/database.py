@@ -1,4 +1,4 @@
-"""The database behind a record: where it is, how it is opened and waited for, and one clear line for what it can do to us."""
+"""The database of a record: its URL, opening it, waiting for locks, and one clear line for each of its errors."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from expand.core.errors import ExpandError, UsageError
 
 LOCK_WAIT_SECONDS = 60.0  # how long a call waits for a database that is locked or does not answer
 SIGNAL_SECONDS = 3.0  # the same after a signal to end
-_BUSY_SECONDS = 0.25  # how long SQLite waits by itself, before we close what connections we may have left with its lock
+_BUSY_SECONDS = 0.25  # how long SQLite itself waits, before we close connections of ours that may still have its lock
 _CONNECTION = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 
 
 class Storage(optuna.storages.RDBStorage):
-    """Optuna's storage, which waits: a call that finds the database locked or its server gone is repeated for
-    LOCK_WAIT_SECONDS. The time counts from the first failure and over all calls, so that a driver that has waited in vain
-    ends without waiting again at each of its last writes.
+    """Optuna's storage with retries: a call is repeated for LOCK_WAIT_SECONDS if the database is locked or its server does not
+    answer. The time counts from the first failure over all calls, so that a driver that has waited in vain does not wait again
+    at each of its last writes.
 
-    Every method is one transaction and may be repeated although its commit went through and only the answer was lost:
-    attributes are set to the same value, a trial already has the state asked for, a new trial is found by the identifier
-    that it got before the commit.
+    Every method is one transaction and may be repeated even if its commit succeeded and only the answer was lost: attributes are
+    set to the same value, a trial already has the requested state, a new trial is found by the identifier that it got before
+    the commit.
     """
 
     def __init__(self, url: str, **options: Any) -> None:
@@ -56,10 +56,10 @@ class Storage(optuna.storages.RDBStorage):
             raw.commit()
 
     def patiently(self, method: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
-        """Calls `method`, again and again while the database is away.
+        """Calls `method`, and repeats the call while the database is unavailable.
 
         Raises:
-            StorageInternalError, SQLAlchemyError: it stayed away, or the error is one that waiting does not mend.
+            StorageInternalError, SQLAlchemyError: it stayed unavailable, or waiting does not help against the error.
         """
         import sqlalchemy.exc
 
@@ -71,6 +71,7 @@ class Storage(optuna.storages.RDBStorage):
                 return answer
             except BaseException as error:
                 if (interrupt := _interrupt(error, handled)) is not None:
+                    _free_cursors(error, handled)
                     self._let_go()
                     raise interrupt from None
                 if not isinstance(error, (StorageInternalError, sqlalchemy.exc.SQLAlchemyError)):
@@ -84,7 +85,7 @@ class Storage(optuna.storages.RDBStorage):
                 if time.monotonic() - self._failing_since > 0.9 * LOCK_WAIT_SECONDS:
                     raise
             if self.engine.name == "sqlite":
-                self._let_go()  # the lock may be that of a connection that an interrupt made us lose
+                self._let_go()  # the lock may belong to a connection that we lost through an interrupt
             time.sleep(pause)
             pause = 0.1 if self.engine.name == "sqlite" else min(2 * pause, 2.0)
 
@@ -98,13 +99,14 @@ class Storage(optuna.storages.RDBStorage):
         return lost or isinstance(cause, (OperationalError, InterfaceError))
 
     def _let_go(self) -> None:
-        """After an interrupt in the midst of a call: SQLAlchemy may have been stopped between taking a connection and giving
-        it back, and such a connection would keep SQLite's lock against our own next write. Signals reach the main thread
-        only; what another thread reads meanwhile fails."""
+        """Closes all connections after an interrupt inside a call. SQLAlchemy may have been stopped before it returned a
+        connection, and that connection would keep SQLite's lock against our own next write. Signals reach the main thread
+        only; a read in another thread at that moment fails."""
         if threading.current_thread() is not threading.main_thread():
             return
         with contextlib.suppress(Exception):
             self.scoped_session.remove()
+        self.scoped_session.registry.clear()  # which a session that cannot be closed keeps it from
         for raw in list(self._connections):
             with contextlib.suppress(Exception):
                 raw.rollback()
@@ -114,8 +116,8 @@ class Storage(optuna.storages.RDBStorage):
         self.engine.dispose(close=False)
 
     def _create_new_trial(self, study_id: int, template_trial: Any = None) -> Any:
-        """Optuna's own repeats itself up to five times: each a minute where SQLite is locked, and each another trial where
-        only the answer to the commit was lost."""
+        """Replaces Optuna's own method, which retries up to five times: each try waits a minute if SQLite is locked, and creates
+        another trial if only the answer to the commit was lost."""
         made: list[int] = []  # identifiers of trials that may or may not have been committed
         self.patiently(self._create_once, study_id, template_trial, made)
         return self.get_trial(made[-1])
@@ -152,6 +154,14 @@ def _interrupt(error: BaseException | None, handled: BaseException | None) -> Ba
     return None
 
 
+def _free_cursors(error: BaseException | None, handled: BaseException | None) -> None:
+    """Frees what an interrupted call still holds by its traceback. A cursor among it that has rows left keeps SQLite's lock, even
+    after its connection was closed."""
+    while error is not None and error is not handled:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+
+
 def _waits(name: str) -> Callable[..., Any]:
     method = getattr(optuna.storages.RDBStorage, name)
 
@@ -170,7 +180,7 @@ for _name in (
 
 
 def open_storage(url: str, *, make_tables: bool) -> Storage:
-    """The database at `url`, at once: a server that does not answer now is no reason to wait.
+    """Opens the database at `url` without retries, so that a server that does not answer is reported immediately.
 
     Raises:
         UsageError: no URL, or the Python package for that kind of database is missing.
@@ -198,8 +208,8 @@ def open_storage(url: str, *, make_tables: bool) -> Storage:
 
 
 def _with_tables(url: str) -> Storage:
-    """Makes the tables where there are none: Optuna would add what is new to those of an older version. Another driver may
-    make them at the same time."""
+    """Creates the tables if there are none; Optuna would also change tables of an older version. Another driver may create them
+    at the same time."""
     import sqlalchemy.exc
 
     for last in (False, False, False, True):
@@ -219,18 +229,18 @@ def _with_tables(url: str) -> Storage:
 
 
 def _as_template(url: str) -> str:
-    """Optuna fills in what stands in braces, which a path may hold."""
+    """Escapes braces in a path, because Optuna formats the URL."""
     return url.replace("{", "{{").replace("}", "}}")
 
 
 def _engine_options(url: str) -> dict[str, Any]:
-    """Waiting for locks, and noticing a connection that is gone."""
+    """Engine options: wait for locks, and detect a broken connection."""
     import sqlalchemy.exc
 
     if url.startswith("sqlite"):
         return {"connect_args": {"timeout": LOCK_WAIT_SECONDS}}
     options: dict[str, Any] = {"pool_pre_ping": True}
-    with contextlib.suppress(sqlalchemy.exc.ArgumentError):  # said when it is opened
+    with contextlib.suppress(sqlalchemy.exc.ArgumentError):  # reported when it is opened
         parsed = sqlalchemy.make_url(url)
         if parsed.drivername in ("postgresql", "postgresql+psycopg", "postgresql+psycopg2"):
             ours = _CONNECTION | {"tcp_user_timeout": int(1000 * LOCK_WAIT_SECONDS)}
@@ -243,7 +253,7 @@ def _engine_options(url: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def errors(folder: Path, url: str) -> Iterator[None]:
-    """One clear line for what the database of the run in `folder` can do to us.
+    """Turns errors of the database of the run in `folder` into one clear line.
 
     Args:
         url: may have a password, which is not shown.
@@ -277,7 +287,7 @@ def errors(folder: Path, url: str) -> Iterator[None]:
 
 
 def _cause(error: BaseException) -> str:
-    """What the database's driver said, in one line."""
+    """The error of the database's driver in one line."""
     inner = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
     text = str(getattr(inner, "orig", None) or inner).strip()
     return text.splitlines()[0].strip() if text else type(inner).__name__
@@ -295,11 +305,11 @@ def _remedy(cause: str, shown: str) -> str:
         return "Give the right password in EXPAND_STORAGE (the whole URL), PGPASSWORD or ~/.pgpass"
     if "does not exist" in cause:
         return "Create it (`createdb`), or correct the URL"
-    return "See to it that the server runs and can be reached at this address"
+    return "Make sure that the server runs and is reachable at this address"
 
 
 def damaged(folder: Path, shown: str, cause: str) -> ExpandError:
-    """What is lost with a database, what is still there, and what can be done."""
+    """An error that says what is lost with a database, what remains, and what to do."""
     weights = len(list((folder / "artifacts").glob("*/model.safetensors")))
     checkpoints = len(list((folder / "checkpoints").glob("*/last.pt")))
     kept = f"study.json, the weights of {weights} trials (artifacts/), the checkpoints of {checkpoints} (checkpoints/)"
@@ -318,7 +328,7 @@ def check_whole(folder: Path, path: Path) -> None:
     """Reads all of an SQLite file, which takes a second for some hundred megabytes.
 
     Raises:
-        ExpandError: it is empty, cut off, overwritten, or no database.
+        ExpandError: it is empty, truncated, overwritten, or not a database.
         sqlite3.Error: it cannot be opened.
     """
     if path.stat().st_size == 0:
@@ -339,7 +349,7 @@ def check_whole(folder: Path, path: Path) -> None:
 
 
 def storage_url(folder: Path, facts: dict[str, Any]) -> str:
-    """Where the trials are, as Optuna and its dashboard want it, to be shown: without a password."""
+    """The URL of the trials for Optuna and its dashboard, without a password, so that it can be shown."""
     from sqlalchemy import URL
 
     own = URL.create("sqlite", database=str(folder / "optuna.db"))  # a path may hold ? and %
@@ -348,8 +358,7 @@ def storage_url(folder: Path, facts: dict[str, Any]) -> str:
 
 
 def connection_url(folder: Path, facts: dict[str, Any], given: str | None = None) -> str:
-    """Where the trials are, to be opened: with the password, if `given` or else EXPAND_STORAGE is this database's URL and
-    has one."""
+    """The URL for opening the database, with the password if `given` or EXPAND_STORAGE is this database's URL and has one."""
     shown = storage_url(folder, facts)
     for url in (given, os.environ.get("EXPAND_STORAGE")):
         if url and url != shown and without_password(url) == shown:
@@ -358,7 +367,7 @@ def connection_url(folder: Path, facts: dict[str, Any], given: str | None = None
 
 
 def without_password(url: str) -> str:
-    """A database's URL as it may be written down and printed; what is no URL stays as it is."""
+    """A database's URL without its password, for files and output; a text that is not a URL stays the same."""
     import sqlalchemy.exc
     from sqlalchemy import URL, make_url
 

@@ -1,4 +1,4 @@
-"""The files of a run directory beside the record, and the lock that its driver holds."""
+"""The files of a run directory besides the record, and its driver's lock."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from expand.core.atomic import write_atomically
 from expand.core.errors import ExpandError, UsageError
 from expand.core.files import json_bytes, misfit, read_json
 
@@ -37,7 +38,7 @@ LISTING = 3  # of data.json: class, split, SHA-256 of a video
 
 
 class Facts(dict[str, Any]):
-    """study.json. What is not in it, though a command needs it, is a `UsageError` that says so."""
+    """study.json. A missing key that a command needs raises a `UsageError`."""
 
     def __missing__(self, key: str) -> Any:
         raise UsageError(
@@ -64,7 +65,7 @@ _OURS = {
 
 
 def check_folder(folder: Path) -> None:
-    """Makes the run directory if need be, sees that it is ours, and writes a probe into it, before any work is spent."""
+    """Creates the run directory if necessary, checks that it is ours and writable, before any work is done."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         foreign = [entry.name for entry in folder.iterdir() if entry.name not in _OURS and entry.name[0] != "."]
@@ -85,7 +86,7 @@ def check_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def made_folder(folder: Path) -> Iterator[None]:
-    """`check_folder` for the block; where that fails with nothing written, the folder is not left behind."""
+    """`check_folder` for the block; if the block fails without writing anything, the folder is removed."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         check_folder(folder)
@@ -95,15 +96,15 @@ def made_folder(folder: Path) -> Iterator[None]:
             if folder in missing and [entry.name for entry in folder.iterdir()] == ["driver.lock"]:
                 (folder / "driver.lock").unlink()
             for path in missing:
-                path.rmdir()  # refused where there is something in it
+                path.rmdir()  # fails if it is not empty
         raise
 
 
 @contextlib.contextmanager
 def _only_driver(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock, which the kernel gives back when this process ends, however it ends."""
+    """Holds the folder's lock, which the kernel releases when this process ends in any way."""
     with (folder / "driver.lock").open("a+") as lock:
-        for patience in (0.1, 0.2, 0.4, None):  # `expand status` looks at the lock for an instant
+        for patience in (0.1, 0.2, 0.4, None):  # `expand status` takes the lock for a moment
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
@@ -123,7 +124,7 @@ def _only_driver(folder: Path) -> Iterator[None]:
 
 
 def live_driver(folder: Path) -> str:
-    """Who drives a run right now ("pid 12 on host since ..."), or nothing."""
+    """The live driver of a run ("pid 12 on host since ..."), or ""."""
     try:
         with (folder / "driver.lock").open("r") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -135,8 +136,8 @@ def live_driver(folder: Path) -> str:
 
 
 def in_training(folder: Path, checkpoint: Path) -> bool:
-    """Whether the live driver's workers have started on the trial of this checkpoint: its log of starts ends with a start
-    that is younger than the driver. What is open and was not started is queued."""
+    """Whether a worker of the live driver has started the trial of this checkpoint: the last start in its log is later than the
+    driver's start. An open trial that was not started is queued."""
     try:
         last = json.loads((checkpoint.parent / "attempts.jsonl").read_text().splitlines()[-1])
         return "pid" in last and last["time"] >= (folder / "driver.lock").stat().st_mtime
@@ -145,7 +146,7 @@ def in_training(folder: Path, checkpoint: Path) -> bool:
 
 
 def environment() -> dict[str, Any]:
-    """What the numbers were measured on."""
+    """Versions and hardware that the results were measured with."""
     import platform
     from importlib.metadata import version
 
@@ -188,8 +189,6 @@ def read_listing(folder: Path) -> dict[str, list[str]] | None:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    from expand.storage.atomic import write_atomically
-
     write_atomically(path, json_bytes(content, indent=1) + b"\n")
 
 

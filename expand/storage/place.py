@@ -1,5 +1,4 @@
-"""A folder that is there whole or not at all: written under another name beside its place, then renamed. Standard library
-only."""
+"""Writes a folder atomically: under another name beside its place, then renamed. Standard library only."""
 
 from __future__ import annotations
 
@@ -16,12 +15,11 @@ from expand.core.errors import ExpandError
 
 @contextlib.contextmanager
 def placed(folder: Path) -> Iterator[Path]:
-    """A new folder to write into, which takes the name `folder` when the block ends without an error and disappears when it
-    does not. What stands there is replaced. A process that is killed leaves a hidden sibling, which the next call for the
-    same folder removes.
+    """A new folder to write into. At the end of the block it takes the name `folder` and replaces an existing one; after an error
+    it is removed. A process that is killed leaves a hidden folder beside it, which the next call for the same folder removes.
 
     Raises:
-        ExpandError: nothing can be written there.
+        ExpandError: the place is not writable.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -57,12 +55,12 @@ def recover(folder: Path) -> None:
 
 
 def _plain(name: str) -> str:
-    """The name with what glob would take for a pattern quoted."""
+    """The name with glob's special characters quoted."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
 
 
 def _hold(folder: Path) -> int:
-    """A lock that the kernel gives back when this process ends, however it ends."""
+    """A lock that the kernel releases when this process ends in any way."""
     holder = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(holder, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -80,7 +78,7 @@ def _flush(folder: Path) -> None:
 
 
 def _swap(unfinished: Path, folder: Path) -> None:
-    """Gives the folder its name; an old one is moved aside first, and back if that fails."""
+    """Renames the new folder; an existing one is moved aside first, and moved back if that fails."""
     old = folder.with_name(f".{folder.name}.old-{secrets.token_hex(4)}")
     if folder.exists():
         os.rename(folder, old)

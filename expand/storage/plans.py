@@ -1,4 +1,4 @@
-"""plan.json of a run: what it was planned to cost (`expand/planning/plan.py` makes it)."""
+"""plan.json of a run: its predicted cost (`expand/planning/plan.py` computes it)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from expand.core.files import read_json
 from expand.storage.folder import write_json
 from expand.storage.serialize import from_plain, to_plain
 
-Range = tuple[float, float, float]  # low, middle, high, over the courses of a search
+Range = tuple[float, float, float]  # low, middle, high, over the trajectories of a search
 
 
 @dataclass(frozen=True)
 class Videos:
-    """How many there are to train on and to validate with, in how many classes; `source` says where the numbers are from."""
+    """Numbers of training and validation videos and of classes; `source` says where the numbers are from."""
 
     training: int
     validation: int
@@ -27,7 +27,7 @@ class Videos:
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """One step of a course: its networks (architectures as JSON), the lowest and the highest multiply-adds."""
+    """One step of a trajectory: its networks (architectures as JSON), the lowest and the highest multiply-adds."""
 
     step: int
     networks: tuple[str, ...]
@@ -37,7 +37,7 @@ class PlannedStep:
 
 @dataclass(frozen=True)
 class PlannedCourse:
-    """One way that the search may go, with the multiply-adds of all its trainings."""
+    """One trajectory of the search, with the multiply-adds of all its trainings."""
 
     name: str
     networks: int
@@ -48,8 +48,8 @@ class PlannedCourse:
 
 @dataclass(frozen=True)
 class PlannedNetwork:
-    """A candidate: `trainings` are its seeds, `over` the limit that it breaks, `seconds` of one training (None where nothing was
-    timed), `timed` whether it was timed itself."""
+    """A candidate: `trainings` is its number of seeds, `over` the limit that it exceeds, `seconds` the time of one training (None
+    without timing), `timed` whether it was timed itself."""
 
     architecture: str
     seconds: float | None
@@ -67,7 +67,7 @@ class PlannedNetwork:
 
 @dataclass(frozen=True)
 class PlannedDisk:
-    """Bytes: decoded clips (None where they are not known), weights that are kept, checkpoints while training."""
+    """Bytes: decoded clips (None if unknown), stored weights, checkpoints during training."""
 
     cache: float | None
     weights: Range
@@ -76,8 +76,8 @@ class PlannedDisk:
 
 @dataclass(frozen=True)
 class PlannedMemory:
-    """Bytes that training on a batch of so many clips takes at least, by the smallest and the largest candidate, and those
-    that are there."""
+    """The least bytes for training on a batch of so many clips, of the smallest and the largest candidate, and the bytes of the
+    machine or GPU."""
 
     batch: int
     needed: tuple[float, float]
@@ -87,7 +87,7 @@ class PlannedMemory:
 
 @dataclass(frozen=True)
 class FitTogether:
-    """How many of the dearest candidate have room at once."""
+    """How many trainings of the most expensive candidate fit into memory at the same time."""
 
     count: int
     where: str
@@ -96,7 +96,7 @@ class FitTogether:
 
 @dataclass(frozen=True)
 class TimedBefore:
-    """What was timed for the plan, in words; `error` is relative; the coefficients of the fits."""
+    """A description of the timings, the relative `error`, and the coefficients of the fits."""
 
     described: str
     error: float = 0.0
@@ -115,10 +115,10 @@ class Plan:
 
     Attributes:
         study: the study in plain JSON.
-        hours: until the search ends; None where nothing was timed.
-        device_hours: of all trainings added up.
-        peak_bytes: of the dearest candidate.
-        dearest: its architecture as JSON.
+        hours: until the search ends; None without timing.
+        device_hours: sum over all trainings.
+        peak_bytes: of the most expensive candidate.
+        dearest: the most expensive candidate's architecture as JSON.
     """
 
     study: Mapping[str, Any]

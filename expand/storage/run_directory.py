@@ -1,11 +1,11 @@
-"""The run directory and its Optuna study: the one record of what happened. One writer, the driver.
+"""The run directory and its Optuna study: the only record of a run. Only the driver writes it.
 
-study.json          what was asked for, whole, and what the data were
-environment.json    what it first ran on
-plan.json           what it was planned to cost, where it was
-optuna.db           every trial (or another Optuna storage, by its URL)
-checkpoints/N/      training state of trial N while it is not finished
-artifacts/N/        model.safetensors of trial N once it is; beside the folders, what the dashboard shows of a trial as files
+study.json          the whole study, and facts about the data
+environment.json    the machine and versions of the first start
+plan.json           the predicted cost, if the run was planned
+optuna.db           all trials (or another Optuna storage, by its URL)
+checkpoints/N/      training state of trial N until it is finished
+artifacts/N/        model.safetensors of trial N once it is finished; beside the folders, files of trials for the dashboard
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from expand.storage.serialize import from_plain, to_plain
 
 _OPTUNA_STATE = {
     TrialState.COMPLETE: OptunaState.COMPLETE,
-    TrialState.INFEASIBLE: OptunaState.PRUNED,  # told as FAIL, a sampler would learn nothing from it
+    TrialState.INFEASIBLE: OptunaState.PRUNED,  # with FAIL a sampler would learn nothing from it
     TrialState.PRUNED: OptunaState.PRUNED,
     TrialState.FAILED: OptunaState.FAIL,
 }
@@ -60,7 +60,7 @@ class Record:
     facts: dict[str, Any]  # study.json
     _study: optuna.Study
     _ids: dict[int, int] = field(default_factory=dict)
-    _ended: dict[int, Trial] = field(default_factory=dict)  # trials as read: nothing changes in them any more
+    _ended: dict[int, Trial] = field(default_factory=dict)  # ended trials as read: they do not change any more
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -80,12 +80,12 @@ class Record:
         return self.folder / "artifacts" / f"{number:06d}" / "model.safetensors"
 
     def trials(self) -> tuple[Trial, ...]:
-        """All trials so far, by number. A number is missing where somebody else put a trial into the database."""
+        """All trials so far, by number. Numbers of trials that other programs added to the database are missing."""
         with self._errors():
             return tuple(self._read(frozen) for frozen in self._study.get_trials(deepcopy=False) if _is_ours(frozen))
 
     def foreign(self) -> tuple[int, ...]:
-        """Numbers of trials that other programs put into our study, such as those enqueued by hand. They are left alone."""
+        """Numbers of trials that other programs added to our study, such as those enqueued by hand. They are ignored."""
         with self._errors():
             return tuple(frozen.number for frozen in self._study.get_trials(deepcopy=False) if not _is_ours(frozen))
 
@@ -109,7 +109,7 @@ class Record:
     def open_trial(
         self, suggestion: Suggestion, cost: Cost, space: SearchSpace, code: Mapping[str, str] | None = None
     ) -> int:
-        """A new running trial; its number. `code` is what its network is made of (`expand/source/fingerprint.py`)."""
+        """Creates a running trial; returns its number. `code` has the hashes of its network (`expand/source/fingerprint.py`)."""
         values = suggestion.architecture.as_dict()
         attributes = {
             "state": TrialState.RUNNING.value, "architecture": suggestion.architecture.to_json(),
@@ -134,13 +134,13 @@ class Record:
         self._set(number, curve=to_plain(curve))
 
     def retried(self, number: int, retries: Sequence[EndedTry]) -> None:
-        """What the tries of a trial ended by that is tried again, the last one last."""
+        """Records how the failed tries of a trial ended, in order."""
         told = [{name: value for name, value in to_plain(each).items() if value != ""} for each in retries]
         self._set(number, retries=told, error=retries[-1].error)
 
     def complete(self, number: int, outcome: Completed) -> None:
-        """Told to Optuna with one value an objective. A value that is no number fails the trial instead: Optuna would
-        take infinity for a result."""
+        """Records a result with one value per objective. A value that is not finite fails the trial instead, because Optuna would
+        accept infinity."""
         trial = self.trial(number)
         aims = [objective for objective in self.objectives if objective.on_front]
         values = [_objective(objective, outcome, trial.cost) for objective in aims]
@@ -156,7 +156,7 @@ class Record:
         reason = f"{objective.name} is {value:.6g}, the limit {objective.limit:.6g}: never trained"
         with self._errors():
             self._handle(number).set_constraint(objective.name, over)
-        # optuna-dashboard shows constraints as empty, so feasibility stands in the attributes too.
+        # optuna-dashboard shows no constraints, so feasibility is also an attribute.
         self._set(number, error=reason, feasible=False, **(_attributes(attempt) if attempt else {}))
         self._end(number, TrialState.INFEASIBLE)
 
@@ -165,8 +165,8 @@ class Record:
         self._end(number, TrialState.FAILED)
 
     def reopen(self, number: int) -> None:
-        """Makes a failed trial a running one again. Optuna has no call for that: its own table is written to, and what it has
-        read of the study is forgotten."""
+        """Makes a failed trial running again. Optuna has no call for that, so its table is written directly and its cache of the
+        study is cleared."""
         from optuna.storages._rdb.models import TrialModel
         from optuna.storages._rdb.storage import _create_scoped_session
 
@@ -180,7 +180,7 @@ class Record:
 
     @property
     def finished(self) -> bool:
-        """Whether the strategy had nothing more to ask for when the last driver ended."""
+        """Whether the strategy had nothing more to suggest when the last driver ended."""
         with self._errors():
             return bool(self._study.user_attrs.get("finished"))
 
@@ -197,16 +197,16 @@ class Record:
         return self._study
 
     def optuna_trial(self, number: int) -> optuna.Trial:
-        """A trial as Optuna's own functions want it."""
+        """Optuna's object for a trial."""
         with self._errors():
             return self._handle(number)
 
     def dashboard_storage(self) -> optuna.storages.RDBStorage:
-        """The database for a reader in other threads: it waits for the driver's locks, and makes no tables."""
+        """The database for reading in other threads: it waits for the driver's locks, and creates no tables."""
         return open_storage(connection_url(self.folder, self.facts), make_tables=False)
 
     def _id(self, number: int) -> int:
-        """Optuna's own number of a trial; asked for once."""
+        """Optuna's internal identifier of a trial, cached."""
         if number not in self._ids:
             self._ids[number] = self._study._storage.get_trial_id_from_study_id_trial_number(
                 self._study._study_id, number
@@ -238,12 +238,12 @@ def _objective(objective: Objective, outcome: Completed, cost: Cost) -> float:
 
 
 def known_cost(objective: Objective, cost: Cost) -> float | None:
-    """The value of an objective that is counted; None for what has to be measured."""
+    """The value of a counted objective; None for one that must be measured."""
     return {"gmacs": cost.gmacs, "params_m": cost.params / 1e6}.get(objective.name)
 
 
 def _kept(outcome: Completed | Failed) -> dict[str, Any]:
-    """What is kept of an outcome beside a trial's result, as attributes of it; what is not known is left out."""
+    """The attributes of a trial that store an outcome besides its result; unknown values are left out."""
     told = {"curve": to_plain(outcome.curve), "train_seconds": outcome.train_seconds}
     if isinstance(outcome, Failed):
         told["traceback"] = outcome.traceback
@@ -275,7 +275,7 @@ def _to_trial(frozen: FrozenTrial) -> Trial:
         Architecture.from_json(a["architecture"]), a["epochs"], a["seed"], a["step"], tuple(a["axes"]), a["parent"],
         a["kind"], a["reason"], a.get("name", ""),
     )  # fmt: skip
-    # The state told to Optuna is the one that counts: a driver may die between the attribute and the telling.
+    # Optuna's state is the one that counts: a driver may die between writing the attribute and the state.
     state = TrialState(a["state"]) if frozen.state.is_finished() else TrialState.RUNNING
     error = a.get("error", "")
     if frozen.state.is_finished() and not state.ended:

@@ -1,7 +1,7 @@
 """Frozen dataclasses as plain JSON and back: for files, for Optuna's attributes, and for Ray's edge.
 
-Reading checks the shape. Fields that a class does not know are left out, and fields with a default may be missing: both happen
-where a run is older or newer than the class.
+Reading checks the shape. Unknown fields are ignored, and fields with a default may be missing, because a run may be newer or
+older than the class.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def from_plain(plain: Any, kind: type[T]) -> T:
     """The value that plain JSON describes.
 
     Raises:
-        ValueError: it is not of this shape; says where, such as "'study.seeds' is no list".
+        ValueError: the JSON does not have this shape; the message says where, such as "'study.seeds' is no list".
     """
     try:
         return _CONVERTER.structure(plain, kind)

@@ -28,11 +28,11 @@ def _without_place(study: dict[str, Any]) -> dict[str, Any]:
 
 
 def study_of(record: Record, trials: Sequence[Trial] = (), *, trust: bool = False) -> Study:
-    """The study of a run, made again from its study.json, to rebuild and feed the networks of these trials.
+    """The study of a run, built again from its study.json, to rebuild the networks of these trials and prepare their inputs.
 
     Raises:
-        UsageError: that would run somebody else's code, without `trust` (`expand/source/trust.py`).
-        ExpandError: the study file or the code of a network has changed in what matters for that.
+        UsageError: that would run code that is not trusted, and `trust` is false (`expand/source/trust.py`).
+        ExpandError: the study file or the code of a network has changed.
     """
     facts = record.facts
     if not trust:

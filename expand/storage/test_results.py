@@ -1,6 +1,6 @@
-"""The tests that a run keeps beside its weights, `artifacts/N/tests/*.json`: reading, matching, counting.
+"""Test results of a run, stored beside its weights in `artifacts/N/tests/*.json`: reading, matching, counting.
 
-`expand test` writes them (`expand/evaluation/test_split.py`); report and export take what they say.
+`expand test` writes them (`expand/evaluation/test_split.py`); report and export read them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FORMAT = "expand-test-1"
 
 @dataclass(frozen=True)
 class Asked:
-    """What decides a test's numbers.
+    """The conditions that determine the result of a test.
 
     Attributes:
         weights_sha256: of the weights' file.
@@ -31,7 +31,7 @@ class Asked:
         views: temporal clips x crops of a video, such as "10x3".
         crop: height of a crop in pixels.
         scale: short side over the crop, or height and width over it.
-        cache_side: largest short side of the kept frames, in pixels.
+        cache_side: largest short side of the stored frames, in pixels.
     """
 
     weights_sha256: str
@@ -62,14 +62,14 @@ class TestResult(Asked):
     Attributes:
         own_videos: whether they are of the run's own data.
         left_out: videos that could not be read.
-        held: videos that are shorter than a clip.
-        view_number: views of a video.
+        held: videos that are shorter than a clip and were padded by repeating their last frame.
+        view_number: views per video.
         short_side: of the resized frames, in pixels.
         class_mean: mean accuracy of the classes that have a video.
-        seconds: that the scoring took.
+        seconds: duration of the scoring.
         tested: when, in ISO 8601.
         looks: how often these weights were scored on these videos.
-        from_file: answered without scoring again; in no file.
+        from_file: read from its file without scoring again; not stored.
     """
 
     __test__: ClassVar = False
@@ -116,14 +116,14 @@ class TestResult(Asked):
         )
 
     def plain(self) -> dict[str, Any]:
-        """As its file holds it."""
+        """The content of its file."""
         plain: dict[str, Any] = to_plain(self)
         return plain if self.from_file else {name: value for name, value in plain.items() if name != "from_file"}
 
 
 @dataclass(frozen=True)
 class Tested:
-    """Video top-1 on the run's own test split, of one trial or the mean of several, and by which views ("10x3")."""
+    """Video top-1 on the run's own test split, of one trial or the mean of several, and its views ("10x3")."""
 
     top1: float
     standard_error: float
@@ -137,10 +137,10 @@ def tests_folder(run: Path, trial: int) -> Path:
 
 
 def read_test(path: Path) -> TestResult | None:
-    """One kept test; None where there is none.
+    """One stored test; None if there is none.
 
     Raises:
-        ExpandError: it is damaged.
+        ExpandError: its file is damaged.
     """
     try:
         test = from_plain(read_json(path), TestResult)
@@ -155,13 +155,13 @@ def read_test(path: Path) -> TestResult | None:
 
 
 def all_tests(run: Path) -> list[TestResult]:
-    """Every kept test of a run, the newest first."""
+    """All stored tests of a run, the newest first."""
     found = [read_test(path) for path in sorted((run / "artifacts").glob("*/tests/*.json"))]
     return sorted((test for test in found if test), key=lambda test: test.tested, reverse=True)
 
 
 def official(tests: Sequence[TestResult], fingerprint: str) -> dict[int, TestResult]:
-    """Of each trial its newest test on the test split of the run's own videos, which this fingerprint tells."""
+    """The newest test of each trial on the test split of the run's own videos, which have this fingerprint."""
     newest: dict[int, TestResult] = {}
     for test in tests:
         if test.split == "test" and test.data_fingerprint == fingerprint:
@@ -170,7 +170,7 @@ def official(tests: Sequence[TestResult], fingerprint: str) -> dict[int, TestRes
 
 
 def confusion_of(run: Path, test: TestResult) -> list[list[int]]:
-    """How many videos of each class (row) got which answer (column), from the file beside a kept test; empty where it is
+    """The confusion matrix from the file beside a stored test: rows are true classes, columns answers. Empty if the file is
     missing or damaged."""
     for path in tests_folder(run, test.trial).glob("*.json"):
         if read_test(path) != test:
@@ -185,13 +185,13 @@ def confusion_of(run: Path, test: TestResult) -> list[list[int]]:
 
 
 def looks(tests: Sequence[TestResult], test: TestResult) -> tuple[int, int]:
-    """How many networks of a run have been scored on the videos of this test, and how often in all."""
+    """How many networks of a run were scored on the videos of this test, and the total number of scorings."""
     same = [other for other in tests if other.videos_sha256 == test.videos_sha256]
     return len({other.trial for other in same}), sum(other.looks for other in same)
 
 
 def summary(tests: Mapping[int, TestResult], numbers: Sequence[int]) -> Tested | None:
-    """What is known of a candidate with these trials: the mean over those that were scored by the same views as the newest."""
+    """The test result of a candidate with these trials: the mean over those scored with the same views as the newest."""
     own = sorted((tests[n] for n in numbers if n in tests), key=lambda test: test.tested, reverse=True)
     if not own:
         return None

@@ -17,10 +17,8 @@ def read_weights(record: Record, trial: Trial) -> dict[str, torch.Tensor]:
     try:
         return load(path.read_bytes())
     except FileNotFoundError:
-        raise ExpandError(
-            f"{path} is gone: trial {trial.number} has no weights to take; train it again in a new run"
-        ) from None
+        raise ExpandError(f"{path} is gone: trial {trial.number} has no weights; train it again in a new run") from None
     except SafetensorError as error:
         raise ExpandError(
-            f"{path} is damaged ({error}): trial {trial.number} has no weights to take; train it again in a new run"
+            f"{path} is damaged ({error}): trial {trial.number} has no weights; train it again in a new run"
         ) from None

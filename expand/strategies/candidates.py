@@ -235,7 +235,7 @@ def _spread(values: list[Value], most: int, space: SearchSpace, axis: Axis) -> l
     marks = np.geomspace(numbers[0], numbers[-1], most)
     chosen: set[Value] = {min(numbers, key=lambda value: abs(math.log(value / mark))) for mark in marks}
     start = space.value_on(space.start, axis)
-    return sorted(chosen | ({start} & set(values)))  # type: ignore[arg-type, type-var]
+    return [value for value in values if value in chosen or value == start]
 
 
 def _combinations(space: SearchSpace, lists: Sequence[tuple[str, tuple[Value, ...]]]) -> Iterator[Architecture]:
@@ -293,10 +293,10 @@ def moved(
     name = names[int(generator.integers(len(names)))]
     axis, values = next(axis for axis in space.axes if axis.parameter == name), dict(found.lists)[name]
     value = space.value_on(network, axis)
-    if value is None or value not in values:
-        place = _between(values, value) if value is not None else int(generator.integers(len(values)))
+    if value is None:
+        place = int(generator.integers(len(values)))
     else:
-        place = values.index(value)
+        place = values.index(value) if value in values else _between(values, value)
     if all(isinstance(each, str) for each in values):
         other = int(generator.integers(len(values)))  # kinds have no order
     else:
@@ -331,8 +331,8 @@ def coordinates(networks: Sequence[Architecture]) -> Points:
                 columns.append([math.sqrt(0.5) * (str(value) == kind) for value in values])
                 owner.append(axis)
         axis += 1
-    values = np.array(columns, dtype=float).T if columns else np.zeros((len(networks), 1))
-    return Points(values, np.array(owner or [0], dtype=np.intp))
+    places = np.array(columns, dtype=float).T if columns else np.zeros((len(networks), 1))
+    return Points(places, np.array(owner or [0], dtype=np.intp))
 
 
 def first_networks(found: Pool, count: int, seed: int) -> list[int]:

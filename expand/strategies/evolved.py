@@ -16,7 +16,7 @@ from expand.core.pareto import Direction, pareto_front
 from expand.core.space import Architecture, SearchSpace, Value
 from expand.core.study import Costs, Study
 from expand.core.trial import Suggestion, Trial
-from expand.strategies.candidates import Choice, Pool, first_networks, legal, moved, pool
+from expand.strategies.candidates import Choice, first_networks, legal, moved, pool
 from expand.strategies.knowledge import Knowledge, knowledge, require_budget
 from expand.strategies.learning_curves import Floats
 
@@ -81,9 +81,9 @@ class Evolved:
             if child is None:
                 continue
             wider = pool(study, self.choice, macs, [*(trial.architecture for trial in trials), child])
-            row = wider.index.get(child)
-            if row is not None and (row >= len(known.begun) or not known.begun[row]):
-                return self._suggest(knowledge(study, wider, trials, [study.recipe.epochs]), row, reason)
+            place = wider.index.get(child)
+            if place is not None and (place >= len(known.begun) or not known.begun[place]):
+                return self._suggest(knowledge(study, wider, trials, [study.recipe.epochs]), place, reason)
         unseen = np.flatnonzero(~known.begun)
         if not unseen.size:
             return []

@@ -105,9 +105,10 @@ class OptunaSampler:
         finally:
             optuna.logging.set_verbosity(before)
         free = np.flatnonzero(~known.begun)
-        places = np.array([[_place(found, row, name) for name, _ in found.lists] for row in free], dtype=float)
+        places = np.array([[_place(found, int(row), name) for name, _ in found.lists] for row in free], dtype=float)
         target = np.array([proposal.params[name] for name, _ in found.lists], dtype=float)
-        nearest = int(free[int(np.argmin(np.abs(places - target).sum(axis=1)))])
+        distances = np.abs(places - target).sum(axis=1)
+        nearest = int(free[int(np.argmin(distances))])
         return nearest, f"nearest to proposal {ASKS} of Optuna's {name}: all before were known or beyond a limit"
 
 
@@ -133,7 +134,7 @@ def _place(found: Pool, row: int, name: str) -> int:
         return values.index(value)
     if not isinstance(value, (int, float)):
         return 0
-    return min(range(len(values)), key=lambda place: abs(float(values[place]) - float(value)))
+    return int(np.argmin([abs(float(each) - float(value)) for each in values]))
 
 
 def _rebuilt(strategy: OptunaSampler, known: Knowledge) -> Any:

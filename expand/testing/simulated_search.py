@@ -82,7 +82,7 @@ def simulate(
     """All trials of a search by their numbers, budgets held as the engine holds them.
 
     Args:
-        known: trials that it goes on from; those that are training are trained first.
+        known: trials to continue from; running ones are trained first.
         at_once: the strategy is asked again while up to this many trials, less one, are training.
         on_ask: called with the trials and the answer each time the strategy is asked.
         order: the seed of a random order in which trials end; None ends the longest open one first.
@@ -90,7 +90,7 @@ def simulate(
     Raises:
         AssertionError: a trial is asked for that is there already, or there are more than `most`.
     """
-    dice = None if order is None else random.Random(order)
+    generator = None if order is None else random.Random(order)
     trials = {trial.number: trial for trial in known}
     while True:
         open_ones = [number for number, trial in trials.items() if trial.state is TrialState.RUNNING]
@@ -107,7 +107,7 @@ def simulate(
                 continue  # it may want more at the same time
         if not open_ones:
             return list(trials.values())
-        number = dice.choice(open_ones) if dice else open_ones[0]
+        number = generator.choice(open_ones) if generator else open_ones[0]
         trials[number] = ended(trials[number], outcome(trials[number].suggestion), seconds=seconds)
 
 

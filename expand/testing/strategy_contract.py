@@ -16,7 +16,6 @@ import json
 import pickle
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
-
 from dataclasses import replace
 
 from expand.config.serialize import describe
@@ -71,18 +70,20 @@ class StrategyContract:
         for world, trials in self._searches():
             assert trials or world != "where every training completes", "it never asks for anything"
             for trial in trials:
-                wish = trial.suggestion
-                with works(f"{wish.architecture}"):
-                    legal = space.architecture(**wish.architecture.as_dict())
-                assert legal == wish.architecture, (
-                    f"{wish.architecture} is not canonical: {space.name} makes it {legal}"
+                suggestion = trial.suggestion
+                with works(f"{suggestion.architecture}"):
+                    legal = space.architecture(**suggestion.architecture.as_dict())
+                assert legal == suggestion.architecture, (
+                    f"{suggestion.architecture} is not canonical: {space.name} makes it {legal}"
                 )
-                assert wish.seed in study.seeds, f"{wish.architecture}: seed {wish.seed} is none of {study.seeds}"
-                assert 1 <= wish.epochs <= study.recipe.epochs, (
-                    f"{wish.architecture}: {wish.epochs} epochs, of {study.recipe.epochs} in the recipe"
+                assert suggestion.seed in study.seeds, (
+                    f"{suggestion.architecture}: seed {suggestion.seed} is not in {study.seeds}"
                 )
-                assert wish.parent is None or 0 <= wish.parent < max(trial.number, 1), (
-                    f"{wish.architecture}: its parent, trial {wish.parent}, is no earlier trial"
+                assert 1 <= suggestion.epochs <= study.recipe.epochs, (
+                    f"{suggestion.architecture}: {suggestion.epochs} epochs, of {study.recipe.epochs} in the recipe"
+                )
+                assert suggestion.parent is None or 0 <= suggestion.parent < max(trial.number, 1), (
+                    f"{suggestion.architecture}: its parent, trial {suggestion.parent}, is no earlier trial"
                 )
 
     def test_the_same_trials_give_the_same_answer(self) -> None:
@@ -94,8 +95,8 @@ class StrategyContract:
                 fresh = self._ask(prefix, pickle.loads(pickle.dumps(self.study)))
                 assert prefix == trials[:count], f"{world}: it changes the {count} trials that it is given"
                 assert first == again == fresh, (
-                    f"{world}: asked twice with the same {count} trials, it wants {_told(_keys(first))}, "
-                    f"then {_told(_keys(again if again != first else fresh))}"
+                    f"{world}: asked twice with the same {count} trials, it wants {_names(_keys(first))}, "
+                    f"then {_names(_keys(again if again != first else fresh))}"
                 )
 
     def test_the_order_of_the_trials_says_nothing(self) -> None:
@@ -104,7 +105,7 @@ class StrategyContract:
                 shuffled = random.Random(count).sample(trials[:count], count)
                 wanted, other = _keys(self._ask(trials[:count])), _keys(self._ask(shuffled))
                 assert wanted == other, (
-                    f"{world}: the same {count} trials in another order, and it wants {_told(other)}, not {_told(wanted)}"
+                    f"{world}: the same {count} trials in another order, and it wants {_names(other)}, not {_names(wanted)}"
                 )
 
     def test_nothing_is_asked_for_twice(self) -> None:
@@ -115,10 +116,12 @@ class StrategyContract:
                     asked, known = self._ask(prefix), {_key(trial.suggestion): trial for trial in prefix}
                     wanted = _keys(asked)
                     assert len(set(wanted)) == len(wanted), (
-                        f"{world}: one answer has the same trial twice: {_told(wanted)}"
+                        f"{world}: one answer has the same trial twice: {_names(wanted)}"
                     )
                     again = [_key(s) for s in asked if _key(s) in known and not goes_on(known[_key(s)], s)]
-                    assert not again, f"{world}: with {count} trials ({state or 'ended'}) it wants {_told(again)} again"
+                    assert not again, (
+                        f"{world}: with {count} trials ({state or 'ended'}) it wants {_names(again)} again"
+                    )
 
     def test_the_seeds_of_a_network_come_together(self) -> None:
         """Or a budget could not tell whether a network will be finished, and networks could not be compared."""
@@ -146,7 +149,7 @@ class StrategyContract:
             for trials, wanted in spread(asks, MOST_PREFIXES):
                 again = self._ask(trials, pickle.loads(pickle.dumps(self.study)))
                 assert again == wanted, (
-                    f"{world}: with {len(trials)} trials it wanted {_told(_keys(wanted))}, resumed {_told(_keys(again))}"
+                    f"{world}: with {len(trials)} trials it wanted {_names(_keys(wanted))}, resumed {_names(_keys(again))}"
                 )
 
     def test_resumed_after_any_trial_it_trains_the_same(self) -> None:
@@ -171,7 +174,7 @@ class StrategyContract:
         for world, trials in self._searches():
             more = self._simulate(WORLDS[world], known=trials)[len(trials) :]
             wanted = _keys([trial.suggestion for trial in more])
-            assert not more, f"{world}: it had ended after {len(trials)} trials and then wants {_told(wanted)}"
+            assert not more, f"{world}: it had ended after {len(trials)} trials and then wants {_names(wanted)}"
 
     def test_what_cannot_be_searched_is_refused(self) -> None:
         """Before anything is trained, by a UsageError of one line."""
@@ -183,7 +186,7 @@ class StrategyContract:
                 assert words in str(error), f"it refuses with '{error}', which does not say '{words}'"
                 assert "\n" not in str(error), f"more than one line: {error}"
             else:
-                raise AssertionError(f"it does not refuse with '{words}', but wants {_told(wanted)}")
+                raise AssertionError(f"it does not refuse with '{words}', but wants {_names(wanted)}")
 
     # --- what the rules use ---
 
@@ -207,7 +210,7 @@ class StrategyContract:
 
     def _same(self, trials: Sequence[Trial], other: Sequence[Trial], where: str) -> None:
         one, two = ({_key(trial.suggestion) for trial in each} for each in (trials, other))
-        assert one == two, f"{where}: another search: without {_told(one - two)}, but with {_told(two - one)}"
+        assert one == two, f"{where}: another search: without {_names(one - two)}, but with {_names(two - one)}"
 
 
 Key = tuple[Architecture, int]  # a network and a seed: what one trial is
@@ -232,7 +235,7 @@ def _in(trial: Trial, state: TrialState | None) -> Trial:
     return ended(trial, 0.5 if state is TrialState.COMPLETE else state)
 
 
-def _told(keys: Collection[Key]) -> str:
+def _names(keys: Collection[Key]) -> str:
     """The first of them."""
-    told = ", ".join(f"{architecture} seed {seed}" for architecture, seed in list(keys)[:3])
-    return f"{told} and {len(keys) - 3} more" if len(keys) > 3 else told or "nothing"
+    names = ", ".join(f"{architecture} seed {seed}" for architecture, seed in list(keys)[:3])
+    return f"{names} and {len(keys) - 3} more" if len(keys) > 3 else names or "nothing"

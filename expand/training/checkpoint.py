@@ -1,7 +1,7 @@
-"""Checkpoints that are either whole or not there: tensors and plain values, written aside, synced, renamed, with a SHA-256.
+"""Checkpoints of tensors and plain values, written to a temporary file, synced, and renamed, with a SHA-256.
 
-torch loads a flipped bit in tensor data without a word, so the sum is checked before anything is read; the checkpoint before
-the last is kept for the case that the last one is damaged.
+torch loads tensor data with a flipped bit without an error, so the SHA-256 is checked first. The previous checkpoint is kept in
+case the last one is damaged.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Any
 
 import torch
 
+from expand.core.atomic import write_atomically
 from expand.core.errors import ExpandError
-from expand.storage.atomic import write_atomically
 
 
 class DamagedCheckpoint(ExpandError):
-    """A checkpoint whose content is not what was written."""
+    """The content of a checkpoint does not match its SHA-256."""
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Writes `path`, its sum in front of the content; what was there becomes `path`.previous."""
+    """Writes `path`: the SHA-256, then the content. An existing checkpoint becomes `path`.previous."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
@@ -34,21 +34,21 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """What `save` wrote, onto the CPU; only tensors and plain values are ever unpickled.
+    """Loads a checkpoint onto the CPU; unpickles only tensors and plain values.
 
     Raises:
-        DamagedCheckpoint: the sum does not match.
-        FileNotFoundError: there is none.
+        DamagedCheckpoint: the SHA-256 does not match.
+        FileNotFoundError: there is no checkpoint.
     """
     stored = path.read_bytes()
     digest, content = stored[:32], stored[32:]
     if hashlib.sha256(content).digest() != digest:
-        raise DamagedCheckpoint(f"{path}: the SHA-256 does not match its content; it is damaged and not used")
+        raise DamagedCheckpoint(f"{path}is damaged and was not used: its SHA-256 does not match its content")
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
 def load_latest(path: Path) -> tuple[dict[str, Any] | None, str]:
-    """The newest checkpoint that is whole (None if there is none), and a line about any that was not."""
+    """The newest intact checkpoint (None if there is none), and a line about a damaged one."""
     problems: list[str] = []
     for candidate in (path, path.with_name(path.name + ".previous")):
         try:

@@ -1,4 +1,4 @@
-"""An exponential moving average of a network's weights, which is what is validated and kept where a recipe asks for it."""
+"""An exponential moving average of a network's weights, which is validated and stored if `Recipe.ema` is set."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import nn
 
 
 class AveragedWeights:
-    """average <- d average + (1 - d) weights after every step, d = min(decay, (1 + n) / (10 + n)) at step n from 1: as in
-    TensorFlow's `ExponentialMovingAverage` with `num_updates`, so that the first, random weights are soon forgotten.
+    """average <- d average + (1 - d) weights after every step n = 1, 2, ..., with d = min(decay, (1 + n) / (10 + n)).
 
-    The running statistics of batch norms are averaged like the weights, for they belong to the weights of their moment;
-    whole numbers (a norm's count of batches) are copied. `network` is the averaged network, always in eval mode.
+    This is TensorFlow's `ExponentialMovingAverage` with `num_updates`: the first, random weights soon lose their influence.
+    Running statistics of batch norms are averaged like weights, because they belong to the weights of the same step; whole
+    numbers (a norm's count of batches) are copied. `network` is the averaged network, always in eval mode.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -23,7 +23,7 @@ class AveragedWeights:
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Takes in the weights after one more step."""
+        """Updates the average with the weights after one more step."""
         self.steps += 1
         share = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
         pairs = list(zip(self.network.state_dict().values(), network.state_dict().values(), strict=True))

@@ -1,4 +1,4 @@
-"""Training the head alone, on top of a trunk that stays as it was."""
+"""Training the head alone, with a frozen trunk."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from torch import nn
 
 
 def head_of(network: nn.Module) -> tuple[str, nn.Module]:
-    """The last layer that a network defines, which gives the logits: its name and itself.
+    """Name and module of the last layer that a network defines, which computes the logits.
 
     Raises:
-        ValueError: the network has no linear or convolutional layer at all.
+        ValueError: the network has no linear or convolutional layer.
     """
     layers = [(name, module) for name, module in network.named_modules() if isinstance(module, (nn.Linear, nn.Conv3d))]
     if not layers:
@@ -18,13 +18,13 @@ def head_of(network: nn.Module) -> tuple[str, nn.Module]:
 
 
 def freeze_trunk(network: nn.Module) -> None:
-    """No gradients but for the head's parameters."""
+    """Disables gradients of all parameters except the head's."""
     network.requires_grad_(False)
     head_of(network)[1].requires_grad_(True)
 
 
 def training_mode(network: nn.Module, *, frozen: bool) -> None:
-    """Everything in training mode; of a frozen network dropout alone, so that its norms keep their statistics."""
+    """Sets training mode. In a frozen network only dropout is in training mode, so that norms keep their statistics."""
     network.train(not frozen)
     for module in network.modules():
         if isinstance(module, nn.Dropout):

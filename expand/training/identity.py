@@ -1,4 +1,5 @@
-"""Which training a checkpoint is of, by what changes its numbers: not by where files lie or how many processes load clips."""
+"""Identifies the training that a checkpoint belongs to by everything that changes its results, so not by paths or by the number
+of loader processes."""
 
 from __future__ import annotations
 
@@ -13,8 +14,14 @@ from expand.source.fingerprint import Code, unusual
 
 @dataclass(frozen=True)
 class Identity:
-    """`videos` are the contents of the training and the validation clips, `folders` where they lie, `code` what the network
-    is made of, None where it is unknown, `mirrored` is `Data.mirrored`."""
+    """What the results of a training depend on.
+
+    Attributes:
+        videos: hashes of the training and the validation clips.
+        folders: their paths, for checkpoints of version 0.1 only.
+        code: hashes of the network's code; None if unknown.
+        mirrored: `Data.mirrored`.
+    """
 
     architecture: Architecture
     seed: int
@@ -26,17 +33,18 @@ class Identity:
     mirrored: tuple[tuple[str, str], ...] = ()
 
     def text(self) -> str:
-        """To be kept in a checkpoint. A run refuses other initial weights itself; the same may lie elsewhere now."""
+        """The text stored in a checkpoint, without the path of initial weights: it may change, and a run itself refuses other
+        weights."""
         recipe = {
             name: value for name, value in unusual(self.recipe).items() if name not in ("weights", "loader_workers")
         }
         facts = [self.architecture.to_json(), self.seed, self.epochs, recipe, list(self.videos)]
-        if self.mirrored:  # checkpoints older than this field have none
+        if self.mirrored:  # older checkpoints do not have this field
             facts.append(self.mirrored)
         return json.dumps({"training": facts, "code": self.code}, sort_keys=True)
 
     def has(self, kept: str) -> bool:
-        """Whether a checkpoint with this text is of the same training. Unknown code is taken for the same."""
+        """Whether a checkpoint with this text belongs to the same training. Unknown code counts as equal."""
         try:
             before, now = json.loads(kept), json.loads(self.text())
         except ValueError:
@@ -45,7 +53,7 @@ class Identity:
         return before["training"] == now["training"] and (None in codes or codes[0] == codes[1])
 
     def _had_in_version_0_1(self, kept: str) -> bool:
-        """Whether this is what was kept then: with the folders of the clips and the recipe's fields of that time."""
+        """Whether the text matches the format of version 0.1: with folders of the clips and the recipe's fields of that time."""
         known = [field for field in fields(Recipe) if f"({field.name}=" in kept or f" {field.name}=" in kept]
         values = vars(self.recipe) | {"weights": None}
         shown = ", ".join(f"{field.name}={values[field.name]!r}" for field in known)

@@ -1,4 +1,4 @@
-"""The training loop: what happens, in the order in which it happens."""
+"""The training loop, from top to bottom in the order of execution."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from expand.core.attempt import Curve, Epoch
 from expand.core.clip import Clip
 from expand.core.study import Recipe
 from expand.core.trial import Metrics
-from expand.data.cache.device_cache import hold
+from expand.data.cache.device_cache import cache_on_device
 from expand.data.loader import TrainingClips, batches, mix
 from expand.data.transforms import Pairs
 from expand.training.device import amp_dtype, as_trained, autocast, put
@@ -50,28 +50,35 @@ def train(
     mirrored: Pairs = (),
     on_step: OnStep = lambda epoch, done, steps, loss: None,
 ) -> tuple[Metrics, Curve]:
-    """Trains to `epochs` and validates after each, going on from `checkpoint_path` where there is one of this `identity`.
-    `note` hears about checkpoints that were not used. Where the recipe wants an average of the weights, that is what is
-    validated, and what `network` holds in the end. `mirrored` is `Data.mirrored`.
+    """Trains up to `epochs` epochs and validates after each. Epochs before the last are validated with a single centre clip.
 
-    `on_epoch` hears of each epoch. Epochs before the last are validated with a single centre clip; what is returned has all
-    of the recipe's views. `on_step` hears of every batch: the epoch, batches done, batches in all, the mean loss when losses
-    were last looked at.
+    If the recipe averages the weights, the average is validated, and `network` has it in the end.
+
+    Args:
+        clips: what each stream of the network reads.
+        checkpoint_path: a checkpoint there with the same `identity` is resumed.
+        on_epoch: called after each epoch.
+        note: called with a line about a checkpoint that was not used.
+        mirrored: `Data.mirrored`.
+        on_step: called after each batch with the epoch, batches done, batches per epoch, and the mean loss so far.
+
+    Returns:
+        The metrics of the last epoch, with all views of the recipe, and the learning curve.
 
     Raises:
-        NonFiniteLoss: the loss is not a number any more. Every step's is looked at, though not at once (`State.took_step`).
+        NonFiniteLoss: a loss is not finite. Every step is checked, but not immediately (`State.end_step`).
     """
     optimiser, scaler = set_up(network, recipe, device)
     average = AveragedWeights(network, recipe.ema) if recipe.ema else None
     state = State(network, optimiser, scaler, average, checkpoint_path, identity)
     state.restore(note)
-    # A quarter of what is free: several trials may share a GPU, and networks need room.
-    source = (hold(training, device, share=0.25) if device.type == "cuda" else None) or training
+    # A quarter of the free memory: several trials may share a GPU, and networks need memory too.
+    source = (cache_on_device(training, device, share=0.25) if device.type == "cuda" else None) or training
     for epoch in range(len(state.curve), epochs):
         state.start_clock()
         data = TrainingClips(source, clips, recipe, seed=seed, epoch=epoch, mirrored=mirrored)
         _train_one_epoch(state, data, recipe, epoch=epoch, seed=seed, device=device, on_step=on_step)
-        views = recipe.views if epoch + 1 == epochs else 1  # the curve needs no more than one
+        views = recipe.views if epoch + 1 == epochs else 1  # one view is enough for the learning curve
         with autocast(device, wanted=recipe.mixed_precision):
             metrics = validate(state.validated, validation, clips, recipe, views=views, device=device)
         # The last step's update can ruin a network whose training losses were finite.
@@ -92,7 +99,7 @@ def train(
 def set_up(
     network: nn.Module, recipe: Recipe, device: torch.device
 ) -> tuple[torch.optim.Optimizer, torch.amp.GradScaler]:
-    """Puts a network onto its device as it is trained there; its optimiser and what scales its losses."""
+    """Prepares a network for training on a device; returns its optimiser and GradScaler."""
     put(network, device)
     if device.type == "cpu":
         speed_up(network)
@@ -114,8 +121,15 @@ def training_step(
     recipe: Recipe,
     device: torch.device,
 ) -> torch.Tensor:
-    """One batch, (B, C, T, H, W) a stream, with labels (B,), or (B, classes) where clips are mixed: forward, loss, backward,
-    SGD. The loss stays on the device: a GPU would otherwise wait for it in every step."""
+    """One optimiser step on a batch: forward, loss, backward, SGD.
+
+    Args:
+        streams: (B, C, T, H, W) per stream.
+        labels: (B,), or (B, classes) if clips are mixed.
+
+    Returns:
+        The loss, still on the device, because reading it would stop a GPU in every step.
+    """
     with autocast(device, wanted=recipe.mixed_precision):
         logits = network(*(as_trained(stream, device) for stream in streams))
         loss = functional.cross_entropy(logits.float(), labels.to(device), label_smoothing=recipe.label_smoothing)
@@ -139,7 +153,7 @@ def _train_one_epoch(
     device: torch.device,
     on_step: OnStep,
 ) -> None:
-    """Every training video once, less the batches that `state` has behind it."""
+    """Trains on every training video once, except the batches that `state` has already done."""
     training_mode(state.network, frozen=recipe.freeze)
     steps = -(-len(data) // recipe.batch_size)
     shuffled = batches(
@@ -148,10 +162,10 @@ def _train_one_epoch(
     )  # fmt: skip
     for streams, labels in shuffled:
         step = state.steps
-        torch.manual_seed(mix(seed, epoch, step, 2))  # dropout, the same whether or not training was interrupted before
+        torch.manual_seed(mix(seed, epoch, step, 2))  # for dropout, the same in a resumed training
         for group in state.optimiser.param_groups:
             group["lr"] = learning_rate(recipe, epoch + step / steps)
         loss = training_step(state.network, state.optimiser, state.scaler, streams, labels, recipe, device)
-        state.took_step(loss, len(labels))
+        state.end_step(loss, len(labels))
         on_step(epoch + 1, state.steps, steps, state.loss)
-    state.look()
+    state.check_losses()

@@ -1,9 +1,9 @@
-"""The peak memory of what runs inside a `with` block, beyond what was there before.
+"""Measures the peak memory of a `with` block, beyond the memory in use before it.
 
 On CUDA it is torch's own count (`max_memory_allocated`). On Linux without CUDA it is the growth of the process's anonymous
-resident memory, looked at every few milliseconds: mapped clips and libraries, which several workers share, are not in it.
-Before the block, the C library is asked to give back what earlier networks left, because it would be taken again unseen.
-Elsewhere nobody knows: `bytes` stays 0.
+resident memory, sampled every few milliseconds; mapped clips and libraries, which several workers share, are not included.
+Before the block the C library returns free memory to the system, because reusing it would not be seen. On other systems `bytes`
+stays 0.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-SECONDS_BETWEEN_LOOKS = 0.02
+SECONDS_BETWEEN_SAMPLES = 0.02
 _STATUS = Path("/proc/self/status")
 
 
@@ -38,7 +38,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(self.device)
             self._before = torch.cuda.memory_allocated(self.device)
         elif _STATUS.exists():
-            with contextlib.suppress(OSError, AttributeError):  # another C library
+            with contextlib.suppress(OSError, AttributeError):  # not glibc
                 ctypes.CDLL(None).malloc_trim(0)
             self._before = anonymous_bytes()
             self._watcher = threading.Thread(target=self._watch, daemon=True)
@@ -54,14 +54,14 @@ class PeakMemory:
             self.bytes = max(self.bytes, anonymous_bytes() - self._before)
 
     def _watch(self) -> None:
-        while not self._end.wait(SECONDS_BETWEEN_LOOKS):
+        while not self._end.wait(SECONDS_BETWEEN_SAMPLES):
             self.bytes = max(self.bytes, anonymous_bytes() - self._before)
 
 
 @functools.cache
 def _settle() -> None:
-    """The first optimiser and the first convolution of a process make torch load 70 MB, which are no network's. The numbers
-    that are drawn here must not move those of the training that follows."""
+    """Runs a first optimiser step and convolution, for which torch loads 70 MB once per process: they must not count for a
+    network. The random state is restored, so that the training that follows does not change."""
     with torch.random.fork_rng(devices=[]):
         layer = nn.Sequential(nn.Conv3d(3, 8, 3), nn.BatchNorm3d(8), nn.Conv3d(8, 8, 3, groups=8))
     optimiser = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
@@ -70,6 +70,6 @@ def _settle() -> None:
 
 
 def anonymous_bytes() -> int:
-    """Resident memory of this process that belongs to no file."""
+    """Resident memory of this process that is not mapped from a file."""
     found = re.search(r"RssAnon:\s+(\d+) kB", _STATUS.read_text())
     return int(found.group(1)) * 1024 if found else 0

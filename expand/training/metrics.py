@@ -1,6 +1,6 @@
-"""What the views of a network's videos come to: accuracies with their errors, each class, the confusions.
+"""From the scores of all views: accuracies with standard errors, accuracy per class, confusion matrix.
 
-All accuracies are fractions. An error is the standard error that the finite number of videos brings, seeds not included.
+All accuracies are fractions. Standard errors come from the finite number of videos alone, not from seeds.
 """
 
 from __future__ import annotations
@@ -14,14 +14,18 @@ import torch
 from expand.core.accuracy import ClassRow, Rate
 from expand.core.trial import Metrics
 
-Z95 = 1.959964  # a normal distribution holds 95 % within so many standard deviations
+Z95 = 1.959964  # standard deviations around the mean that contain 95 % of a normal distribution
 
 
 @dataclass(frozen=True)
 class Scores:
-    """`probabilities` (videos, classes) are the mean softmax over a video's `views` views, `labels` (videos,) the truth.
-    `clip_hits` (videos, 2) is the share of a video's views that, each judged alone, have the truth first, and among the first
-    five."""
+    """The scores of all videos of a split.
+
+    Attributes:
+        probabilities: (videos, classes), the mean softmax over the `views` views of each video.
+        labels: (videos,), the true classes.
+        clip_hits: (videos, 2), the share of a video's single views whose top-1 and top-5 answers are correct.
+    """
 
     probabilities: torch.Tensor
     labels: torch.Tensor
@@ -30,18 +34,18 @@ class Scores:
 
     @property
     def predicted(self) -> torch.Tensor:
-        """(videos,): the class with the highest probability, the first of equal ones."""
+        """(videos,): the class with the highest probability; of equal ones the first."""
         return self.probabilities.argmax(1)
 
     @property
     def loss(self) -> float:
-        """Mean negative log of the truth's probability."""
+        """Mean negative log probability of the true class."""
         likelihood = self.probabilities.gather(1, self.labels[:, None]).clamp_min(1e-12)
         return round(-likelihood.log().mean().item(), 6)
 
     @property
     def hits(self) -> torch.Tensor:
-        """(videos, 2): 1 where the truth is first, and among the first five."""
+        """(videos, 2): 1 if the true class is first, and if it is among the first five."""
         return hits(self.probabilities, self.labels)
 
     def metrics(self) -> Metrics:
@@ -49,8 +53,8 @@ class Scores:
         return Metrics(round(top1, 6), round(top5, 6), self.loss, clips=len(self.labels), views=self.views)
 
     def rates(self) -> dict[str, Rate]:
-        """Top-1 and top-5 of videos and of single views. The views of a video are alike, so that videos are what an error is
-        counted over: of videos it is the binomial one, of views the same formula for shares."""
+        """Top-1 and top-5 of videos and of single views. The views of one video are not independent, so standard errors count
+        videos: for videos the binomial error, for views the same formula with shares."""
         both = torch.cat((self.hits, self.clip_hits), 1).double()
         errors = both.std(0, correction=0) / math.sqrt(len(both))
         names = ("video_top1", "video_top5", "clip_top1", "clip_top5")
@@ -58,7 +62,7 @@ class Scores:
         return {name: Rate(round(value, 6), round(error, 6)) for name, value, error in pairs}
 
     def per_class(self, names: Sequence[str]) -> list[ClassRow]:
-        """One row a class; `names` in the order of the classes."""
+        """One row per class; `names` are in the order of the classes."""
         rows = []
         for label, (name, answers) in enumerate(zip(names, self.confusion().tolist(), strict=True)):
             right, videos = answers[label], sum(answers)
@@ -73,8 +77,8 @@ class Scores:
 
 
 def hits(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:  # (N, classes), (N,) -> (N, 2)
-    """Whether the truth is first, and among the first five; of equal scores the lower class comes first. A row that is not a
-    number is wrong."""
+    """Whether the true class is first, and among the first five; of equal scores the lower class comes first. A row that is not
+    finite counts as wrong."""
     own = scores.gather(1, labels[:, None])
     lower = torch.arange(scores.shape[1], device=scores.device) < labels[:, None]
     before = (~(scores <= own) | ((scores == own) & lower)).sum(1)
@@ -82,8 +86,8 @@ def hits(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:  # (N, cla
 
 
 def wilson(right: int, total: int) -> tuple[float, float]:
-    """The 95 % interval of a proportion (E. B. Wilson, J. Am. Stat. Assoc. 22, 1927): unlike ± two standard errors it stays
-    within 0 and 1 and holds for few videos. From 0 to 1 where there is none."""
+    """The 95 % interval of a proportion (E. B. Wilson, J. Am. Stat. Assoc. 22, 1927). Unlike ± two standard errors it stays
+    between 0 and 1 and is valid for few videos. It is 0 to 1 without any."""
     if not total:
         return 0.0, 1.0
     share, z2 = right / total, Z95**2

@@ -1,6 +1,6 @@
-"""Validation and testing: each video scored by the mean softmax of its views, K clips in time by S crops in space.
+"""Validation and testing: the score of a video is the mean softmax of its views, K clips in time by S crops in space.
 
-Validation has K centre clips; a test as in the papers has 10 by 3 (SlowFast, section 4; X3D, section 4).
+Validation uses K centre clips; a test as in the papers uses 10 by 3 views (SlowFast, section 4; X3D, section 4).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Views:
-    """`clips` evenly spaced in time, by `crops` of each: 1 is the centre, 3 lie along the longer side."""
+    """The views of a video: `clips` evenly spaced in time, with `crops` each: 1 at the centre, or 3 along the longer side."""
 
     clips: int
     crops: int = 1
@@ -44,10 +44,10 @@ class Views:
 
     @staticmethod
     def parse(text: str) -> Views:
-        """From "10x3".
+        """Parses a text such as "10x3".
 
         Raises:
-            UsageError: it is nothing of the kind.
+            UsageError: the text has another form.
         """
         found = re.fullmatch(r"([1-9]\d{0,3})[x×]([13])", text)
         if found is None:
@@ -61,8 +61,7 @@ class Views:
 def validate(
     network: nn.Module, cache: ClipCache, clips: Sequence[Clip], recipe: Recipe, *, views: int, device: torch.device
 ) -> Metrics:
-    """Accuracy and loss over all videos of a cache, `views` centre clips each. The network is left in training mode or not
-    as it was."""
+    """Accuracy and loss over all videos of a cache, with `views` centre clips each. Training mode is restored afterwards."""
     scale = validation_scale(recipe)
     return score(network, cache, clips, recipe, views=Views(views), scale=scale, device=device).metrics()
 
@@ -79,11 +78,15 @@ def test_network(
     device: torch.device | None = None,
     progress: Progress | None = None,
 ) -> Scores:
-    """Scores every video of a cache. `crop` is the side of the squares in pixels where it is not that of training, `scale`
-    the short side over it (`default_scale`). The network ends up on the device. `progress` gets (videos done, videos in all).
+    """Scores every video of a cache. Moves the network to the device.
+
+    Args:
+        crop: side of the square crops in pixels; by default that of training.
+        scale: short side of the frame over the crop's side; by default `default_scale`.
+        progress: called with (videos done, total number of videos).
 
     Raises:
-        UsageError: the network cannot take such a crop, or answers another number of classes than the videos have.
+        UsageError: the network cannot take such a crop, or has another number of classes than the videos.
     """
     device = device or pick_device()
     views = views if isinstance(views, Views) else Views(*views)
@@ -97,8 +100,8 @@ def test_network(
 
 
 def default_scale(clips: Sequence[Clip], recipe: Recipe, crop: int | None = None) -> Scale:
-    """The size of the frame over that of the crop which leaves things as large as in validation: a larger crop than in
-    training sees more of the picture, until it takes all of a side."""
+    """Frame size over crop size for which objects appear as large as in validation. A larger crop than in training sees more of
+    the frame, until it covers a whole side."""
     scale = validation_scale(recipe)
     if crop is None:
         return scale
@@ -107,8 +110,8 @@ def default_scale(clips: Sequence[Clip], recipe: Recipe, crop: int | None = None
     return max(1.0, scale * clips[0].height / crop)
 
 
-def held_videos(cache: ClipCache, clips: Sequence[Clip]) -> int:
-    """How many videos are shorter than a clip: their last frame is held."""
+def padded_videos(cache: ClipCache, clips: Sequence[Clip]) -> int:
+    """How many videos are shorter than a clip and are padded by repeating their last frame."""
     span = max((clip.frames - 1) * clip.stride + 1 for clip in clips)
     return sum(cache.length(index) < span for index in range(len(cache)))
 
@@ -125,11 +128,11 @@ def score(
     device: torch.device,
     progress: Progress | None = None,
 ) -> Scores:
-    """Every view of every video through the network, in evaluation mode."""
+    """Scores all views of all videos with the network in evaluation mode."""
     training = network.training
     data = ViewClips(cache, clips, views.clips, crops=views.crops, scale=scale)
     network.eval()
-    sums = torch.zeros(len(cache), len(cache.classes))  # of softmax over views
+    sums = torch.zeros(len(cache), len(cache.classes))  # of the softmax over views
     clip_hits = torch.zeros(len(cache), 2)
     seen = 0
     for streams, labels in batches(data, 2 * recipe.batch_size, workers=recipe.loader_workers):
@@ -147,7 +150,7 @@ def score(
 
 @torch.no_grad()
 def _try(network: nn.Module, clips: Sequence[Clip], classes: int, device: torch.device) -> None:
-    """One empty clip, to say at once what a network cannot take."""
+    """Tries one empty clip, to report early that the network cannot take it."""
     training = network.training
     empty = [torch.zeros(1, c.channels, c.frames, c.height, c.width, device=device) for c in clips]
     try:
@@ -159,5 +162,5 @@ def _try(network: nn.Module, clips: Sequence[Clip], classes: int, device: torch.
         network.train(training)
     if answers != classes:
         raise UsageError(
-            f"the network tells {answers} classes apart, the videos have {classes}: test it on its own classes"
+            f"the network has {answers} output classes, the videos have {classes}: test it on its own classes"
         )

@@ -21,9 +21,11 @@ def sgd(network: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim
 
 
 def learning_rate(recipe: Recipe, epoch: float) -> float:
-    """At `epoch`, a fraction of the way being a fraction: base x (1 + cos(pi x epoch / epochs)) / 2 or base / 10 for each
-    `decay_every` epochs gone, after a straight line from `warmup_learning_rate` to where that stands when the warm-up
-    ends. A warm-up takes at most half of a training, however few its epochs."""
+    """The learning rate at `epoch`, which counts parts of epochs as fractions.
+
+    It is base x (1 + cos(pi x epoch / epochs)) / 2, or base / 10 for each `decay_every` epochs passed. During the warm-up, which
+    takes at most half of the training, it rises linearly from `warmup_learning_rate` to the schedule's value at its end.
+    """
     warmup = min(recipe.warmup_epochs, recipe.epochs / 2)
     if epoch < warmup:
         end = _scheduled(recipe, warmup)

@@ -1,4 +1,4 @@
-"""A training under way: all that a checkpoint holds, so that going on from one is the same as never having stopped."""
+"""The state of a running training, all of which is in its checkpoints: a resumed training equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -19,18 +19,26 @@ from expand.training import checkpoint
 from expand.training.ema import AveragedWeights
 from expand.training.identity import Identity
 
-SECONDS_BETWEEN_CHECKPOINTS = 600.0  # within an epoch: what a kill can cost, at most
-SECONDS_BETWEEN_LOOKS = 1.0  # at the losses of an epoch: a GPU is waited for no more often
+SECONDS_BETWEEN_CHECKPOINTS = 600.0  # within an epoch: the most work that a kill can lose
+SECONDS_BETWEEN_CHECKS = 1.0  # of the losses within an epoch, because each check waits for the GPU
 
 
 class NonFiniteLoss(ExpandError):
-    """Training went to NaN or infinity."""
+    """A loss was NaN or infinite."""
 
 
 @dataclass
 class State:
-    """`steps`, `total`, `seen` and `seconds` are of the epoch under way: batches done, the sum of their clips' losses, their
-    clips, and the time they took, in whatever processes. `waiting` holds losses not yet looked at, with their clips."""
+    """The state of a training.
+
+    Attributes:
+        average: moving average of the weights; None if the recipe has none.
+        steps: batches done in the current epoch.
+        total: sum of the checked losses of the current epoch over clips.
+        seen: clips in `total`.
+        seconds: spent on the current epoch by earlier processes.
+        waiting: losses that are not checked yet, with their numbers of clips.
+    """
 
     network: nn.Module
     optimiser: torch.optim.Optimizer
@@ -47,48 +55,48 @@ class State:
     waiting: list[tuple[torch.Tensor, int]] = field(default_factory=list)
     _since: float = 0.0
     _saved: float = 0.0
-    _looked: float = 0.0
+    _checked: float = 0.0
 
     @property
     def validated(self) -> nn.Module:
-        """The network whose accuracy counts: the average where there is one."""
+        """The network that is validated: the averaged one if there is one."""
         return self.network if self.average is None else self.average.network
 
     @property
     def loss(self) -> float:
-        """The mean over the epoch's clips, as far as losses were looked at."""
+        """Mean loss over the clips of the current epoch whose losses were checked."""
         return self.total / max(self.seen, 1)
 
     def start_clock(self) -> None:
         self._since = self._saved = time.perf_counter()
 
     def elapsed(self) -> float:
-        """Seconds spent on the epoch under way."""
+        """Seconds spent on the current epoch."""
         return self.seconds + time.perf_counter() - self._since
 
-    def took_step(self, loss: torch.Tensor, clips: int) -> None:
-        """One batch is through. Losses are looked at where that was long ago; a checkpoint where the last one is old.
+    def end_step(self, loss: torch.Tensor, clips: int) -> None:
+        """Counts one batch; checks the losses and writes a checkpoint if the last time was long enough ago.
 
         Raises:
-            NonFiniteLoss: see `look`.
+            NonFiniteLoss: see `check_losses`.
         """
         if self.average is not None:
             self.average.update(self.network)
         self.steps += 1
         self.waiting.append((loss, clips))
         now = time.perf_counter()
-        if now - self._looked >= SECONDS_BETWEEN_LOOKS:
-            self.look()
+        if now - self._checked >= SECONDS_BETWEEN_CHECKS:
+            self.check_losses()
         if now - self._saved >= SECONDS_BETWEEN_CHECKPOINTS:
             self.save()
 
-    def look(self) -> None:
-        """Adds up the losses that wait, for which a GPU has to finish its work.
+    def check_losses(self) -> None:
+        """Adds the waiting losses to the sum; waits until the GPU has computed them.
 
         Raises:
-            NonFiniteLoss: one is not finite; names the first such step.
+            NonFiniteLoss: a loss is not finite; the error names the first such step.
         """
-        waiting, self.waiting, self._looked = self.waiting, [], time.perf_counter()
+        waiting, self.waiting, self._checked = self.waiting, [], time.perf_counter()
         values = torch.stack([loss for loss, _ in waiting]).tolist() if waiting else []
         for step, (value, (_, clips)) in enumerate(
             zip(values, waiting, strict=True), start=self.steps - len(waiting) + 1
@@ -105,12 +113,12 @@ class State:
         self.save()
 
     def save(self) -> None:
-        """Writes a checkpoint, of a training whose losses were all finite.
+        """Checks the losses, then writes a checkpoint.
 
         Raises:
-            NonFiniteLoss: see `look`.
+            NonFiniteLoss: see `check_losses`.
         """
-        self.look()
+        self.check_losses()
         checkpoint.save(self.path, {
             "network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(), "average": None if self.average is None else self.average.state_dict(),
@@ -121,14 +129,14 @@ class State:
         self._saved = time.perf_counter()
 
     def restore(self, note: Callable[[str], None]) -> None:
-        """Goes on from the newest whole checkpoint of this training; `note` hears about those that were not used."""
+        """Resumes from the newest intact checkpoint of this training; `note` gets a line about each that was not used."""
         saved, damage = checkpoint.load_latest(self.path)
         if damage:
             note(damage)
         if saved is None:
             return
         if not self.identity.has(saved["identity"]):
-            return note(f"{self.path} is of another training and was not used")
+            return note(f"{self.path} belongs to another training and was not used")
         self.network.load_state_dict(saved["network"])
         self.optimiser.load_state_dict(saved["optimiser"])
         self.scaler.load_state_dict(saved["scaler"])

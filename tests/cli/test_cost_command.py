@@ -94,7 +94,7 @@ def test_a_video_costs_as_often_as_it_is_looked_at(answer):
     xl = answer("x3d", "XL", crop=356, views="10x3")
     assert xl["input"] == [[3, 16, 356, 356]] and round(xl["gmacs"], 1) == 48.4
     assert xl["views"] == 30 and xl["per_video"]["macs"] == 30 * xl["macs"]
-    assert "the crop asked for" in xl["convention"]
+    assert "the given crop" in xl["convention"]
 
 
 @pytest.mark.parametrize("by", ["stage", "layer"])
@@ -154,14 +154,14 @@ def test_a_network_of_ones_own(networks, capsys):
         ("networks_of_mine:smal", ("3x4x4x4",), UsageError, r"'smal'; did you mean 'small'\? \(there are: small, TwoStreams"),
         ("no_such_module:make", ("3x4x4x4",), UsageError, "unknown network 'no_such_module'"),
         ("no_such_file.py:make", ("3x4x4x4",), UsageError, "there is no such file"),
-        ("networks_of_mine:NAME", ("3x4x4x4",), UsageError, "is a str, nothing that makes a network"),
+        ("networks_of_mine:NAME", ("3x4x4x4",), UsageError, "is a str, not a function that builds a network"),
         ("networks_of_mine:", ("3x4x4x4",), UsageError, "write it as MODULE:FACTORY"),
         ("networks_of_mine:number", ("3x4x4x4",), UsageError, r"number returned int, not a torch\.nn\.Module"),
         ("networks_of_mine:broken", ("3x4x4x4",), UsageError, "broken cannot be built: OSError: no checkpoint"),
         ("networks_of_mine:small", ("3x4x1x4",), UsageError, "small cannot be run on shapes: a clip of 3x4x1x4 .* Kernel size"),
         ("networks_of_mine:NeedsThree", ("2x4",), UsageError, "AssertionError: three channels"),
         ("networks_of_mine:Spectral", ("3x4",), UsageError, "is unknown: there is no counting rule for aten::_fft_r2c"),
-        ("networks_of_mine:small", (), UsageError, "what does it read"),
+        ("networks_of_mine:small", (), UsageError, "--input is missing"),
     ],
 )  # fmt: skip
 def test_what_is_no_network_to_count_is_one_line(networks, reference, inputs, error, words):

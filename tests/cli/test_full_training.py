@@ -120,10 +120,10 @@ def test_a_published_network_takes_the_recipe_of_its_family(squares):
     [
         (("SPACE", None, "S", [], None, {}), "needs --data"),
         (("SPACE", None, None, [], None, {"data": "x"}), "which network of x3d"),
-        (("SPACE", None, "S", [], None, {"data": "x", "weights": "same"}), "--weights same is about a trial"),
+        (("SPACE", None, "S", [], None, {"data": "x", "weights": "same"}), "--weights same needs a trial"),
         (("SPACE", None, "S", [], None, {"data": "x", "freeze": True}), "--freeze needs --weights"),
         (("RUN", None, None, [], None, {}), "say which network with --trial"),
-        (("RUN", 0, "S", [], None, {}), "go with a search space"),
+        (("RUN", 0, "S", [], None, {}), "need a search space"),
         (("RUN", 7, None, [], None, {}), "trial 7: this run has trials 0 to 0"),
         (("RUN", 0, None, [], None, {"settings": ("strategy.label=x",)}), "takes recipe.*"),
     ],
@@ -168,7 +168,7 @@ def test_killed_with_9_and_run_again_it_ends_as_an_unbroken_training(expand, sea
     process.wait(timeout=20)
     assert not list((tmp_path / "broken" / "artifacts").rglob("*.safetensors"))
     done = expand(*options, "--out", "broken", timeout=300)
-    assert done.returncode == 0 and "taken up again" in done.stdout, done.stderr
+    assert done.returncode == 0 and "resumed" in done.stdout, done.stderr
     (trial,) = open_for_reading(tmp_path / "broken").trials()
     assert [entry.epoch for entry in trial.curve] == [1, 2, 3, 4] and trial.attempts == 2
     assert same(weights_of(tmp_path / "broken"), weights_of(tmp_path / "whole"))
@@ -287,7 +287,7 @@ def test_what_is_announced_is_the_network_the_work_and_the_weights(searched, tmp
     work = trial.cost.macs * (3 * 3 * 24 + 3 * 12)  # three passes a training clip, 12 validation clips an epoch
     assert any(line.endswith(f"validation clips: {format_macs(work)} multiply-adds") for line in said)
     assert any("3 epochs of 24 clips (72 in all)" in line for line in said)
-    assert any("tensors taken over" in line for line in said)
+    assert any("tensors loaded" in line for line in said)
 
 
 def test_weights_that_are_none_or_of_another_network_are_refused(searched, tmp_path):

@@ -226,7 +226,7 @@ def test_the_page_of_one_family_prints(expand):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "which search space?"), (("x3d", "--to", "a.md"), "--to goes with --papers"),
+        ((), "which search space?"), (("x3d", "--to", "a.md"), "--to needs --papers"),
         (("x3d", "--papers", "--point", "XL"), "--papers takes no"), (("--papers", "--to", "no/a.md"), "no/a.md"),
     ],
 )  # fmt: skip

@@ -62,7 +62,7 @@ def test_guesses(tmp_path, name, groups):
     manifest = read_source(tmp_path)
     assert (f"look like {groups} groups" in manifest.group_note) is bool(groups)
     assert bool(manifest.group_guess) is bool(groups)
-    assert "each of the 24 files is a group of its own" in manifest.group_note
+    assert "each of the 24 files is its own group" in manifest.group_note
 
 
 def test_numbered_clips_of_a_class_are_no_groups(tmp_path):
@@ -91,7 +91,7 @@ def real(folder: Path) -> Path:
 def test_check_and_prepare_say_it_and_take_the_pattern(expand, tmp_path):
     real(tmp_path / "clips")
     checked = expand("data", "check", "clips")
-    assert "each of the 16 files is a group of its own" in checked.stdout and "4 groups" in checked.stdout
+    assert "each of the 16 files is its own group" in checked.stdout and "4 groups" in checked.stdout
     made = expand("data", "prepare", "clips", "--to", "my prepared", "--no-cache", "--group-pattern", r"(person\d)")
     assert made.returncode == 0 and "group of its own" not in made.stdout, made.stdout + made.stderr
     assert "expand run STUDY --data 'my prepared'" in made.stdout

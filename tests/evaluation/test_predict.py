@@ -91,7 +91,7 @@ def test_what_cannot_be_answered_is_one_line_and_exit_code_2(network, expand, ol
     script = alone(network, "broken.mp4", "nowhere.mp4")
     assert script.returncode == 2 and len(script.stderr.splitlines()) == 2, script.stderr
     (network / "model.safetensors").write_bytes(b"nothing")
-    with pytest.raises(UsageError, match="not a whole export"):
+    with pytest.raises(UsageError, match="an incomplete export"):
         show_predictions("network", [VIDEO], device="cpu", as_json=False)
 
 

@@ -21,11 +21,12 @@ from expand.core.errors import ExpandError, UsageError
 from expand.counting.cost import at_crop
 from expand.data.cache.clip_cache import ClipCache, prepare
 from expand.data.read_source import read_source
-from expand.evaluation.confusion import confusions, draw_confusion
+from expand.evaluation.confusion import confusions, draw_column, draw_confusion
 from expand.evaluation.test_split import Question
 from expand.export.bundle import describe, kept_test
 from expand.monitoring.progress import PlainLines
 from expand.report.about import about_run
+from expand.report.drawing import COLUMN
 from expand.search.run import report, run
 from expand.search.worker_plan import Workers
 from expand.storage.run_directory import open_for_reading
@@ -100,7 +101,8 @@ def test_a_test_keeps_what_was_scored_and_how(home, trained, capsys):
     assert sum(int(cell) for row in table[1:] for cell in row[1:]) == 6
     assert [row["videos"] for row in csv.DictReader((folder / "per_class.csv").open())] == ["2", "2", "2"]
     assert (folder / "confusion.png").read_bytes()[:4] == b"\x89PNG"
-    assert (folder / "confusion.pdf").read_bytes()[:4] == b"%PDF"
+    for name in ("confusion.pdf", "confusion-column.pdf"):
+        assert (folder / name).read_bytes()[:4] == b"%PDF"
     assert not [path for path in (home / "run" / "artifacts").rglob(".*")]
 
 
@@ -111,7 +113,7 @@ def test_the_same_question_is_answered_from_the_file_and_looks_are_counted(home,
         (second,) = ask(home, as_json=False)
     assert second == replace(first, from_file=True)
     told = capsys.readouterr().out
-    assert "scored before, with the same weights and videos" in told and "1 scoring in all" in told
+    assert "scored before with the same weights and videos" in told and "1 scoring in all" in told
     (third,) = ask(home, again=True)
     assert third.looks == 2 and third.video_top1 == first.video_top1
     ask(home, views="1x1", as_json=False)  # another protocol has its own file, but the videos are the same
@@ -228,7 +230,7 @@ def test_other_videos_are_labelled_by_name_and_their_faults_said(home, squares, 
     [
         ({"trial": 9}, "trial 9: this run has trials 0 to 0"),
         ({"trial": None}, "say which network"),
-        ({"all_front": True}, "--all-front goes without"),
+        ({"all_front": True}, "--all-front cannot be combined"),
         ({"trial": None, "best": "top9"}, "top1"),
         ({"split": "train"}, "allowed are test, val"),
         ({"scale": 0.5}, "--scale 0.5"),
@@ -255,7 +257,7 @@ def test_changed_videos_and_a_missing_split_are_refused(home, squares):
     facts = json.loads((home / "run" / "study.json").read_text())
     facts["data"]["fingerprint"] = "of others"
     (home / "run" / "study.json").write_text(json.dumps(facts))
-    with pytest.raises(UsageError, match=r"not those of the run any more .*--data"):
+    with pytest.raises(UsageError, match=r"the run's videos have changed .*--data"):
         ask(home)
     shutil.copytree(squares / "train", home / "two" / "train")
     shutil.copytree(squares / "val", home / "two" / "val")
@@ -286,3 +288,24 @@ def test_the_picture_names_what_it_can(number):
         box = artist.get_window_extent(renderer)
         assert box.x0 >= page.x0 and box.y0 >= page.y0 and box.x1 <= page.x1 and box.y1 <= page.y1, artist
     assert confusions(counts.tolist(), names) == [(3, names[0], names[1])]
+
+
+@pytest.mark.parametrize("number", [2, 15, 16, 400])
+def test_the_picture_of_a_columns_width_has_text_of_readable_size_that_is_not_cut_off(number):
+    counts = (np.eye(number, dtype=int) * 9).tolist()
+    figure = draw_column(counts, [f"a class with a rather long name, number {n}" for n in range(number)])
+    figure.canvas.draw()
+    assert figure.bbox.width / figure.dpi == COLUMN
+    axes, bar = figure.axes
+    assert (len(axes.texts) > 0) == (number <= 15) and len(axes.get_yticklabels()) <= 15
+    renderer, page = figure.canvas.get_renderer(), figure.bbox
+    for text in (
+        *axes.get_yticklabels(),
+        *axes.get_xticklabels(),
+        *bar.get_yticklabels(),
+        *axes.texts,
+        axes.xaxis.label,
+    ):
+        box = text.get_window_extent(renderer)
+        assert text.get_fontsize() >= 6, text
+        assert box.x0 >= page.x0 and box.y0 >= page.y0 and box.x1 <= page.x1 and box.y1 <= page.y1, text

@@ -160,7 +160,7 @@ def test_damaged_weights_are_refused(out):
     file.write_bytes(whole[:-4] + b"\1\2\3\4")
     with pytest.raises(ValueError, match="SHA-256"):
         load.load(out)
-    for length, message in ((5, "not a safetensors file"), (40, "cut off"), (len(whole) - 8, "do not hold")):
+    for length, message in ((5, "not a safetensors file"), (40, "is truncated"), (len(whole) - 8, "do not fit")):
         file.write_bytes(whole[:length])
         with pytest.raises(ValueError, match=message):
             load.read_safetensors(file)
@@ -200,7 +200,7 @@ def test_a_card_promises_the_same_digits_only_where_torch_does(device, said):
     made = asdict(Recipe()) | {"seed": 0, "seconds": 3.0, "device": device}
     videos = {"name": "mine", "train": 2, "val": 1, "cache_side": 96, "fingerprint": "f"}
     lines = "\n".join(card._training({"training": made, "videos": videos, "environment": {}}))
-    assert ("weights may differ in the last digits" in lines) is said
+    assert ("may give weights that differ in the last digits" in lines) is said
 
 
 def test_a_second_export_replaces_the_first_by_force_only(toy, out):
@@ -235,7 +235,7 @@ def test_an_export_with_something_beside_it_is_refused(toy, out):
 def test_a_failed_check_leaves_nothing_and_keeps_the_old(toy, out, monkeypatch):
     spoiled = "import torch\nimport safetensors\n\n\ndef build_network():\n    return torch.nn.Identity()\n"
     monkeypatch.setattr("expand.export.folder.network_source", lambda *_: spoiled)
-    with pytest.raises(ExpandError, match=r"fresh process.*the export wants 'safetensors', but it may need torch only"):
+    with pytest.raises(ExpandError, match=r"fresh process.*the export imports 'safetensors', but may use only torch"):
         export_network(out, toy, force=True)
     assert load.describe(out)["classes"] == ABOUT["classes"]
     assert list(out.parent.iterdir()) == [out]
@@ -243,7 +243,7 @@ def test_a_failed_check_leaves_nothing_and_keeps_the_old(toy, out, monkeypatch):
 
 def test_other_costs_are_an_error(toy, tmp_path):
     with pytest.raises(
-        ExpandError, match=f"{TOY_MACS:,} multiply-adds as torch counts them, recorded are {TOY_MACS + 1:,}"
+        ExpandError, match=f"{TOY_MACS:,} multiply-adds as torch counts them, but {TOY_MACS + 1:,} are recorded"
     ):
         export_network(tmp_path / "out", replace(toy, about={"cost": {"macs": TOY_MACS + 1}}))
     assert not list(tmp_path.iterdir())

@@ -214,7 +214,7 @@ def test_what_cannot_be_shown_is_said_and_stops_nothing(tmp_path, monkeypatch):
         show.refresh(now=True)
         show.refresh(now=True)
         assert record.trial(0).state is TrialState.COMPLETE
-    assert len(said) == MOST_FAILURES and "FileExistsError" in said[0] and "not kept up any more" in said[-1]
+    assert len(said) == MOST_FAILURES and "FileExistsError" in said[0] and "not updated any more" in said[-1]
 
 
 def test_a_curve_of_a_driver_that_died_is_replaced(tmp_path):

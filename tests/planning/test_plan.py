@@ -53,7 +53,7 @@ def test_a_grid_has_one_course_with_all_networks_and_seeds():
 
 def test_a_stepwise_search_is_played_so_that_each_axis_and_the_extremes_win():
     found = played(TINY)
-    assert [course.name for course in found] == ["cheapest wins", "dearest wins"]  # with two axes, nothing else
+    assert [course.name for course in found] == ["cheapest wins", "most expensive wins"]  # with two axes, nothing else
     first = [{n.architecture for n in course.networks if n.step <= 1} for course in found]
     assert first[0] == first[1], "the first step is known exactly"
     second = [{n.architecture for n in course.networks if n.step == 2} for course in found]
@@ -226,7 +226,7 @@ def test_videos_that_are_not_there_yet():
     assert plan.videos == Videos(9537, 3783, 101, plan.videos.source)
     typed = planning.plan_study(request, Workers(0, 1), videos=1000, classes=7, calibrated=False)
     assert (typed.videos.training, typed.videos.classes) == (1000, 7)
-    for options, words in (({"videos": 5}, "needs --classes"), ({"classes": 5}, "goes with --videos")):
+    for options, words in (({"videos": 5}, "needs --classes"), ({"classes": 5}, "needs --videos")):
         with pytest.raises(UsageError, match=words):
             planning.plan_study(request, Workers(0, 1), calibrated=False, **options)
 

@@ -97,10 +97,10 @@ def test_the_command_prints_costs_beside_times(capsys, monkeypatch):
     assert row["point"] == "X2D" and row["ms"] > 0 and row["repeats"] == 3
     assert row["macs"] == cost_of(load_space("x3d"), load_space("x3d").point("X2D"), 400).macs
     assert found["rank_correlation_of_time_and_macs"] == {"all": None}  # of one network there is none
-    for wrong, words in (({"below": 0.001}, "costs more"), ({"training": True}, "2 clips or more")):
+    for wrong, words in (({"below": 0.001}, "costs more"), ({"training": True}, "at least 2 clips")):
         with pytest.raises(UsageError, match=words):
             show_measured(["x3d"], [], **(options | wrong))
-    with pytest.raises(UsageError, match="about one space, not x3d, c3d"):
+    with pytest.raises(UsageError, match="need one space, not x3d, c3d"):
         show_measured(["x3d", "c3d", "frames=4"], [], **options)
 
 

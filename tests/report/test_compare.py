@@ -306,9 +306,9 @@ def test_what_is_printed_says_what_it_rests_on():
     for said in (
         "warning: recipe.epochs 1 / 2",
         "paired over seeds 0, 1, 2",
-        "lone trained one seed, so that the chance of training is unknown",
+        "lone trained one seed, so the variance of training is unknown",
         "All 4 intervals of differences hold together in 95 of 100 cases",
-        "two networks whose intervals overlap are indistinguishable",
+        "networks whose intervals overlap are indistinguishable",
         "b: b1",
     ):
         assert said in text, said
@@ -326,7 +326,7 @@ def test_files(tmp_path):
     assert "**Warning:** of another recipe." in paths[0].read_text()
     assert paths[3].read_bytes()[:4] == b"\x89PNG"
     texts = "".join(xml.etree.ElementTree.fromstring(paths[4].read_text()).itertext())
-    assert "training spent (MMACs)" in texts and "what training bought" in texts
+    assert "training spent (MMACs)" in texts and "hypervolume over training" in texts
     write_fronts(tmp_path / "to", found, [])  # its own files may be written again
     (tmp_path / "to" / "diary.txt").touch()
     with pytest.raises(UsageError, match=r"diary\.txt"):

@@ -121,7 +121,7 @@ def test_seeds_without_any_noise_prove_nothing():
     found = compared(grid({"A": (0.9, 0.8, 0.9), "B": (0.7, 0.6, 0.7)}))
     assert (found.least_difference, found.pairs[0].needed, found.pairs[0].p) == (None, None, None)
     assert found.pairs[0].verdict == "noise unknown" and found.beaten(found.networks[0]) == ([], [])
-    assert "the noise of seeds cannot be estimated" in printed(print_comparison, FACTS, found)
+    assert "seed noise cannot be estimated" in printed(print_comparison, FACTS, found)
 
 
 # --- partial runs ----------------------------------------------------------------------------------------------------
@@ -185,8 +185,8 @@ def test_the_table_says_what_the_noise_is():
     for words in (
         "MMACs", "seeds 0, 1, 2", "3 networks x 3 seeds, 14 epochs", "160 validation clips", "2 centre clips",
         "5 % for all 3 pairs together", "confirmed by the pair's own paired t test",
-        f"beyond seed noise above {percent(compared(grid(BY_HAND)).least_difference)} points at the least",
-        "initialisation and order of clips, given the same validation clips", "binomial standard error of 3.5",
+        f"must exceed at least {percent(compared(grid(BY_HAND)).least_difference)} points",
+        "initialisation and order of clips, with the same validation clips", "binomial standard error of 3.5",
     ):  # fmt: skip
         assert words in text
     assert "search not ended" in printed(print_comparison, replace(FACTS, complete=False), compared(grid(BY_HAND)))

@@ -200,7 +200,10 @@ def test_memory_that_never_suffices_fails_its_candidate_only(squares, tmp_path, 
     trials = run(request_of(squares), tmp_path / "run", Workers(0, 1), Meddling()).trials()
     assert sorted(trial.state for trial in trials) == ["complete", "complete", "failed"]
     failed = next(trial for trial in trials if trial.state == "failed")
-    assert "out of memory" in failed.error and "3 times in a row, the last time with nothing beside it" in failed.error
+    assert (
+        "out of memory" in failed.error
+        and "3 times in a row, the last time with no other trial running" in failed.error
+    )
     assert failed.attempts == 3 and [entry.fault for entry in failed.retries] == ["memory"] * 3
 
 
@@ -309,23 +312,54 @@ def test_only_starts_that_led_to_nothing_count(tmp_path):
     assert fruitless_starts(old) == 0 and fruitless_starts(tmp_path / "none" / "last.pt") == 0
 
 
-@pytest.mark.parametrize(("progress", "state"), [(True, "complete"), (False, "failed")])
-def test_many_starts_fail_a_trial_only_if_it_gets_no_further(squares, tmp_path, progress, state):
-    """A training of which each start is killed, as by a batch system's time limit: with an epoch each time it goes on."""
-    request = Request(str(TINY), data=str(squares), settings=("budget.steps=0",))
-    study = load_study(str(TINY))
-    run(request, tmp_path / "run", Workers(0, 1), Meddling())
-    ended = open_for_reading(tmp_path / "run")
-    folder = ended.checkpoint(0).parent
-    stamps = list(range(12)) if progress else [None] * 12
-    starts(folder, stamps)
-    with open_for_writing(tmp_path / "run", {"study": describe(study)}, study) as record:
-        record.reopen(0)
-    if progress:
-        (folder / "last.pt").write_bytes(b"damaged, but there")
-    (trial,) = run(request, tmp_path / "run", Workers(0, 1), Meddling()).trials()
-    assert trial.state == state
-    assert progress or "started 12 times without getting any further" in trial.error
+@pytest.fixture
+def ended_early(squares, tmp_path):
+    """`ended_early(stamps)` makes a run whose only trial ended with its driver, and the log of its starts: request, folder."""
+
+    def make(stamps: list) -> tuple[Request, Path]:
+        request, study = Request(str(TINY), data=str(squares), settings=("budget.steps=0",)), load_study(str(TINY))
+        run(request, tmp_path / "run", Workers(0, 1), Meddling())
+        with open_for_writing(tmp_path / "run", {"study": describe(study)}, study) as record:
+            record.reopen(0)
+            starts(record.checkpoint(0).parent, stamps)
+        return request, tmp_path / "run"
+
+    return make
+
+
+def test_a_training_that_gets_further_may_be_started_any_number_of_times(ended_early):
+    """Each start is killed, as by a batch system's time limit, but has written a checkpoint."""
+    request, folder = ended_early(list(range(30)))
+    (folder / "checkpoints" / "000000" / "last.pt").write_bytes(b"damaged, but there")
+    (trial,) = run(request, folder, Workers(0, 1), Meddling()).trials()
+    assert trial.state == "complete" and trial.attempts == 31
+
+
+def test_a_trial_that_ended_with_its_process_twelve_times_halts_the_search_and_the_user_decides(ended_early):
+    """Kills from outside cannot be told from a candidate that takes all memory: neither fails it for ever, nor loops."""
+    request, folder = ended_early([None] * 12)
+    said = r"^trial 0: the process that trained it ended 12 times.*--retry-failed.*goes on without it$"
+    with pytest.raises(ExpandError, match=said):
+        run(request, folder, Workers(0, 1), Meddling())
+    (trial,) = trials_of(folder)
+    assert trial.state == "failed" and "ended 12 times in a row before a new checkpoint (--retry-failed" in trial.error
+    for retry_failed, state in ((False, "failed"), (True, "complete")):
+        record = run(request, folder, Workers(0, 1), Meddling(), retry_failed=retry_failed)
+        assert [trial.state for trial in record.trials()] == [state] and record.finished
+
+
+@pytest.mark.heavy
+def test_a_candidate_that_kills_its_own_driver_ends_after_twelve_starts(expand, squares, tmp_path):
+    words = ("run", FAULTY, "--data", squares, "--workers", 0, "--out", "run", "--set", "recipe.epochs=1")
+    fault = {"EXPAND_TEST_FAULT": "kill-always", "EXPAND_TEST_FLAG": str(tmp_path / "flag")}
+    assert expand(*words, **fault).returncode == -9
+    (log,) = (tmp_path / "run" / "checkpoints").glob("*/attempts.jsonl")
+    log.write_text(log.read_text() * 11)  # ten more such starts, in no time
+    assert expand(*words, **fault).returncode == -9
+    halted = expand(*words, **fault)
+    assert halted.returncode == 1 and "ended 12 times in a row" in halted.stderr and halted.stderr.count("\n") == 1
+    assert expand(*words, **fault).returncode == 0  # the same command goes on without it
+    assert sorted(trial.state for trial in trials_of(tmp_path / "run")) == ["complete", "complete", "failed"]
 
 
 # --- shared memory ----------------------------------------------------------------------------------------------------

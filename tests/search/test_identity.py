@@ -34,7 +34,7 @@ from expand.core.trial import Cost, Suggestion
 from expand.data.cache.clip_cache import ClipCache, prepare
 from expand.data.read_source import read_source
 from expand.evaluation.test_split import Question
-from expand.export.bundle import take_away
+from expand.export.bundle import export_run
 from expand.monitoring.progress import PlainLines
 from expand.search.job import Job, evaluate
 from expand.search.run import run
@@ -148,14 +148,14 @@ def test_edited_network_code_is_refused_by_name_and_formatting_is_not(home, squa
     )
     edit(home, FORMATTED)
     carried_out(home, squares)
-    take_away(home / "run", tmp_path / "network", trial=0, trust=True, **ONE)
+    export_run(home / "run", tmp_path / "network", trial=0, trust=True, **ONE)
     assert "s on cpu (threads: 1)\n" in (tmp_path / "network" / "README.md").read_text()
     edit(home, EDITED)
     words = "GAIN, louder changed"
     with pytest.raises(UsageError, match=f"holds another experiment: code of the networks: {words}"):
         carried_out(home, squares)
     with pytest.raises(ExpandError, match=f"code of the network of trial 0: {words} since it was trained"):
-        take_away(home / "run", tmp_path / "other", trial=0, trust=True, **ONE)
+        export_run(home / "run", tmp_path / "other", trial=0, trust=True, **ONE)
     with pytest.raises(ExpandError, match=words):
         show_tests(home / "run", VIEWS, trial=0, all_front=False, as_json=True, trust=True, **ONE)
     with pytest.raises(ExpandError, match=words):
@@ -183,7 +183,7 @@ def test_a_run_without_hashes_goes_on(home, squares, tmp_path):
     kept(home, "null")
     edit(home, EDITED)
     carried_out(home, squares)
-    take_away(home / "run", tmp_path / "network", trial=0, **ONE)
+    export_run(home / "run", tmp_path / "network", trial=0, **ONE)
 
 
 def test_a_network_without_source_runs_and_says_so(tmp_path, squares):
@@ -195,7 +195,7 @@ def test_a_network_without_source_runs_and_says_so(tmp_path, squares):
     edit(tmp_path, text)
     record, notes = carried_out(tmp_path, squares)
     assert record.trial(0).state == "complete" and record.facts["code"] is None
-    assert any("that it has changed will not be noticed" in note for note in notes)
+    assert any("so changes in it will not be noticed" in note for note in notes)
     carried_out(tmp_path, squares)
 
 
@@ -266,7 +266,7 @@ def test_a_checkpoint_belongs_to_the_code_that_wrote_it():
 
 def test_other_loader_processes_are_said_and_not_refused(home, squares):
     _, notes = carried_out(home, squares, "recipe.loader_workers=3")
-    assert "recipe.loader_workers: 0 in the run, 3 now; the numbers stay the same" in notes
+    assert "recipe.loader_workers: 0 in the run, 3 now; results stay the same" in notes
 
 
 # --- threads ---------------------------------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ def test_threads_are_recorded_and_others_are_said(home, squares):
     _, notes = carried_out(home, squares)
     assert not [note for note in notes if "threads" in note]
     _, notes = carried_out(home, squares, threads=2)
-    assert [note for note in notes if note.startswith("threads a worker: 1 in the run, 2 now")]
+    assert [note for note in notes if note.startswith("threads per worker: 1 in the run, 2 now")]
 
 
 @pytest.mark.heavy
@@ -321,7 +321,7 @@ def test_a_study_file_inside_a_run_is_run_on_trust_only(home, expand):
         show_tests(home / "run", VIEWS, trial=0, all_front=False, as_json=True, **ONE)
     with pytest.raises(UsageError, match="--trust"):
         full_training.of_run(home / "run", 0, full_training.Wishes())
-    take_away(home / "run", home / "network", trial=0, trust=True, **ONE)
+    export_run(home / "run", home / "network", trial=0, trust=True, **ONE)
     assert (home / "ran").exists()
 
 
@@ -336,7 +336,7 @@ def test_a_study_file_inside_a_run_is_asked_about_when_it_is_typed_too(home, exp
 def test_a_study_file_that_has_changed_is_run_on_trust_only(home, tmp_path):
     edit(home, FORMATTED)
     with pytest.raises(UsageError, match=r"louder_study.py would be run as code, and has changed since .* --trust"):
-        take_away(home / "run", tmp_path / "network", trial=0, **ONE)
+        export_run(home / "run", tmp_path / "network", trial=0, **ONE)
     assert "louder_study" not in sys.modules
 
 
@@ -347,7 +347,7 @@ def test_a_package_inside_a_run_is_not_taken_for_an_installed_one(home, monkeypa
     told(home, lambda facts: facts | {"reference": "posted.study"})
     monkeypatch.chdir(home / "run")
     with pytest.raises(UsageError, match="lies in the run"):
-        take_away(home / "run", home / "network", trial=0, **ONE)
+        export_run(home / "run", home / "network", trial=0, **ONE)
     assert "posted" not in sys.modules
 
 
@@ -373,7 +373,7 @@ def test_an_export_killed_while_it_writes_leaves_no_half_folder(home, old):
     assert (home / "network").exists() == old and (
         not old or (home / "network" / "README.md").read_text() == "the one before"
     )
-    take_away(home / "run", home / "network", trial=0, force=True, **ONE)
+    export_run(home / "run", home / "network", trial=0, force=True, **ONE)
     assert (home / "network" / "model.safetensors").exists() and not list(home.glob(".network*"))
 
 

@@ -20,7 +20,7 @@ from expand.config.request import Request
 from expand.config.serialize import describe
 from expand.core.errors import ExpandError, UsageError
 from expand.core.trial import Cost, Suggestion
-from expand.export.bundle import take_away
+from expand.export.bundle import export_run
 from expand.monitoring.dashboard.presenter import Presenter
 from expand.monitoring.progress import PlainLines
 from expand.report.choosing import choose, choose_front
@@ -72,18 +72,18 @@ def test_a_search_in_this_process_from_start_to_export(expand, squares, tmp_path
         choose(record, under="gmacs=0.0000001", trial=None, best=None)
 
     nothing: dict[str, None] = {"under": None, "trial": None, "best": None}
-    take_away(tmp_path / "run", tmp_path / "front", **nothing, all_front=True)
+    export_run(tmp_path / "run", tmp_path / "front", **nothing, all_front=True)
     index = list(csv.DictReader((tmp_path / "front" / "front.csv").open()))
     assert [int(row["trial"]) for row in index] == [trial.number for trial in choose_front(record)]
     card = (tmp_path / "front" / index[-1]["folder"] / "README.md").read_text()
     last = record.trial(int(index[-1]["trial"]))
     for told in (
-        f"{last.cost.macs:,} a clip", f"frames | {last.architecture['frames']} |", "24 videos to train on, 12 to validate",
+        f"{last.cost.macs:,} per clip", f"frames | {last.architecture['frames']} |", "24 training videos, 12 validation videos",
         "2 epochs, seed 0", f"| 0 | 0 | start | {trials[0][4]} |", "12 frames a second", "A demo: 2 epochs",
     ):  # fmt: skip
         assert told in card, told
     with pytest.raises(UsageError, match="--force replaces it"):
-        take_away(tmp_path / "run", tmp_path / "front", **nothing, all_front=True)
+        export_run(tmp_path / "run", tmp_path / "front", **nothing, all_front=True)
 
 
 @pytest.mark.ray
@@ -162,7 +162,7 @@ def test_a_search_killed_with_9_and_run_again_ends_as_an_unbroken_one(expand, sq
     assert any(t[1] == "running" for t in before) and any(t[1] == "complete" for t in before)
     resumed = expand("run", TINY, "--data", squares, "--workers", 0, "--out", "run")
     assert resumed.returncode == 0, resumed.stderr
-    assert "taken up again" in resumed.stdout
+    assert "resumed" in resumed.stdout
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
     fronts = [(tmp_path / name / "report" / "front.csv").read_text() for name in ("run", "whole")]
     assert fronts[0] == fronts[1]

@@ -78,6 +78,13 @@ def test_a_signal_where_python_cannot_raise_prints_nothing_and_is_not_lost(capfd
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize(("name", "code", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")])
+def test_a_signal_while_the_command_is_still_imported_ends_it_as_later(expand, tmp_path, name, code, word):
+    (tmp_path / "typer.py").write_text(f"import os, signal\nos.kill(os.getpid(), signal.{name})\n")
+    done = expand("run", "--help", PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
+    assert (done.returncode, done.stderr) == (code, f"expand: {word}\n")
+
+
 def test_a_second_signal_ends_a_process_that_does_not_end():
     code = """
 import os, signal, time

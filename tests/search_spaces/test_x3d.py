@@ -11,7 +11,8 @@ from expand.core.errors import UsageError
 from expand.core.space import Architecture
 from expand.counting.cost import cost_of, count_cost, count_macs
 from expand.testing.space_contract import plain_kernels
-from search_spaces.x3d import X3D, X3DSpace, inner_widths, stage_depths, stage_widths
+from search_spaces.published.x3d import STEM, UNSQUEEZED
+from search_spaces.x3d import X3D, SqueezeExcitation, X3DSpace, inner_widths, stage_depths, stage_widths
 
 SPACE = X3DSpace()
 
@@ -207,3 +208,20 @@ def test_a_json_round_trip_keeps_the_point():
     for point in SPACE.points.values():
         assert Architecture.from_json(point.to_json()) == point
         assert all(math.isfinite(float(v)) for v in point.as_dict().values())
+
+
+@pytest.mark.parametrize("name", STEM)
+def test_the_claim_about_the_stem_is_about_this_network(name):
+    (clip,), widths = SPACE.inputs(SPACE.points[name]), stage_widths(SPACE.points[name]["width"])
+    assert STEM[name] == (widths[0], clip.frames, clip.height // 2, clip.width // 2)
+
+
+@pytest.mark.parametrize("name", UNSQUEEZED)
+def test_the_claims_about_squeeze_excitation_are_about_this_network(name):
+    with torch.device("meta"):
+        blocks = SPACE.build(SPACE.points[name], 400).blocks
+    gates = {b.depthwise.out_channels: b.excitation for b in blocks if isinstance(b.excitation, SqueezeExcitation)}
+    without = [b.depthwise.out_channels for b in blocks if not isinstance(b.excitation, SqueezeExcitation)]
+    for inner, squeezed, count in UNSQUEEZED[name]:
+        assert without.count(inner) == count and gates[inner].squeeze.out_channels == squeezed
+    assert len(without) == sum(count for _, _, count in UNSQUEEZED[name])

@@ -122,8 +122,8 @@ def test_the_gain_of_the_front_is_what_monte_carlo_says(objectives) -> None:
     logs, samples = np.log2(costs), 2000
     for row in (5, 8):
         drawn = mean[row] + deviation[row] * generator.standard_normal(samples)
-        marks = np.stack(np.meshgrid(*(np.linspace(low, high + 1, 121) for low, high in zip(logs.min(0), logs.max(0))))) \
-            .reshape(objectives, -1).T  # fmt: skip
+        lines = [np.linspace(low, high + 1, 121) for low, high in zip(logs.min(0), logs.max(0), strict=True)]
+        marks = np.stack(np.meshgrid(*lines)).reshape(objectives, -1).T
         cell = np.prod((logs.max(0) + 1 - logs.min(0)) / 120)
         right = np.all(marks >= logs[row], axis=1)
         below = np.array([

@@ -118,7 +118,7 @@ class Unequal(Toy):
 BROKEN: dict[str, tuple[object, str, str]] = {
     "a field that is no plain value": (Noted(note=Path(".")), WRITTEN, "plain values"),
     "a copy that is another": (Unequal(), WRITTEN, "is another"),
-    "a seed of its own": (Changed(how="other seed"), SUGGESTED, "is none of (0, 1)"),
+    "a seed of its own": (Changed(how="other seed"), SUGGESTED, "is not in (0, 1)"),
     "more epochs than the recipe": (Changed(how="too long"), SUGGESTED, "epochs, of"),
     "a parent that is not there": (Changed(how="no parent"), SUGGESTED, "is no earlier trial"),
     "a network of another space": (Changed(how="other space"), SUGGESTED, "UsageError"),

@@ -204,7 +204,7 @@ class Bursting(Small):
 @pytest.mark.parametrize("seconds", [0.0, 1e9])  # looked at after every step, or at the end of an epoch only
 def test_the_step_whose_loss_is_no_number_is_named_and_never_saved(caches, tmp_path, monkeypatch, seconds):
     """Three batches an epoch. A checkpoint is due after each."""
-    monkeypatch.setattr(state, "SECONDS_BETWEEN_LOOKS", seconds)
+    monkeypatch.setattr(state, "SECONDS_BETWEEN_CHECKS", seconds)
     monkeypatch.setattr(state, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     with pytest.raises(NonFiniteLoss, match=r"^non-finite loss \(nan\) at step 2 of epoch 2$"):
         network = Bursting()
@@ -218,7 +218,7 @@ def test_the_step_whose_loss_is_no_number_is_named_and_never_saved(caches, tmp_p
 
 @pytest.mark.parametrize("burst", [1, 2, 3])
 def test_at_the_latest_the_end_of_the_epoch_names_the_first_such_step(caches, tmp_path, monkeypatch, burst):
-    monkeypatch.setattr(state, "SECONDS_BETWEEN_LOOKS", 1e9)
+    monkeypatch.setattr(state, "SECONDS_BETWEEN_CHECKS", 1e9)
     network = Bursting()
     network.burst = burst
     with pytest.raises(NonFiniteLoss, match=f"at step {burst} of epoch 1$"):
@@ -231,15 +231,15 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_clips(tmp_path):
     current = State(network, *set_up(network, PLAIN, CPU), None, tmp_path / "last.pt", "one")
     current.start_clock()
     for loss, clips in ((1.0, 10), (2.0, 10), (5.0, 4)):
-        current.took_step(torch.tensor(loss), clips)
-    current.look()
+        current.end_step(torch.tensor(loss), clips)
+    current.check_losses()
     assert current.loss == pytest.approx((10 + 20 + 20) / 24) and current.steps == 3 and not current.waiting
 
 
 def test_when_losses_are_looked_at_changes_no_number(caches, tmp_path, monkeypatch):
     curves, heard = [], []
     for seconds in (0.0, 1e9):
-        monkeypatch.setattr(state, "SECONDS_BETWEEN_LOOKS", seconds)
+        monkeypatch.setattr(state, "SECONDS_BETWEEN_CHECKS", seconds)
         losses: list[float] = []
         recipe = replace(PLAIN, epochs=2, learning_rate=0.1, ema=0.5)
         _, curve = trained(
@@ -263,7 +263,7 @@ def test_no_step_waits_for_the_device():
     for recipe in (PLAIN, replace(PLAIN, clip_gradient_norm=1.0)):
         streams, labels = batch()
         loss = training_step(network, optimiser, scaler, streams, labels, recipe, meta)
-        current.took_step(loss, 8)
+        current.end_step(loss, 8)
     assert len(current.waiting) == 2
     with pytest.raises((NotImplementedError, RuntimeError), match="meta"):
-        current.look()
+        current.check_losses()

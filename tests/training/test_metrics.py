@@ -129,13 +129,13 @@ def test_what_a_network_cannot_take_is_said_before_anything_is_scored():
     network, clips = space.build(space.start, 6), space.inputs(space.start)
     with pytest.raises(UsageError, match="cannot take a crop of 64 pixels"):
         views.test_network(network, clips, Cache(), RECIPE, crop=64, device=CPU)
-    with pytest.raises(UsageError, match="tells 4 classes apart, the videos have 6"):
+    with pytest.raises(UsageError, match="has 4 output classes, the videos have 6"):
         views.test_network(space.build(space.start, 4), clips, Cache(), RECIPE, device=CPU)
 
 
 def test_short_videos_are_counted():
-    assert views.held_videos(Cache(), [Clip(2, 11, 8, 8)]) == 0
-    assert views.held_videos(Cache(), [Clip(2, 11, 8, 8), Clip(2, 12, 8, 8)]) == 3
+    assert views.padded_videos(Cache(), [Clip(2, 11, 8, 8)]) == 0
+    assert views.padded_videos(Cache(), [Clip(2, 11, 8, 8), Clip(2, 12, 8, 8)]) == 3
 
 
 @pytest.mark.parametrize("text", ["0x3", "10", "ax3", "3x2", "10x3x1", "-1x3", "10x0", ""])

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from expand.core.atomic import locked, sync, write_atomically
 from expand.core.errors import ExpandError, Unavailable
 from expand.data.cache import shards
 from expand.data.cache.disk_space import Budget, reference_fps, remedies, require_disk_space
@@ -172,7 +173,7 @@ def prepare(
                 progress(done, len(videos))
 
     for plan in missing:
-        with _writing(plan.folder, manifest, budget), shards.locked(plan.folder.with_suffix(".lock")):
+        with _writing(plan.folder, manifest, budget), locked(plan.folder.with_suffix(".lock")):
             if not plan.folder.exists():
                 _build(plan, count)
     for plan in plans:
@@ -230,9 +231,10 @@ def _build(plan: Plan, count: Callable[..., None]) -> None:
     stream = entries()
     while table := shards.write_shard(plan.unfinished, len(tables), stream):
         tables.append(table)
-    shards.write_json(plan.unfinished / "index.json", _index(plan, tables))
+    write_atomically(plan.unfinished / "index.json", json.dumps(_index(plan, tables)).encode())
+    sync(plan.unfinished)
     os.replace(plan.unfinished, plan.folder)
-    shards.sync(plan.folder.parent)
+    sync(plan.folder.parent)
 
 
 def _index(plan: Plan, tables: Sequence[shards.Table]) -> dict[str, Any]:

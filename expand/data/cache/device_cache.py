@@ -44,7 +44,7 @@ class DeviceClips:
         return self.frames(index)[torch.as_tensor(indices, device=self.device)]
 
 
-def hold(cache: ClipCache, device: torch.device | str, *, share: float = 0.5) -> DeviceClips | None:
+def cache_on_device(cache: ClipCache, device: torch.device | str, *, share: float = 0.5) -> DeviceClips | None:
     """Copies all clips to a device; None if they need more than this share of its free memory."""
     device = torch.device(device)
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available

@@ -6,17 +6,16 @@ and renamed, the table last: a shard without a table does not count.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+
+from expand.core.atomic import appearing, write_atomically
 
 SHARD_BYTES = 256 << 20  # a shard ends with the clip that reaches this size
 Table = dict[str, Any]
@@ -32,14 +31,6 @@ class Entry:
     @property
     def nbytes(self) -> int:
         return 0 if self.data is None else self.data.nbytes
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Lets in one process at a time. The lock file stays, because removing it could let in two."""
-    with open(path, "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def finished(folder: Path) -> list[Table]:
@@ -61,7 +52,7 @@ def write_shard(folder: Path, number: int, entries: Iterator[Entry]) -> Table | 
         OSError: the disk is full.
     """
     table: Table = {"entries": 0, "bytes": 0, "crc32": 0, "clips": [], "skipped": []}
-    with _appearing(folder / name(number, "bin")) as file:
+    with appearing(folder / name(number, "bin")) as partial, partial.open("wb") as file:
         for entry in entries:
             table["entries"] += 1
             if entry.data is None:
@@ -77,25 +68,12 @@ def write_shard(folder: Path, number: int, entries: Iterator[Entry]) -> Table | 
     if not table["entries"]:
         (folder / name(number, "bin")).unlink()
         return None
-    write_json(folder / name(number, "json"), table)
+    write_atomically(folder / name(number, "json"), json.dumps(table).encode())
     return table
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    with _appearing(path) as file:
-        file.write(json.dumps(content).encode())
 
 
 def name(number: int, suffix: str) -> str:
     return f"{number:05}.{suffix}"
-
-
-def sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _whole(folder: Path, number: int) -> Table | None:
@@ -113,18 +91,3 @@ def _crc32(file: BinaryIO) -> tuple[int, int]:
     while block := file.read(1 << 22):
         size, total = size + len(block), zlib.crc32(block, total)
     return size, total
-
-
-@contextmanager
-def _appearing(path: Path) -> Iterator[BinaryIO]:
-    """Writes a file that gets its name only when it is completely on disk."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with open(partial, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    sync(path.parent)

@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from expand.core.atomic import unfinished, write_atomically
 from expand.core.errors import ExpandError, UsageError
 from expand.core.files import json_bytes, not_a_file, read_bytes, read_json
 from expand.data.manifest import SPLITS, Manifest, Video, content_hashes, stamp_of
@@ -34,8 +35,7 @@ COLUMNS = (
 
 def is_free(folder: Path) -> bool:
     """Whether a folder is empty, or holds only unfinished files of ours."""
-    begun = {_partial(folder / name).name for name in ("manifest.csv", "manifest.json")}
-    return not folder.exists() or all(path.name in begun for path in folder.iterdir())
+    return not folder.exists() or set(folder.iterdir()) <= set(_left(folder))
 
 
 def is_prepared(folder: Path) -> bool:
@@ -131,8 +131,10 @@ def write_prepared(
     }  # fmt: skip
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / "manifest.csv", text.encode(errors=BYTES))
-        _replace(folder / "manifest.json", json_bytes(facts, indent=1) + b"\n")
+        for path in _left(folder):
+            path.unlink()
+        write_atomically(folder / "manifest.csv", text.encode(errors=BYTES))
+        write_atomically(folder / "manifest.json", json_bytes(facts, indent=1) + b"\n")
     except OSError as error:
         raise ExpandError(f"cannot write to {folder}: {error.strerror}") from error
 
@@ -154,21 +156,6 @@ def _root(folder: Path, root: Path) -> str:
     return os.path.relpath(root, folder) if root.is_relative_to(folder) else str(root)
 
 
-def _partial(path: Path) -> Path:
-    """The name while writing, the same for all processes: a killed one's file is overwritten.
-
-    Two processes at once may mix their files; the stored hash then does not match.
-    """
-    return path.with_name(f".{path.name}.partial")
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = _partial(path)
-    try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+def _left(folder: Path) -> list[Path]:
+    """What killed processes left of the two files."""
+    return [path for name in ("manifest.csv", "manifest.json") for path in unfinished(folder / name)]

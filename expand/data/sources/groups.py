@@ -64,9 +64,9 @@ def guess(videos: Sequence[Video]) -> str:
 
 
 def note(videos: Sequence[Video], guessed: str) -> str:
-    """What to say of videos that were divided among splits with each file a group of its own."""
+    """The notice about videos that were split with each file as its own group."""
     text = (
-        f"each of the {len(videos):,} files is a group of its own: clips of one person or of one source video may lie on both "
+        f"each of the {len(videos):,} files is its own group: clips of one person or of one source video may lie on both "
         "sides of the split, and accuracies are then too high"
     )
     if not guessed:

@@ -13,7 +13,6 @@ group's name and its class, so a smaller data set is a subset of a larger one.
 from __future__ import annotations
 
 import csv
-import fcntl
 import hashlib
 import io
 import json
@@ -23,7 +22,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,10 @@ from typing import Any
 import av
 import numpy as np
 
+from expand.core.atomic import locked
 from expand.core.errors import ExpandError, UsageError
-from expand.data.synthetic.scenes import CLASSES, FPS, FRAMES, HEIGHT, WIDTH, draw_clip, render_frames
+from expand.data.synthetic.drawing import render_frames
+from expand.data.synthetic.scenes import CLASSES, FPS, FRAMES, HEIGHT, WIDTH, draw_clip
 
 VERSION = 1
 KIND = "expand rendered clips"
@@ -202,13 +203,14 @@ def _locked(folder: Path) -> Iterator[None]:
     """Holds the lock file next to `folder`; a second process waits until the first has rendered."""
     if getattr(multiprocessing.current_process(), "_inheriting", False):  # our parent holds the lock and waits for us
         raise UsageError("rendering starts processes: call it inside `if __name__ == '__main__':`")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        file = folder.with_name(f".{folder.name}.lock").open("w")
-    except OSError as error:
-        raise ExpandError(f"cannot write next to {folder}: {error}; set EXPAND_CACHE to a writable folder") from error
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with ExitStack() as held:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(folder.with_name(f".{folder.name}.lock")))
+        except OSError as error:
+            raise ExpandError(
+                f"cannot write next to {folder}: {error}; set EXPAND_CACHE to a writable folder"
+            ) from error
         yield
 
 

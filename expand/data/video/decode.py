@@ -25,6 +25,9 @@ from expand.data.video.images import is_stills, probe_stills, read_stills
 # A wrong time stamp would repeat one picture for hours, in as many copies. Slides and surveillance videos are still for minutes.
 MOST_STILL_SECONDS = 600.0
 MOST_REPEATS, SPARE_REPEATS = 30, 1800  # one picture per second, shown at 30 per second; and one minute in total
+READ_SECONDS = (
+    60.0  # the longest to read a header or a packet: in a file filled up with zeros FFmpeg searches to its end
+)
 
 
 @dataclass
@@ -140,7 +143,7 @@ def _opened(path: str | Path) -> Iterator[tuple[Any, Any]]:
     if not path.stat().st_size:
         raise DamagedVideo(path, "the file is empty")
     try:
-        container = av.open(str(path))
+        container = av.open(str(path), timeout=READ_SECONDS)
     except (av.FFmpegError, OSError, UnicodeError) as error:
         raise DamagedVideo(
             path, f"not a readable video: truncated, or another kind of file ({_reason(error)})"
@@ -270,4 +273,6 @@ def _duration(container: Any, stream: Any) -> float:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, av.ExitError):
+        return f"nothing could be read within {READ_SECONDS:g} s: is it filled up with zeros?"
     return str(getattr(error, "strerror", None) or error)

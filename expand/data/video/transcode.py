@@ -17,6 +17,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from expand.core.atomic import appearing, unfinished
 from expand.core.errors import ExpandError, UsageError
 from expand.data.manifest import SPLITS, Manifest, Video, stamp_of
 from expand.data.parallel import in_order
@@ -122,17 +123,13 @@ def _reencode(source: Path, target: Path, side: int, keyframes: int, comment: st
             raise UsageError(f"{target} exists and was not written by this command: give another folder with --to")
     target.parent.mkdir(parents=True, exist_ok=True)
     expected = locate(source, rate=fps)  # also finds a damaged source before anything is written
-    partial = target.with_name(f".{target.name}.partial")
-    try:
+    for left in unfinished(target):
+        left.unlink()
+    with appearing(target) as partial:
         _encode(source, partial, expected, side, keyframes, comment)
         count = len(locate(partial).rows)
         if count != len(expected.rows):
             raise DamagedVideo(source, f"only {count} of {len(expected.rows)} frames were encoded")
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
     return True
 
 
@@ -189,7 +186,5 @@ def _write_lists(manifest: Manifest, good: Sequence[Video], names: dict[str, str
         if not rows:
             path.unlink(missing_ok=True)
             continue
-        partial = folder / f".{split}.csv.partial"
-        with open(partial, "w", newline="", encoding="utf-8") as file:
+        with appearing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([("path", "label", "group"), *rows])
-        os.replace(partial, path)

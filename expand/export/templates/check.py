@@ -1,7 +1,7 @@
-"""Loads exported networks where nothing but torch, or onnxruntime, may be imported, and prints their logits as JSON, a line each.
+"""Loads exported networks while only torch, or only onnxruntime, can be imported, and prints one line of JSON with logits each.
 
 `expand export` runs this file in a fresh process: `python -I check.py JOBS.json torch|onnxruntime`. A job names a folder, the
-files to load in it, and raw float32 inputs with their shapes (B, C, T, H, W), one a stream, at least two clips.
+files to load in it, and raw float32 inputs with their shapes (B, C, T, H, W), one per stream, at least two clips.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ ABSENT = {"torch": ENGINE | {"onnx", "onnxruntime", "numpy"}, "onnxruntime": ENG
 
 def main(jobs: str, alone: str) -> None:
     for name in ABSENT[alone]:
-        sys.modules[name] = None  # type: ignore[assignment]  # as if it were not installed, also to who only looks
+        sys.modules[name] = None  # type: ignore[assignment]  # as if it were not installed
     for job in json.loads(Path(jobs).read_text()):
         try:
             answers: dict[str, Any] = {file: READERS[file](job) for file in job["files"]}
         except ModuleNotFoundError as error:
-            answers = {"error": f"the export wants '{error.name}', but it may need {alone} only"}
+            answers = {"error": f"the export imports '{error.name}', but may use only {alone}"}
         except Exception as error:
             line = (str(error).strip().splitlines() or [type(error).__name__])[0]
             answers = {"error": line}
@@ -46,7 +46,7 @@ def read_pt2(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def answer_of(network: Callable[..., Any], job: dict[str, Any]) -> dict[str, Any]:
-    """Logits of all clips and of the first alone, and the multiply-adds of one: half of what torch's own counter says."""
+    """Logits of all clips and of the first alone, and the multiply-adds of one clip: half of what torch's own counter gives."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 

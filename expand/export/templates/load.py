@@ -54,10 +54,14 @@ def describe(folder: str | Path = HERE) -> dict[str, Any]:
 def prepare(
     video: torch.Tensor, folder: str | Path = HERE, *, fps: float | None = None, view: int = 0, views: int = 1
 ) -> tuple[torch.Tensor, ...]:  # uint8 (T, H, W, 3) -> one float (1, 3, frames, height, width) a stream
-    """What the network reads of a video's RGB frames, as in its validation: every stride-th frame of view number `view`
-    of `views` spread evenly in time (the last frame is held where the video ends), the centre cut out as if the short side, or
-    height and width each, had been resized to a little more than the training crop, normalised. `fps` is the video's frame
-    rate: where it is more than 5 % off the training videos', the frames nearest in time at theirs are taken."""
+    """The network's input for a video's RGB frames, prepared as in its validation: sampled, cropped at the centre, normalised.
+
+    Args:
+        view: number of the view, from 0, of `views` views evenly spaced in time. A video that is too short is padded by
+            repeating its last frame.
+        fps: the video's frame rate. If it differs by more than 5 % from that of the training videos, frames are picked at the
+            training videos' rate.
+    """
     about = describe(folder)
     rate = fps or about.get("fps") or 1.0
     places = frame_indices([number / rate for number in range(len(video))], about, view, views)
@@ -65,10 +69,10 @@ def prepare(
 
 
 def frame_indices(times: Sequence[float], about: dict[str, Any], view: int, views: int) -> list[list[int]]:
-    """Which frames of a video, shown at these `times` in seconds, each stream reads in view number `view` of `views`."""
+    """For each stream the indices of the frames in view number `view` of `views`; `times` are those of all frames in seconds."""
     rated = _at_rate(times, about.get("fps"))
     spans = [min((clip["frames"] - 1) * clip["stride"] + 1, len(rated)) for clip in about["clip"]]
-    begin = int((len(rated) - max(spans)) * (view + 0.5) / views)  # of the widest; the others lie in its middle
+    begin = int((len(rated) - max(spans)) * (view + 0.5) / views)  # of the longest stream; the others are centred in it
     places = []
     for clip, span in zip(about["clip"], spans, strict=True):
         start = begin + (max(spans) - span) // 2
@@ -77,7 +81,7 @@ def frame_indices(times: Sequence[float], about: dict[str, Any], view: int, view
 
 
 def prepare_frames(streams: Sequence[torch.Tensor], about: dict[str, Any]) -> tuple[torch.Tensor, ...]:
-    """The frames that each stream reads, uint8 (T, H, W, 3), cut and normalised: float (1, 3, T, height, width)."""
+    """Crops and normalises the frames of each stream: uint8 (T, H, W, 3) -> float (1, 3, T, height, width)."""
     scale = {key: torch.tensor(value).reshape(-1, 1, 1, 1) for key, value in about.get("normalisation", {}).items()}
     prepared = []
     for clip, frames in zip(about["clip"], streams, strict=True):
@@ -87,7 +91,7 @@ def prepare_frames(streams: Sequence[torch.Tensor], about: dict[str, Any]) -> tu
 
 
 def _at_rate(times: Sequence[float], trained: float | None) -> list[int]:
-    """The frame nearest in time for every tick of the training videos' rate; all frames where the rate is theirs."""
+    """The nearest frame for each tick of the training videos' frame rate; all frames if the rates are about equal."""
     gap = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
     if not trained or gap <= 0 or abs(1 / (gap * trained) - 1) <= 0.05:
         return list(range(len(times)))
@@ -116,7 +120,7 @@ def _centre(planes: torch.Tensor, clip: dict[str, int], resize: dict[str, float]
 
 
 def source(folder: str | Path = HERE) -> ModuleType:
-    """network.py, under a module name of its own, so that several exports live in one process."""
+    """Imports network.py under a unique module name, so that one process can load several exports."""
     file = Path(folder).resolve() / "network.py"
     name = f"network_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
     if name not in sys.modules:
@@ -132,7 +136,7 @@ def read_safetensors(path: str | Path, *, sha256: str | None = None) -> dict[str
     """The tensors of a safetensors file: eight bytes with the header's length (little-endian), a JSON header, the data.
 
     Raises:
-        ValueError: another SHA-256 than given, an unknown dtype, or a file that is cut off.
+        ValueError: the SHA-256 differs, a dtype is unknown, or the file is truncated.
     """
     raw = bytearray(Path(path).read_bytes())
     found = hashlib.sha256(raw).hexdigest()
@@ -143,7 +147,7 @@ def read_safetensors(path: str | Path, *, sha256: str | None = None) -> dict[str
     (length,) = struct.unpack_from("<Q", raw)
     start = 8 + length
     if start > len(raw):
-        raise ValueError(f"{path} is cut off: {len(raw)} bytes, the header alone needs {start}")
+        raise ValueError(f"{path} is truncated: {len(raw)} bytes, the header alone needs {start}")
     header = json.loads(bytes(raw[8:start]))
     header.pop("__metadata__", None)
     return {name: _tensor(raw, start, entry, f"{path}: {name}") for name, entry in header.items()}
@@ -151,12 +155,12 @@ def read_safetensors(path: str | Path, *, sha256: str | None = None) -> dict[str
 
 def _tensor(raw: bytearray, start: int, entry: dict[str, Any], where: str) -> torch.Tensor:
     if entry["dtype"] not in DTYPES:
-        raise ValueError(f"{where}: dtype {entry['dtype']}, known are {', '.join(DTYPES)}")
+        raise ValueError(f"{where}: unknown dtype {entry['dtype']}; known are {', '.join(DTYPES)}")
     dtype, shape, (begin, end) = DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
     count = prod(shape)
     if not 0 <= begin <= end <= len(raw) - start or end - begin != count * dtype.itemsize:
         raise ValueError(
-            f"{where}: bytes {begin} to {end} of {len(raw) - start} do not hold {shape} of {entry['dtype']}"
+            f"{where}: bytes {begin} to {end} of {len(raw) - start} do not fit {shape} of {entry['dtype']}"
         )
     if count == 0:
         return torch.empty(shape, dtype=dtype)

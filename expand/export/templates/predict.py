@@ -1,4 +1,4 @@
-"""What videos show: python predict.py clip.mp4 [...]. Needs torch, and PyAV to read the files (pip install av).
+"""Classifies videos: python predict.py clip.mp4 [...]. Needs torch, and PyAV to read the files (pip install av).
 
 `expand export` writes this file beside load.py; the folder can be moved.
 """
@@ -24,7 +24,7 @@ VIEWS, TOP = 10, 5
 
 
 class Unreadable(ValueError):
-    """A file that cannot be answered for: not there, no video in it, or cut short."""
+    """A file that cannot be classified: it is missing, has no video, or is damaged."""
 
 
 def predict(
@@ -36,8 +36,10 @@ def predict(
     top: int = TOP,
     device: str | torch.device = "cpu",
 ) -> list[tuple[str, float]]:
-    """The `top` classes of a video with their probabilities, the highest first: the mean softmax of `views` clips spread evenly
-    in time, centre crops. `network` is what `load` gave, for many videos.
+    """The `top` most probable classes of a video with their probabilities, the highest first.
+
+    The probabilities are the mean softmax of `views` centre clips, evenly spaced in time. Pass `network`, the result of `load`,
+    to load it only once for many videos.
 
     Raises:
         Unreadable: the file is missing or damaged, or holds no video.
@@ -55,8 +57,8 @@ def predict(
 
 
 def _views(path: Path, about: dict[str, Any], views: int) -> Iterator[tuple[torch.Tensor, ...]]:
-    """What the network reads, a view at a time. The file is decoded twice: once to know when its frames are shown, once
-    for the pictures that are needed, so that a long video takes no more memory than a short one."""
+    """The network's inputs, one view at a time. The file is decoded twice: once for the times of its frames, once for the
+    frames that are needed, so that a long video takes no more memory than a short one."""
     times = [time for time, _ in _frames(path, None, about.get("frame_side"))]
     places = [frame_indices(times, about, view, views) for view in range(views)]
     wanted = {index for view in places for stream in view for index in stream}
@@ -67,8 +69,8 @@ def _views(path: Path, about: dict[str, Any], views: int) -> Iterator[tuple[torc
 
 
 def _frames(path: Path, wanted: set[int] | None, side: int | None) -> Iterator[tuple[Any, Any]]:
-    """Without `wanted` each frame's time in seconds, and None; else the number and picture, uint8 (H, W, 3), of those wanted,
-    upright, with a short side of at most `side` pixels."""
+    """Without `wanted`: the time of each frame in seconds, and None. With `wanted`: number and picture of these frames, uint8
+    (H, W, 3), upright, with a short side of at most `side` pixels."""
     try:
         import av
     except ImportError:
@@ -79,7 +81,7 @@ def _frames(path: Path, wanted: set[int] | None, side: int | None) -> Iterator[t
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
-                raise Unreadable(f"{path}: no video in it")
+                raise Unreadable(f"{path}: it contains no video")
             stream = container.streams.video[0]
             rate = float(stream.average_rate or stream.guessed_rate or 0) or 25.0
             for frame in container.decode(stream):
@@ -89,7 +91,7 @@ def _frames(path: Path, wanted: set[int] | None, side: int | None) -> Iterator[t
                     yield count, _picture(frame, side)
                 count += 1
     except (av.FFmpegError, OSError) as error:
-        raise Unreadable(f"{path}: not a readable video, or cut short ({error.strerror or error})") from None
+        raise Unreadable(f"{path}: not a readable video, or a damaged one ({error.strerror or error})") from None
     if not count:
         raise Unreadable(f"{path}: not a single frame could be decoded")
 
@@ -104,16 +106,16 @@ def _picture(frame: Any, side: int | None) -> torch.Tensor:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: 0 where every video was answered, 2 where one could not be read."""
-    parser = argparse.ArgumentParser(description="Says what videos show.")
+    """The command line; returns 0, or 2 if a video could not be read."""
+    parser = argparse.ArgumentParser(description="Prints the most probable classes of videos.")
     parser.add_argument("videos", nargs="+", metavar="VIDEO")
     parser.add_argument("--views", type=int, default=VIEWS, help="clips spread over the video, averaged (%(default)s)")
-    parser.add_argument("--top", type=int, default=TOP, help="so many classes (%(default)s)")
+    parser.add_argument("--top", type=int, default=TOP, help="number of classes to print (%(default)s)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     if options.views < 1 or options.top < 1:
-        parser.error("--views and --top are at least 1")
+        parser.error("--views and --top must be at least 1")
     network, answers, code = load(HERE, options.device), {}, 0
     for video in options.videos:
         try:

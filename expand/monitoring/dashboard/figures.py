@@ -1,5 +1,7 @@
-"""Our own figures for the dashboard, as plotly's JSON written by hand (the dashboard's page brings plotly along, so that no
-package is needed to make them), and a trial's learning curve as SVG. Pure functions; accuracies are drawn in percent."""
+"""Figures for the dashboard as JSON for plotly, and a trial's learning curve as SVG. Pure functions; accuracies are in percent.
+
+The JSON is written without the plotly package: the dashboard's page has its own copy of plotly.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ BLUE, RED, GREY = "#1f5fa8", "#c0392b", "#9aa3ad"
 
 
 def front_figure(front: Front) -> dict[str, Any]:
-    """Accuracy against cost: every complete candidate, and the front among them with its noise."""
+    """Accuracy over cost: all complete candidates, and the front with error bars."""
     run, name, complete, chosen = front.facts, front.cost, front.complete, front.best
     size, unit = cost_unit((candidate.amount(name) for candidate in complete), name)
     rest = [candidate for candidate in complete if candidate not in chosen]
@@ -36,23 +38,26 @@ def front_figure(front: Front) -> dict[str, Any]:
 
 
 def hypervolume_figure(front: Front) -> dict[str, Any]:
-    """What training bought: hours of training so far, and the share of the box below the front. Empty before there is one."""
+    """Hypervolume over hours of training, as a share of its bounding box. Empty before the first complete candidate."""
     moments = front.growth if front.box else ()
     trace = {
         "type": "scatter", "mode": "lines+markers", "line": {"shape": "hv", "color": BLUE},
         "x": [round(moment.seconds / 3600, 5) for moment in moments], "y": [round(100 * moment.volume, 3) for moment in moments],
         "text": [f"trial {moment.number}" for moment in moments], "hoverinfo": "x+y+text", "name": "hypervolume",
     }  # fmt: skip
-    about = "best top-1 to be had, averaged over costs (log axis) from the cheapest candidate to twice the dearest one"
-    axes = {"title": "hours of training, added up"}, {"title": "hypervolume, % of the box", "rangemode": "tozero"}
+    about = "best top-1 at each cost, averaged over costs (log axis) from the cheapest to twice the most expensive candidate"
+    axes = (
+        {"title": "hours of training, summed over workers"},
+        {"title": "hypervolume, % of the box", "rangemode": "tozero"},
+    )
     return _figure([trace], f"Hypervolume of {front.facts.study}", about, *axes)
 
 
 def _points(title: str, chosen: Sequence[Candidate], name: CostName, size: float) -> dict[str, Any]:
     texts = [escape(str(c.architecture)).replace(", ", "<br>") for c in chosen]
     text = [
-        f"top-1 {in_percent(c.top1 or 0)}<br>trial {c.numbers[0]}: {c.label}<br>{told}"
-        for c, told in zip(chosen, texts, strict=True)
+        f"top-1 {in_percent(c.top1 or 0)}<br>trial {c.numbers[0]}: {c.label}<br>{text}"
+        for c, text in zip(chosen, texts, strict=True)
     ]
     return {
         "type": "scatter", "name": title, "hoverinfo": "x+text", "text": text,
@@ -79,7 +84,7 @@ _WIDTH, _HEIGHT, _LEFT = 440, 150, 52  # of one panel, and its left margin, in p
 
 
 def curve_svg(curve: Sequence[Epoch], title: str) -> str:
-    """Training loss, and top-1 on the validation split in percent, against epochs, one below the other."""
+    """Two panels over epochs: training loss, and below it top-1 on the validation split in percent."""
     epochs = [float(entry.epoch) for entry in curve]
     panels = [
         _panel("training loss", epochs, [entry.loss for entry in curve], RED, 24),

@@ -1,4 +1,4 @@
-"""What the dashboard's notes say, in Markdown: one about the run, one about each trial. Pure functions of the record."""
+"""The notes of the dashboard in Markdown: one about the run, one about each trial. Pure functions of the record."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def study_note(
     folder: Path,
     plan: Plan | None = None,
 ) -> str:
-    """The run as of now: where it stands, what it is to do, its front, what the numbers rest on, how to go on.
+    """The note about the run: its progress, settings, front, conditions of the numbers, and the next commands.
 
     Args:
         facts: study.json.
-        plan: plan.json of a run that was planned.
+        plan: plan.json, if the run was planned.
     """
     found = candidates(trials, run.seeds)
     ended = "the search has ended" if run.complete else "the search has not ended"
@@ -46,20 +46,20 @@ def study_note(
         _plan(facts["study"], plan),
         "### Front",
         _front(found, objectives),
-        "### What the numbers rest on",
+        "### How the numbers were measured",
         _basis(run, facts),
-        "### How to go on",
+        "### Next commands",
         _commands(facts, folder),
     ]
     return "\n\n".join(blocks)
 
 
 def trial_note(trial: Trial, parent: Trial | None, step: LedgerStep | None, folder: Path) -> str:
-    """What was grown and why, what it costs, how accurate it is, and what became of it."""
-    wish = trial.suggestion
+    """The note about a trial: what was grown and why, its cost, its accuracy, and whether it was chosen."""
+    suggestion = trial.suggestion
     blocks = [f"## Trial {trial.number}: {plain(trial.label)}, {trial.state.value}"]
-    if wish.reason:
-        blocks.append(_broken(wish.reason))
+    if suggestion.reason:
+        blocks.append(_broken(suggestion.reason))
     if parent is not None:
         change = parent.architecture.changes(trial.architecture)
         blocks.append(f"Grown from trial {parent.number} ({plain(parent.label)}): {plain(change)}.")
@@ -69,40 +69,40 @@ def trial_note(trial: Trial, parent: Trial | None, step: LedgerStep | None, fold
     blocks.append(_readings(trial, parent))
     if trial.metrics:
         export = f"expand export {shlex.quote(str(folder))} --trial {trial.number} --to my_network"
-        blocks += [f"Take this network away (weights in `artifacts/{trial.number:06d}/`):", _fenced(export)]
+        blocks += [f"Export this network (weights in `artifacts/{trial.number:06d}/`):", _fenced(export)]
     return "\n\n".join(blocks)
 
 
 def with_kept(note: str, before: str) -> str:
-    """The note above a line below which a person's own text stays what it was. What they wrote where none of ours was yet,
-    or after deleting the line, is kept as well."""
+    """The note, then the separator line and the user's own text below it. A note without our separator, because the user wrote
+    it first or deleted the line, is kept whole as the user's text."""
     own = before.partition(BELOW)[2] if BELOW in before else f"\n\n{before}" if before.strip() else ""
     return f"{note}\n\n---\n{BELOW}{own}"
 
 
 def plain(text: object) -> str:
-    """Text that Markdown takes literally."""
+    """Text with Markdown's special characters escaped."""
     return re.sub(r"([\\`*_\[\]<>$|~#])", r"\\\1", str(text).replace("\n", " "))
 
 
 def _broken(text: str) -> str:
-    """In lines that need no wider window: beside a long attribute the page grows wide, and its paragraphs with it."""
+    """Text broken into short lines: a long attribute makes the dashboard's page wide, and unbroken paragraphs with it."""
     return "\\\n".join(map(plain, textwrap.wrap(text, 100)))
 
 
 def _row(cells: Sequence[str]) -> str:
-    """Cells with some air between them, of which the page leaves none."""
+    """A table row with extra space between cells, because the page adds none."""
     return markdown_row([cells[0], *(f"&emsp;{cell}" for cell in cells[1:])])
 
 
 def _fenced(text: str) -> str:
-    """Text as it is, between fences longer than any within."""
+    """A literal block, between fences longer than any fence inside the text."""
     fence = "`" * max(3, *(len(ticks) + 1 for ticks in [*re.findall("`+", text), ""]))
     return f"{fence}\n{text}\n{fence}"
 
 
 def _steps(steps: Sequence[LedgerStep]) -> list[str]:
-    """Where a search in steps stands: the network that it grows now, and why the last one was chosen."""
+    """Progress of a search in steps: the network that it grows now, and why it was chosen."""
     if not steps:
         return []
     chosen = [step for step in steps if step.chosen is not None and step.kind != "start"]
@@ -134,7 +134,7 @@ def _plan(study: dict[str, Any], plan: Plan | None) -> str:
         f"- budget: {plain(budget)}",
     ]
     if plan:
-        lines.append("- planned beforehand: `expand report` says planned against actual")
+        lines.append("- a plan exists: `expand report` compares it with the actual cost")
     return "\n".join(lines)
 
 
@@ -165,7 +165,7 @@ def _basis(run: RunFacts, facts: dict[str, Any]) -> str:
 
 
 def _commands(facts: dict[str, Any], folder: Path) -> str:
-    """Everything that can be done with the run, to be copied."""
+    """The commands for this run, ready to copy."""
     place = shlex.quote(str(folder))
     run = [f"expand run {shlex.quote(facts['reference'])} --scale {facts['scale']}"]
     for option, values in (("--set", facts["settings"]), ("--limit", facts.get("limits", []))):
@@ -175,7 +175,7 @@ def _commands(facts: dict[str, Any], folder: Path) -> str:
     lines = (
         "# resumes a run that was stopped",
         " \\\n    ".join([*run, f"--out {place}"]),
-        "# what it found so far, and a network to export",
+        "# the results so far, and the export of a network",
         f"expand report {place}",
         f"expand export {place} --best top1 --to my_network",
     )
@@ -183,7 +183,7 @@ def _commands(facts: dict[str, Any], folder: Path) -> str:
 
 
 def _verdict(trial: Trial, step: LedgerStep | None) -> list[str]:
-    """Chosen or not, once its step has ended."""
+    """Whether the trial was chosen, once its step has ended."""
     if step is None or step.chosen is None or step.kind == "start":
         return []
     own = trial.number in step.entries[step.chosen].trial_numbers
@@ -191,7 +191,7 @@ def _verdict(trial: Trial, step: LedgerStep | None) -> list[str]:
 
 
 def _readings(trial: Trial, parent: Trial | None) -> str:
-    cost, wish = trial.cost, trial.suggestion
+    cost, suggestion = trial.cost, trial.suggestion
     ratio = f" ({cost.macs / parent.cost.macs:.2f} times its parent's)" if parent and parent.cost.macs else ""
     clips = " and ".join(" × ".join(map(str, clip)) for clip in cost.input)
     rows = [
@@ -201,15 +201,15 @@ def _readings(trial: Trial, parent: Trial | None) -> str:
         ("clip (C × T × H × W)", clips),
     ]
     if cost.training_bytes:
-        rows.append(("training memory", f"{format_bytes(cost.training_bytes)} a clip, counted"))
+        rows.append(("training memory", f"{format_bytes(cost.training_bytes)} per clip, counted"))
     if speed := trial.attempt.speed:
-        rows.append(("latency", f"{speed.ms:.3g} ms a clip, measured"))
+        rows.append(("latency", f"{speed.ms:.3g} ms per clip, measured"))
     if metrics := trial.metrics:
         accuracy = show_top1(metrics.top1, metrics.standard_error, TrialState.COMPLETE)
         views = f"{metrics.clips:,} validation clips, {metrics.views} view{'s' if metrics.views > 1 else ''} each"
         rows.append(("top-1 %", f"{accuracy} (binomial standard error; {views})"))
         rows.append(("top-5 %, loss", f"{percent(metrics.top5)}, {metrics.loss:.3f}"))
-    rows.append(("seed, epochs", f"{wish.seed}, {len(trial.curve)} of {wish.epochs}"))
+    rows.append(("seed, epochs", f"{suggestion.seed}, {len(trial.curve)} of {suggestion.epochs}"))
     if trial.train_seconds:
         tries = f", {trial.attempts} attempts" if trial.attempts > 1 else ""
         rows.append(("training took", f"{format_seconds(trial.train_seconds)}{tries}"))

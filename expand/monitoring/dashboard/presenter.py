@@ -1,7 +1,7 @@
-"""Keeps up what Optuna's dashboard shows of a run: notes, figures, and each trial's learning curve and architecture.
+"""Updates what Optuna's dashboard shows of a run: notes, figures, and each trial's learning curve and architecture.
 
-The driver alone writes, after what it shows is recorded. Nothing depends on it, so that a failure is said and never raised;
-and it takes at most a fiftieth of the driver's time where that grows with the record.
+Only the driver writes, after the trial is recorded. Nothing depends on these files, so a failure is reported and never raised.
+Work that grows with the record takes at most a fiftieth of the driver's time.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from expand.storage.plans import read_plan
 from expand.storage.run_directory import Record
 from expand.strategies.ledger import LedgerStep, ledger
 
-PAUSE = 50  # the run's note and figures are made again after so many times as long as they last took
-MOST_FAILURES = 3  # then nothing is shown any more until the next driver
+PAUSE = 50  # the run's note and figures are not updated again for this multiple of the last update's time
+MOST_FAILURES = 3  # after so many, this driver stops updating the dashboard
 
 
 def harmless(method: Callable[..., None]) -> Callable[..., None]:
-    """A failure to show something is said, and no reason to end a search."""
+    """Reports an exception of the method instead of raising it, so that it does not end a search."""
 
     @wraps(method)
     def guarded(self: Presenter, *arguments: Any, **keywords: Any) -> None:
@@ -39,14 +39,16 @@ def harmless(method: Callable[..., None]) -> Callable[..., None]:
             method(self, *arguments, **keywords)
         except Exception as error:
             self.failures += 1
-            last = "; it is not kept up any more" if self.failures == MOST_FAILURES else ""
-            self.say(f"the dashboard could not be kept up ({type(error).__name__}: {error}){last}; the record is whole")
+            last = "; it is not updated any more" if self.failures == MOST_FAILURES else ""
+            self.say(
+                f"the dashboard could not be updated ({type(error).__name__}: {error}){last}; the record is complete"
+            )
 
     return guarded
 
 
 class Figure:
-    """What optuna-dashboard asks of a plotly figure."""
+    """The part of a plotly figure's interface that optuna-dashboard uses."""
 
     def __init__(self, plain: dict[str, Any]) -> None:
         self.plain = plain
@@ -56,20 +58,20 @@ class Figure:
 
 
 class Presenter:
-    """Told by the engine what happens, in this order for each trial: `opened`, `ending` before it is told to Optuna (which takes
-    no artifacts afterwards), `ended`.
+    """Called by the engine for each trial in this order: `opened`, `ending`, `ended`. Between the last two the trial is recorded
+    as ended in Optuna, which then takes no more artifacts for it.
 
     Args:
-        run_facts: what the captions say, as of now.
-        say: a line for the person who watches.
+        run_facts: returns the current facts for the captions.
+        say: prints a line for the user.
     """
 
     def __init__(self, record: Record, run_facts: Callable[[], RunFacts], say: Callable[[str], None]) -> None:
         self.record, self.run_facts, self.say = record, run_facts, say
         self.failures = 0
         self._pause_until = 0.0
-        self._handles: dict[int, Any] = {}  # Optuna's own of trials: each is made by reading the whole trial
-        self._judged: set[tuple[int, str]] | None = None  # the steps whose trials' notes say who was chosen
+        self._handles: dict[int, Any] = {}  # Optuna's trial objects, cached because creating one reads the whole trial
+        self._judged: set[tuple[int, str]] | None = None  # the steps whose notes say which trial was chosen
 
     @harmless
     def opened(self, trial: Trial) -> None:
@@ -89,8 +91,8 @@ class Presenter:
 
     @harmless
     def refresh(self, *, now: bool = False) -> None:
-        """The run's note and figures, unless they were made so recently that it would slow the search; and who was chosen, in
-        the notes of steps that have ended."""
+        """Updates the run's note and figures, and the notes of trials whose step has ended. Does nothing if the last update was
+        so recent that another would slow the search, unless `now`."""
         began = time.monotonic()
         if began < self._pause_until and not now:
             return
@@ -105,8 +107,8 @@ class Presenter:
         self._pause_until = time.monotonic() + PAUSE * (time.monotonic() - began)
 
     def _judge(self, trials: Sequence[Trial]) -> None:
-        """Says in the notes of a step that has ended who was chosen. Those of an earlier driver, its last one aside, have been
-        said."""
+        """Adds which trial was chosen to the notes of ended steps. An earlier driver has done so for all its steps except perhaps
+        the last."""
         steps = {(step.step, step.kind): step for step in ledger(trials) if step.chosen is not None}
         by_number = {trial.number: trial for trial in trials}
         if self._judged is None:
@@ -123,7 +125,7 @@ class Presenter:
         self._write_note(trial.number, trial_note(trial, origin, step, self.record.folder))
 
     def _write_note(self, number: int | None, note: str) -> None:
-        """The run's note without a number. A person may write into notes, too."""
+        """Writes a trial's note, or the run's if `number` is None, and keeps the user's own text in it."""
         from optuna_dashboard import get_note, save_note
 
         about = self.record.optuna_study if number is None else self._handle(number)
@@ -142,7 +144,7 @@ class Presenter:
         return self._handles[number]
 
     def _attach(self, number: int, name: str, text: str) -> None:
-        """A file beside a trial, as Optuna's artifact; one of the same name, from a driver that died, is replaced."""
+        """Attaches a file to a trial as an Optuna artifact; replaces one of the same name, left by a driver that died."""
         from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 
         trial = self._handle(number)

@@ -1,7 +1,7 @@
-"""`expand dashboard`: Optuna's dashboard on one run, on this machine only unless asked otherwise.
+"""`expand dashboard`: Optuna's dashboard for one run, by default for this machine only.
 
-The dashboard has no authentication, can delete studies, and answers whatever name it is called by. Here it reads, and takes
-notes; everything else that would change the record is refused, because the driver is its only writer.
+Optuna's dashboard has no authentication, can delete studies, and accepts any host name. This server allows reading and editing
+notes only. Everything else that would change the record is refused, because the driver is its only writer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NOTE = re.compile(r"/api/studies/\d+(/\d+)?/note/?")
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
-    # At once on the port of a dashboard that has just ended; one that is being listened on stays refused.
+    # Allows the port of a dashboard that has just ended; a port in use is still refused.
     allow_reuse_address = True
 
 
@@ -40,16 +40,16 @@ def show(run: Path, *, host: str, port: int, known: bool, open_browser: bool, sa
     """Serves until it is interrupted (SystemExit 130) or terminated (143).
 
     Args:
-        port: 0 is a free one.
-        known: the person knows that whoever reaches a host other than loopback can read the run and edit its notes.
+        port: 0 takes a free one.
+        known: the user has confirmed that anyone who reaches a host other than loopback may read the run and edit its notes.
 
     Raises:
-        UsageError: no run, an address other than loopback without `known`, an address or port that cannot be had.
+        UsageError: there is no run, the address is not loopback and not `known`, or address or port are not available.
     """
     if not is_loopback(host) and not known:
         raise UsageError(
-            f"--host {host}: the dashboard asks for no password, so that whoever reaches this address can read the run and "
-            "edit its notes; leave --host away to show it on this machine only, or add --i-know"
+            f"--host {host}: the dashboard has no password, so anyone who reaches this address can read the run and "
+            "edit its notes; omit --host to show it on this machine only, or add --i-know"
         )
     server, address = serve(run, host=host, port=port)
     try:
@@ -62,7 +62,7 @@ def show(run: Path, *, host: str, port: int, known: bool, open_browser: bool, sa
 
 
 def serve(run: Path, *, host: str, port: int) -> tuple[WSGIServer, str]:
-    """A server that listens, and the address of the run's page."""
+    """A listening server, and the address of the run's page."""
     from optuna.artifacts import FileSystemArtifactStore
     from optuna_dashboard import wsgi
 
@@ -82,8 +82,8 @@ def is_loopback(host: str) -> bool:
 
 
 def guarded(app: App, names: set[str] | None) -> App:
-    """The dashboard without what changes the record, notes aside. With `names` it answers to these only: else any web page that
-    a person looks at could reach it under a name of its own (DNS rebinding)."""
+    """The dashboard without requests that change the record, except notes. With `names` it answers only to these host names:
+    otherwise any web page open in the user's browser could reach it under its own name (DNS rebinding)."""
 
     def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
@@ -114,10 +114,10 @@ def _listen(host: str, port: int) -> WSGIServer:
     except socket.gaierror as error:
         raise UsageError(f"--host {host}: no such address ({error.strerror}); give one of this machine's") from None
     except OverflowError:
-        raise UsageError(f"--port {port}: 0 to 65535 are allowed; 0, or none, takes a free one") from None
+        raise UsageError(f"--port {port}: allowed are 0 to 65535; 0, or no --port, takes a free one") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise UsageError(f"--port {port} is in use: give another, or none to take a free one") from None
+            raise UsageError(f"--port {port} is in use: give another one, or omit --port to take a free one") from None
         raise UsageError(f"--host {host} --port {port}: {error.strerror}; give an address of this machine") from None
 
 
@@ -126,8 +126,8 @@ def _announce(server: WSGIServer, address: str, run: Path, open_browser: bool, s
 
     say(f"{run}: {address}")
     if not is_loopback(str(server.server_address[0])):
-        say("whoever reaches this address can read the run and edit its notes")
-    say("Ctrl-C ends it; a search that runs meanwhile goes on")
+        say("anyone who reaches this address can read the run and edit its notes")
+    say("Ctrl-C ends the dashboard; it does not stop a running search")
     if open_browser:
         webbrowser.open(address)
 

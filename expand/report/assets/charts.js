@@ -18,7 +18,7 @@ function fill(node, attributes, children) {
   return node;
 }
 
-// --- numbers in words ------------------------------------------------------------------------------------------------
+// --- numbers as text -------------------------------------------------------------------------------------------------
 
 const PREFIXES = [[1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"], [1, ""]];
 
@@ -42,7 +42,7 @@ function duration(seconds) {
   return seconds < 172800 ? `${digits(seconds / 3600)} h` : `${digits(seconds / 86400)} days`;
 }
 
-// Rounds as expand/accuracy.py does: six decimals of the fraction, then half away from zero in whole numbers.
+// Rounds as expand/core/accuracy.py does: six decimals of the fraction, then half away from zero in whole numbers.
 const tenths = (value) => Math.floor((Math.floor(Math.abs(value) * 1e6 + 0.5) + 500) / 1000);
 const percent = (value) => (value === null || value === undefined ? "–" : (value < 0 && tenths(value) ? "−" : "") + (tenths(value) / 10).toFixed(1));
 const points = (value) => (value === null || value === undefined ? "–" : (value < 0 && tenths(value) ? "" : "+") + percent(value));
@@ -83,7 +83,7 @@ function logTicks(low, high, most) {
 
 // --- a plot ----------------------------------------------------------------------------------------------------------
 
-// plot({x, y, label, height, draw}): `x` and `y` say low, high, log, title and how a tick reads. `draw(area)` draws into
+// plot({x, y, label, height, draw}): `x` and `y` say low, high, log, title and the text of a tick. `draw(area)` draws into
 // area.root with area.sx and area.sy and may return marks [{x, y, text, pick}] in pixels, which pointer and arrow keys visit.
 function plot(options) {
   const figure = el("figure");
@@ -96,7 +96,7 @@ function plot(options) {
     host.replaceChildren(drawn(options, width));
   };
   const changed = () => { if (Math.abs((host.clientWidth || 800) - width) > 2) redraw(); };
-  new ResizeObserver(() => requestAnimationFrame(changed)).observe(host); // not at once: drawing may itself change the size
+  new ResizeObserver(() => requestAnimationFrame(changed)).observe(host); // in the next frame: drawing may itself change the size
   figure.redraw = redraw;
   window.addEventListener("beforeprint", redraw);
   return figure;
@@ -124,7 +124,7 @@ function drawn(options, width) {
   return root;
 }
 
-// The mark under the pointer, or the one that arrow keys have reached, is ringed and told; a click or Enter picks it.
+// The mark under the pointer, or the one selected with the arrow keys, gets a ring and a description; click or Enter picks it.
 function visit(root, marks) {
   if (!marks.length) return;
   const ordered = [...marks].sort((a, b) => a.x - b.x || a.y - b.y);
@@ -174,7 +174,7 @@ function tell(text, root, mark) {
 
 function hush() { document.getElementById("tip").hidden = true; }
 
-// --- what plots are drawn of -----------------------------------------------------------------------------------------
+// --- parts of plots --------------------------------------------------------------------------------------------------
 
 const dot = (x, y, r, color, extra = {}) => svg("circle", { cx: x, cy: y, r, fill: color, stroke: "var(--paper)", "stroke-width": 1, ...extra });
 const diamond = (x, y, r, color) => svg("path", { d: `M${x} ${y - r}L${x + r} ${y}L${x} ${y + r}L${x - r} ${y}Z`, fill: color, stroke: "var(--paper)", "stroke-width": 1 });
@@ -186,7 +186,7 @@ function bar(area, x, value, noise, color = "var(--dot)") {
   area.root.append(svg("path", { d: `M${x} ${low}V${high}M${x - 3} ${low}h6M${x - 3} ${high}h6`, stroke: color, "stroke-opacity": 0.55, fill: "none" }));
 }
 
-// From left to right up the steps of a front: what is best within each cost.
+// The steps of a front from left to right: the best accuracy up to each cost.
 function stairs(spots, end) {
   const corners = [];
   spots.forEach((spot, index) => {
@@ -197,7 +197,7 @@ function stairs(spots, end) {
   return corners;
 }
 
-// Labels beside their spots where there is room; one that would cover another, or a dot, is left to the pointer.
+// Labels beside their spots. A label that would cover another label or a dot is left out; the pointer still shows it.
 function labels(area, wanted, dots, color) {
   const taken = [];
   const size = parseFloat(getComputedStyle(document.documentElement).fontSize) * 0.78;

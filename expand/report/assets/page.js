@@ -1,7 +1,7 @@
-// The page: what is told of one run, in the order in which one asks, and several runs together before each of them.
+// The page: the sections of one run; with several runs, their common sections first, then those of each run.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
-const ASKED = new URLSearchParams(location.hash.slice(1)); // #cost=params&trial=12: a link shares the view
+const VIEW = new URLSearchParams(location.hash.slice(1)); // #cost=params&trial=12: a link shares the view
 
 function select(label, choices, chosen, change) {
   const list = el("select", { onchange: () => change(list.value) }, choices.map(([value, text]) => el("option", { value, selected: value === chosen }, text)));
@@ -9,8 +9,8 @@ function select(label, choices, chosen, change) {
 }
 
 function remember(key, value) {
-  ASKED.set(key, value);
-  history.replaceState(null, "", `#${ASKED}`);
+  VIEW.set(key, value);
+  history.replaceState(null, "", `#${VIEW}`);
 }
 
 function section(title, id, ...parts) {
@@ -51,28 +51,28 @@ function head(run, level) {
 
 function frontSection(run, id) {
   const keys = run.costs.map((cost) => cost.key);
-  const state = { cost: keys.includes(ASKED.get("cost")) ? ASKED.get("cost") : run.main_cost, way: true };
+  const state = { cost: keys.includes(VIEW.get("cost")) ? VIEW.get("cost") : run.main_cost, path: true };
   if (!keys.includes(state.cost)) state.cost = keys[0];
   const pinned = el("div", { class: "pinned", "aria-live": "polite" });
-  const pick = (run, index) => { pinned.textContent = told(run, index); remember("trial", run.candidates[index].trials[0]); };
+  const pick = (run, index) => { pinned.textContent = describe(run, index); remember("trial", run.candidates[index].trials[0]); };
   const figure = frontPlot([run], state, pick), below = el("div"), what = note("");
   const render = () => {
     const cost = run.costs.find((each) => each.key === state.cost);
     figure.redraw();
     below.replaceChildren(frontTable(run, cost));
     const extra = run.objectives.filter((o) => o.on_front).length > 2 ? ` The search had ${run.objectives.filter((o) => o.on_front).map((o) => o.name).join(", ")} as objectives; here is the front over this one cost.` : "";
-    what.textContent = `${cost.name}: ${cost.what}. Accuracy: ${run.texts.accuracy}; ${run.texts.noise}. Only candidates that every seed was trained in full for are drawn; of ${run.candidates.length.toLocaleString("en")}: ${counted(run)}.${extra}`;
+    what.textContent = `${cost.name}: ${cost.what}. Accuracy: ${run.texts.accuracy}; ${run.texts.noise}. Only candidates whose seeds were all trained in full are drawn; of ${run.candidates.length.toLocaleString("en")}: ${counted(run)}.${extra}`;
   };
-  const asked = run.candidates.findIndex((c) => c.trials.includes(Number(ASKED.get("trial"))));
-  pinned.textContent = asked >= 0 && ASKED.has("trial") ? told(run, asked) : "Point at a candidate, or go along them with the arrow keys, to see what it is; click or Enter keeps it here.";
+  const asked = run.candidates.findIndex((c) => c.trials.includes(Number(VIEW.get("trial"))));
+  pinned.textContent = asked >= 0 && VIEW.has("trial") ? describe(run, asked) : "Point at a candidate, or select one with the arrow keys, for details; click or Enter keeps them here.";
   const part = section("Accuracy against cost", id, el("div", { class: "controls" },
     select("cost", run.costs.map((cost) => [cost.key, cost.name]), state.cost, (value) => { state.cost = value; remember("cost", value); render(); }),
-    run.path.length > 1 ? el("label", {}, el("input", { type: "checkbox", checked: true, onchange: (event) => { state.way = event.target.checked; figure.redraw(); } }), " the expansion's way") : null,
+    run.path.length > 1 ? el("label", {}, el("input", { type: "checkbox", checked: true, onchange: (event) => { state.path = event.target.checked; figure.redraw(); } }), " path of the expansion") : null,
   ), figure, pinned, el("h3", {}, "The front"), below, what);
   return [part, render, pick];
 }
 
-// The test of the network that validation chose: the best of all tests would be chosen by the test split.
+// The test of the network that validation chose: the best of all tests would be a choice by the test split.
 const testOfBest = (run, best) => (best && run.about.tests.find((t) => best.trials.includes(t.trial))) || null;
 
 function testSection(run, id) {
@@ -80,7 +80,7 @@ function testSection(run, id) {
   const best = run.candidates.filter((c) => c.top1 !== null).reduce((a, b) => (a && a.top1 >= b.top1 ? a : b), null);
   const shown = testOfBest(run, best) || tests[0];
   return section("Test split", id, testsTable(run, tests),
-    note("Videos that chose nothing, by `expand test`: the mean softmax of all views of a video. ± is the standard error of so few videos."),
+    note("Results of `expand test` on videos that no choice was based on: the mean softmax of all views of a video. ± is the binomial standard error."),
     tests.map((test) => el("details", { open: test === shown },
       el("summary", {}, `Classes and confusions of trial ${test.trial}`),
       el("div", { class: "columns" }, testClassesTable(test), test.confusion.length ? confusionTable(test) : note("The confusion matrix is in confusion.png beside the weights.")))));
@@ -91,13 +91,13 @@ function expansionSection(run, id, pick) {
   const noise = run.seeds.length > 1 ? "standard deviation over seeds" : "standard error of the validation split";
   return section("The expansion, step by step", id,
     grown ? expansionPlot(run, pick) : note("No step has a trained candidate yet."),
-    el("h3", {}, "Which axis paid"),
-    run.payoffs.length ? [payoffTable(run), note("Points of top-1 gained a doubling of multiply-adds against the step's base, averaged over the steps that offered the axis; ± is the standard error of that mean where there are two steps or more. A candidate that two axes lead to counts for both.")] : note("Nothing was grown yet."),
+    el("h3", {}, "Gain of each axis"),
+    run.payoffs.length ? [payoffTable(run), note("Points of top-1 gained per doubling of multiply-adds over the step's base, averaged over the steps that offered the axis; ± is the standard error of that mean, from two steps on. A candidate that two axes lead to counts for both.")] : note("Nothing was grown yet."),
     el("h3", {}, "Decisions"),
     run.steps.map((step) => el("details", { open: run.steps.length <= 12 },
       el("summary", {}, `Step ${step.step}: ${step.kind}${step.chosen !== null && step.kind !== "start" ? `, ${step.entries[step.chosen].axes.join(" = ")} chosen` : ""}`),
       el("p", {}, step.why), stepTable(run, step), step.notes.map(note))),
-    note(`Costs: ${run.texts.convention}. ± is the ${noise}; verdicts on noise add both. For one step: ${run.texts.resolution}.`));
+    note(`Costs: ${run.texts.convention}. ± is the ${noise}; decisions on noise use both. For one step: ${run.texts.resolution}.`));
 }
 
 function seedsSection(run, id, pick) {
@@ -105,36 +105,36 @@ function seedsSection(run, id, pick) {
 }
 
 function volumeSection(runs, id) {
-  const state = { spent: ASKED.get("spent") === "macs" ? "macs" : "seconds" };
+  const state = { spent: VIEW.get("spent") === "macs" ? "macs" : "seconds" };
   const figure = volumePlot(runs, state);
   const { low, high, cost } = runs[0].volume;
   const { unit, name } = runs[0].costs.find((each) => each.key === cost);
   return section("Hypervolume against training spent", id,
     el("div", { class: "controls" }, select("spent", [["seconds", "training time"], ["macs", "training multiply-adds"]], state.spent, (value) => { state.spent = value; remember("spent", value); figure.redraw(); })),
     figure,
-    note(`The share of a fixed box below the front: ${name} from ${amount(low, unit)} to ${amount(high, unit)} (from ${runs.length > 1 ? "where every run has a network" : "the cheapest complete network"} to twice the most expensive) on a log axis, top-1 from 0 to 100 %. It reads as the best top-1 to be had, averaged over these costs. Spent is the training of all trials that have ended, failed ones too; multiply-adds are three times the network's a clip learned from and once a validation clip, whole epochs.`));
+    note(`The share of a fixed box below the front: ${name} from ${amount(low, unit)} to ${amount(high, unit)} (from ${runs.length > 1 ? "where every run has a network" : "the cheapest complete network"} to twice the most expensive) on a log axis, top-1 from 0 to 100 %. It equals the best top-1 at each cost, averaged over these costs. Training spent is that of all ended trials, including failed ones; multiply-adds are three times the network's per training clip and once per validation clip, in whole epochs.`));
 }
 
 function curvesSection(run, id) {
-  const state = { curve: ASKED.get("curve") in CURVES ? ASKED.get("curve") : "top1", search: ASKED.get("show") || "" };
+  const state = { curve: VIEW.get("curve") in CURVES ? VIEW.get("curve") : "top1", search: VIEW.get("show") || "" };
   const figure = curvesPlot(run, state);
   const search = el("input", { type: "search", value: state.search, placeholder: "such as: front, width, trial 7", oninput: () => { state.search = search.value; figure.redraw(); } });
   const views = run.views > 1 ? ` After all but the last epoch a video is scored by one centre clip; after the last by ${run.views}.` : "";
   return section("Learning curves", id,
     el("div", { class: "controls" }, select("of", Object.entries(CURVES), state.curve, (value) => { state.curve = value; remember("curve", value); figure.redraw(); }), el("label", {}, "only ", search)),
-    figure, note(`One line a training; the front's are thick and in colour, up to twelve lines all are.${views}`));
+    figure, note(`One line per training. Up to twelve lines are all in colour; of more, only those of the front.${views}`));
 }
 
 function plannedSection(run, id) {
   return section("Planned against actual", id, run.planned.lines.map((line) => el("p", {}, line)), plannedTable(run),
-    note(`Timed beforehand: ${run.planned.timed}. An asterisk marks what a fit said. Off by: planned against actual.`));
+    note(`Timed beforehand: ${run.planned.timed}. An asterisk marks predictions by the fit. Error: planned against actual.`));
 }
 
 function trialsSection(run, id) {
   const off = run.trials.filter((t) => ["failed", "infeasible", "pruned"].includes(t.state));
   const running = run.trials.filter((t) => t.state === "running");
   return section("Trials", id,
-    off.length ? [el("h3", {}, "Not on offer, and why"), reasonsTable(run, off)] : null,
+    off.length ? [el("h3", {}, "Failed, infeasible or stopped early, and why"), reasonsTable(run, off)] : null,
     running.length ? [el("h3", {}, "Still running, or interrupted"), trialsTable(run, running)] : null,
     el("h3", {}, "All trainings"), trialsTable(run, run.trials));
 }
@@ -144,13 +144,13 @@ function aboutSection(run, id) {
   const videos = data.videos || {};
   const table = { name: data.name || run.data_name, classes: (data.classes || []).length || "not recorded", videos, ...(data.groups ? { groups: data.groups } : {}), "SHA-256 of the list and all files": data.fingerprint || "not recorded" };
   const parts = [
-    ["Data", table, Object.keys(classes).length ? el("details", {}, el("summary", {}, "videos a class and split"), classesTable(run)) : null],
-    ["Accuracy", { "selected by": run.texts.accuracy, "±": run.texts.noise, seeds: run.seeds, views: run.views, "test split": run.about.tested.length ? run.about.tested.join("; ") : "not looked at yet" }],
+    ["Data", table, Object.keys(classes).length ? el("details", {}, el("summary", {}, "videos per class and split"), classesTable(run)) : null],
+    ["Accuracy", { "selected by": run.texts.accuracy, "±": run.texts.noise, seeds: run.seeds, views: run.views, "test split": run.about.tested.length ? run.about.tested.join("; ") : "not used yet" }],
     ["Costs", Object.fromEntries(run.costs.map((cost) => [cost.name, cost.what]))],
     ["Recipe", recipe], ["Strategy", strategy], ["Budget", budget], ["Search space", space],
-    ["Environment", environment], ["Asked for", asked],
+    ["Environment", environment], ["Command", asked],
   ];
-  return section("What all of this rests on", id, el("div", { class: "columns" }, parts.filter(([, values]) => values && Object.keys(values).length).map(([title, values, more]) => el("div", {}, el("h3", {}, title), valuesTable(values), more || null))));
+  return section("Conditions of these numbers", id, el("div", { class: "columns" }, parts.filter(([, values]) => values && Object.keys(values).length).map(([title, values, more]) => el("div", {}, el("h3", {}, title), valuesTable(values), more || null))));
 }
 
 // --- putting it together ---------------------------------------------------------------------------------------------
@@ -171,18 +171,18 @@ function runParts(run, prefix) {
   add("about", "data and recipe", (id) => aboutSection(run, id));
   const sections = parts.map(([id, , make]) => make(id));
   render();
-  const nothing = drawn ? null : el("p", {}, el("strong", {}, "No candidate is complete yet, so there is no front. "), "What there is, and why, stands below.");
+  const nothing = drawn ? null : el("p", {}, el("strong", {}, "No candidate is complete yet, so there is no front. "), "The state of all trials is below.");
   return [el("nav", { "aria-label": run.name }, parts.map(([id, title]) => el("a", { href: `#${id}`, onclick: (event) => { event.preventDefault(); document.getElementById(id).scrollIntoView(); } }, title))), nothing, ...sections];
 }
 
 function together(runs) {
   const keys = runs[0].costs.map((cost) => cost.key).filter((key) => runs.every((run) => run.costs.some((cost) => cost.key === key)));
   if (!keys.length) return [note("These runs have no complete candidates to be drawn together.")];
-  const state = { cost: keys.includes(ASKED.get("cost")) ? ASKED.get("cost") : keys[0] };
-  const pinned = el("div", { class: "pinned", "aria-live": "polite" }, "Point at a candidate to see what it is; click keeps it here.");
-  const figure = frontPlot(runs, state, (run, index) => { pinned.textContent = `${run.name}: ${told(run, index)}`; });
+  const state = { cost: keys.includes(VIEW.get("cost")) ? VIEW.get("cost") : keys[0] };
+  const pinned = el("div", { class: "pinned", "aria-live": "polite" }, "Point at a candidate for details; click keeps them here.");
+  const figure = frontPlot(runs, state, (run, index) => { pinned.textContent = `${run.name}: ${describe(run, index)}`; });
   const key = el("p", {}, runs.map((run, place) => [el("span", { style: `color:${COLORS[place % COLORS.length]};font-weight:600` }, `● ${run.name}`), "   "]));
-  const apart = DATA.apart.length ? el("p", {}, el("strong", {}, "Not on one footing: "), `these runs differ in ${DATA.apart.join(", ")}, so that their accuracies are not to be set against each other.`) : null;
+  const apart = DATA.apart.length ? el("p", {}, el("strong", {}, "Not comparable: "), `these runs differ in ${DATA.apart.join(", ")}, so their accuracies cannot be compared.`) : null;
   const same = runs.every((run) => run.volume.low !== null && run.volume.low === runs[0].volume.low && run.volume.cost === runs[0].volume.cost);
   const part = section("Fronts together", "together", apart, el("div", { class: "controls" },
     select("cost", runs[0].costs.filter((cost) => keys.includes(cost.key)).map((cost) => [cost.key, cost.name]), state.cost, (value) => { state.cost = value; figure.redraw(); })),

@@ -1,9 +1,9 @@
-// The plots of a run: front, expansion, seeds, hypervolume, learning curves. A run is what page_data.py made of it.
+// The plots of a run: front, expansion, seeds, hypervolume, learning curves. `run` is the result of page_data.py.
 
 const noiseOf = (c) => (c.spread !== null ? c.spread : c.standard_error);
 const COLORS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8f7a00", "#56b4e9", "#7b858f"];
 
-function told(run, index) {
+function describe(run, index) {
   const c = run.candidates[index];
   const noise = noiseOf(c);
   const costs = run.costs.filter((cost) => c.costs[cost.key] !== null).map((cost) => `${cost.name}: ${amount(c.costs[cost.key], cost.unit)}`);
@@ -29,7 +29,7 @@ function accuracyAxis(found) {
   return { low, high: Math.max(high, low + 0.1), show: (v) => (100 * v).toFixed(high - low < 0.06 ? 1 : 0), title: "top-1 on validation (%)" };
 }
 
-// A title that says the cost's unit once, so that ticks are plain numbers.
+// The cost's unit is in the title, so that ticks are plain numbers.
 function costAxis(cost, values, margin = 0.08) {
   const { low, high } = span(values, margin);
   const [size, prefix] = cost.unit === "s" || cost.unit === "ms" ? [1, ""] : PREFIXES.find(([size]) => high >= size * 2) || [1, ""];
@@ -42,7 +42,7 @@ function frontPlot(runs, state, pick) {
   const single = runs.length === 1;
   const shown = () => runs.map((run) => run.candidates.map((c, index) => ({ c, index })).filter(({ c }) => c.state === "complete" && c.costs[state.cost] !== null));
   return plot({
-    label: "Accuracy against cost: every complete candidate, the front joined. Arrow keys go from candidate to candidate.",
+    label: "Accuracy against cost: all complete candidates, and the front as a line. Arrow keys move from candidate to candidate.",
     height: 470,
     axes: () => {
       const all = shown().flat().map(({ c }) => c);
@@ -62,11 +62,11 @@ function frontPlot(runs, state, pick) {
           const [x, y] = spot(c);
           if (!crowded || on.has(index)) bar(area, x, c.top1, noiseOf(c));
           if (!on.has(index)) area.root.append(dot(x, y, crowded ? 3 : 4.5, single ? "var(--dot)" : color, { "fill-opacity": single ? 0.75 : 0.35 }));
-          marks.push({ x, y, text: (single ? "" : `${run.name}: `) + told(run, index), pick: () => pick(run, index) });
+          marks.push({ x, y, text: (single ? "" : `${run.name}: `) + describe(run, index), pick: () => pick(run, index) });
         }
         area.root.append(line(stairs(front.map((i) => spot(run.candidates[i])), area.box.right), color, 2.2, single ? {} : { "stroke-dasharray": ["", "7 3", "2 3", "9 3 2 3"][place % 4] }));
         for (const i of front) area.root.append(dot(...spot(run.candidates[i]), 6, color));
-        const way = single && state.way ? run.path.filter((i) => run.candidates[i].costs[state.cost] !== null) : [];
+        const way = single && state.path ? run.path.filter((i) => run.candidates[i].costs[state.cost] !== null) : [];
         area.root.append(line(way.map((i) => spot(run.candidates[i])), "var(--way)", 1.6, { "stroke-dasharray": "5 4" }));
         for (const i of way) area.root.append(diamond(...spot(run.candidates[i]), 4.5, "var(--way)"));
         const named = found.length <= 16 ? found.map(({ index }) => index) : front;
@@ -74,7 +74,7 @@ function frontPlot(runs, state, pick) {
       });
       if (single) {
         const entries = [[(x, y) => dot(x, y, 4.5, "var(--dot)"), "candidate"], [(x, y) => dot(x, y, 6, "var(--front)"), "front"]];
-        if (runs[0].path.length && state.way) entries.push([(x, y) => diamond(x, y, 4.5, "var(--way)"), "chosen"]);
+        if (runs[0].path.length && state.path) entries.push([(x, y) => diamond(x, y, 4.5, "var(--way)"), "chosen"]);
         legend(area, entries);
       }
       return marks;
@@ -82,7 +82,7 @@ function frontPlot(runs, state, pick) {
   });
 }
 
-// --- the expansion, as in X3D's figure: each step's candidates joined with what they grew from ------------------------
+// --- the expansion, as in X3D's figure: each step's candidates connected to their base ---------------------------------
 
 function expansionPlot(run, pick) {
   const steps = run.steps.filter((step) => step.kind !== "start");
@@ -91,9 +91,9 @@ function expansionPlot(run, pick) {
   const drawnSteps = steps.filter((step) => step.entries.some((entry) => entry.top1 !== null));
   const all = [...new Set(drawnSteps.flatMap((step) => [step.base, ...step.entries.map((e) => e.candidate)]))].filter(scored);
   return plot({
-    label: "The expansion step by step: each candidate joined with its base, the chosen one with the next step.",
+    label: "The expansion step by step: each candidate is connected to its base.",
     height: 470,
-    caption: `Thin lines: every candidate that was trained in a step, from the network it grew from. Thick: the one chosen, with the axis grown. ± as above.`,
+    caption: `Thin lines: all trained candidates of a step, from the network they were grown from. Thick lines: the chosen ones, with their axis. ± as above.`,
     axes: () => ({ x: costAxis(cost, all.map((i) => run.candidates[i].costs.macs), 0.06), y: accuracyAxis(all.map((i) => run.candidates[i])) }),
     draw: (area) => {
       const spot = (i) => [area.sx(run.candidates[i].costs.macs), area.sy(run.candidates[i].top1)];
@@ -119,12 +119,12 @@ function expansionPlot(run, pick) {
       }
       labels(area, wanted, all.map(spot), "var(--ink)");
       legend(area, [[(x, y) => dot(x, y, 4.5, "var(--dot)"), "candidate"], [(x, y) => diamond(x, y, 6, "var(--way)"), "chosen"]]);
-      return all.map((i) => ({ x: spot(i)[0], y: spot(i)[1], text: told(run, i), pick: () => pick(run, i) }));
+      return all.map((i) => ({ x: spot(i)[0], y: spot(i)[1], text: describe(run, i), pick: () => pick(run, i) }));
     },
   });
 }
 
-// --- hypervolume against what training cost ---------------------------------------------------------------------------
+// --- hypervolume against training spent --------------------------------------------------------------------------------
 
 function volumePlot(runs, state) {
   const macs = () => state.spent === "macs";
@@ -194,7 +194,7 @@ function curvesPlot(run, state) {
         const [x, y] = spots[spots.length - 1];
         const c = run.candidates[t.candidate];
         if (on || few) ends.push({ x, y, text: nameOf(c) });
-        marks.push({ x, y, text: `trial ${t.number}, seed ${t.seed}, ${t.state}\n${told(run, t.candidate)}` });
+        marks.push({ x, y, text: `trial ${t.number}, seed ${t.seed}, ${t.state}\n${describe(run, t.candidate)}` });
       }
       labels(area, ends.length <= 14 ? ends : [], [], "var(--ink)");
       return marks;
@@ -220,7 +220,7 @@ function seedsPlot(run, pick) {
   return plot({
     label: "Accuracy of each network with each seed.",
     height: Math.max(260, shown.length * row + 80),
-    caption: `One dot a seed, a bar at the mean, best first${networks.length > shown.length ? `; the best ${shown.length} of ${networks.length}` : ""}.${least !== null ? " No mean within the band can be told from the best by these seeds; how far below it one must be depends on how much the two differ from seed to seed." : ""}`,
+    caption: `One dot per seed, a bar at the mean, best first${networks.length > shown.length ? `; the best ${shown.length} of ${networks.length}` : ""}.${least !== null ? " Means within the band cannot be distinguished from the best with these seeds; the necessary distance depends on how much the difference varies over seeds." : ""}`,
     exact: true,
     axes: () => ({
       x: { low, high, show: (v) => digits(100 * v), title: "top-1 on validation (%)" },
@@ -235,7 +235,7 @@ function seedsPlot(run, pick) {
         const left = area.sx(n.top1) > area.width / 2;
         const edge = left ? Math.min(...n.scores) : Math.max(...n.scores);
         area.root.append(svg("text", { class: "halo", x: area.sx(edge) + (left ? -10 : 10), y: y + 4, "text-anchor": left ? "end" : "start" }, n.label));
-        return { x: area.sx(n.top1), y, text: told(run, n.candidate), pick: () => pick(run, n.candidate) };
+        return { x: area.sx(n.top1), y, text: describe(run, n.candidate), pick: () => pick(run, n.candidate) };
       });
     },
   });

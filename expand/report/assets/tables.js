@@ -65,7 +65,7 @@ function stepTable(run, step) {
 function payoffTable(run) {
   return table([
     { title: "axis", cell: (p) => p.axis, key: (p) => p.axis },
-    { title: "points a doubling", number: true, cell: (p) => points(p.mean) + (p.standard_error !== null ? ` ± ${percent(p.standard_error)}` : ""), key: (p) => p.mean },
+    { title: "points per doubling", number: true, cell: (p) => points(p.mean) + (p.standard_error !== null ? ` ± ${percent(p.standard_error)}` : ""), key: (p) => p.mean },
     { title: "each step", cell: (p) => p.gains.map(points).join("  ") || "–" },
     { title: "chosen / offered", number: true, cell: (p) => `${p.chosen} / ${p.offered}`, key: (p) => p.chosen },
   ], run.payoffs);
@@ -118,10 +118,10 @@ function plannedTable(run) {
     { title: "multiply-adds", number: true, cell: (r) => amount(r.macs, "MACs"), key: (r) => r.macs },
     { title: "planned", number: true, cell: (r) => duration(r.planned_seconds), key: (r) => r.planned_seconds },
     { title: "took", number: true, cell: (r) => duration(r.seconds), key: (r) => r.seconds },
-    { title: "off by", number: true, cell: (r) => `${points(r.error)} %`, key: (r) => r.error },
+    { title: "error", number: true, cell: (r) => `${points(r.error)} %`, key: (r) => r.error },
     { title: "processor time", number: true, cell: (r) => (r.planned_cpu_seconds && r.cpu_seconds ? `${points(r.planned_cpu_seconds / r.cpu_seconds - 1)} %` : "–") },
     { title: "memory planned", number: true, cell: (r) => (r.planned_peak_bytes ? `${digits(r.planned_peak_bytes / 1e6)} MB` : "–") },
-    { title: "was", number: true, cell: (r) => (r.peak_bytes ? `${digits(r.peak_bytes / 1e6)} MB` : "–") },
+    { title: "memory actual", number: true, cell: (r) => (r.peak_bytes ? `${digits(r.peak_bytes / 1e6)} MB` : "–") },
   ], run.planned.rows, { tall: run.planned.rows.length > 60 });
 }
 
@@ -171,10 +171,10 @@ function confusionTable(test) {
     }))));
 }
 
-// A setting as a person would type it: six digits are enough of a fraction.
+// A setting as a user would type it: fractions with at most six digits.
 const plainly = (value) => (typeof value === "number" && !Number.isInteger(value) ? String(Number(value.toPrecision(6))) : typeof value === "object" && value !== null ? JSON.stringify(value, (_, inner) => (typeof inner === "number" ? Number(inner.toPrecision(6)) : inner)) : String(value));
 
-// Names and values of plain settings; what is nested is told with its path.
+// Names and values of plain settings; nested ones with their path.
 function valuesTable(values) {
   const rows = [];
   const walk = (value, path) => {

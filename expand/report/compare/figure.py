@@ -1,4 +1,4 @@
-"""The fronts of several runs beside what each had found after so much training, drawn as in every other figure of fronts."""
+"""The figure of `expand compare`: fronts of several runs, and hypervolume over training."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
 
 def draw(found: Fronts, width: float) -> Figure:
-    """Left top-1 in percent over log cost, right hypervolume over training; in a column's width the left one alone."""
+    """Left: top-1 in percent over log cost. Right: hypervolume over training; left out at column width."""
     note = (
         f"{box_text(found.fronts[0])} Error bars: ± {accuracy_noise(found.runs)}. Accuracy: {found.runs[0].about.accuracy}. "
-        "The grey line is the training that every run has spent."
+        "The grey line marks the training that every run has reached."
     )
     panels, right = (2 if width > COLUMN else 1), longest([front.name for front in found.fronts])
-    figure, axes = new_figure(width, title="Fronts, and what training bought", note=note, panels=panels, right=right)
+    figure, axes = new_figure(
+        width, title="Fronts, and hypervolume over training", note=note, panels=panels, right=right
+    )
     draw_steps(axes[0], found.fronts)
     if panels == 2:
         draw_growth(axes[1], found.fronts, over="macs")

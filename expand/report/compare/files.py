@@ -1,4 +1,4 @@
-"""A comparison as files: compare.md to read, compare.csv and .json for programs, and the fronts as figures. pandas and
+"""Writes a comparison: compare.md to read, compare.csv and .json for programs, and figures of the fronts. pandas and
 matplotlib are imported when files are written."""
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ OURS = ("compare.md", "compare.csv", "compare.json", *picture_names("fronts"))
 
 
 def write_fronts(folder: Path, found: Fronts, warnings: Sequence[str]) -> list[Path]:
-    """The comparison of runs.
+    """Writes the comparison of runs; returns the files.
 
     Raises:
-        UsageError: the folder holds something else, or is none.
+        UsageError: `folder` is a file, or contains other files.
     """
     from expand.report.compare.figure import draw
 
@@ -46,7 +46,7 @@ def write_pair(
     part: Section,
     warnings: Sequence[str],
 ) -> list[Path]:
-    """The comparison of two networks; as `write_fronts`, without figures."""
+    """Writes the comparison of two networks, as `write_fronts` but without figures."""
     names = [_network_name(run, network) for run, network in zip(runs, networks, strict=True)]
     row = {"first": names[0], "second": names[1], **_plain_difference(difference)}
     plain = json.dumps(plain_pair(runs, networks, difference, warnings), indent=1) + "\n"
@@ -58,7 +58,7 @@ def write_pair(
 
 
 def plain_fronts(found: Fronts, warnings: Sequence[str]) -> dict[str, Any]:
-    """compare.json of runs: accuracies and hypervolumes are fractions, costs in the unit that the cost's name says."""
+    """compare.json of runs: accuracies and hypervolumes are fractions, costs are in the unit of the cost's name."""
     unit = UNITS[found.cost]
     runs = [
         {
@@ -90,7 +90,7 @@ def plain_pair(
     runs: Sequence[Run], networks: Sequence[Network], difference: Difference, warnings: Sequence[str]
 ) -> dict[str, Any]:
     """compare.json of two networks."""
-    told = [
+    rows = [
         {
             "run": run.name, "label": network.label, "trials": list(network.candidate.numbers),
             "architecture": network.candidate.architecture.as_dict(), "macs": network.candidate.cost.macs,
@@ -98,11 +98,11 @@ def plain_pair(
         }
         for run, network in zip(runs, networks, strict=True)
     ]  # fmt: skip
-    return {"warnings": list(warnings), "networks": told, "difference": _plain_difference(difference)}
+    return {"warnings": list(warnings), "networks": rows, "difference": _plain_difference(difference)}
 
 
 def _bin_rows(found: Fronts) -> list[dict[str, Any]]:
-    """One row a bin and pair of runs."""
+    """One row per bin and pair of runs."""
     unit, rows = UNITS[found.cost], []
     for entry in found.bins:
         for versus in entry.versus:
@@ -163,10 +163,10 @@ def _write(folder: Path, files: dict[str, Callable[[Path], object]]) -> list[Pat
     foreign = [entry.name for entry in sorted(folder.iterdir()) if entry.name not in OURS] if folder.is_dir() else []
     if foreign:
         raise UsageError(
-            f"--to {folder}: it holds {foreign[0]}, and no comparison alone; give an empty or a new folder"
+            f"--to {folder}: it contains {foreign[0]}, which is not part of a comparison; give an empty or a new folder"
         )
     folder.mkdir(parents=True, exist_ok=True)
     for name in OURS:
         if name not in files:
-            (folder / name).unlink(missing_ok=True)  # of an earlier comparison, and no longer true
+            (folder / name).unlink(missing_ok=True)  # left by an earlier comparison and no longer true
     return [write_whole(folder / name, write) for name, write in files.items()]

@@ -1,7 +1,7 @@
-"""Several runs side by side: fronts, the area below them, what it cost to get there, and the best networks at equal cost.
+"""Compares several runs: fronts, hypervolumes, training spent, and the best networks at equal cost.
 
-Pure functions of runs. Two families of differences, each of which holds together with 95 %: the hypervolumes of all pairs of
-runs, and the accuracies of all pairs in all bins of equal cost. Standard library; numpy where intervals need it.
+Pure functions of runs. There are two families of confidence intervals, each with 95 % simultaneous coverage: hypervolumes of all
+pairs of runs, and accuracies of all pairs in all bins of equal cost. Standard library; numpy where intervals need it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from expand.report.front import Front
 from expand.report.hypervolume import Box, Moment, box_of, growth, training_macs
 from expand.report.significance import Network
 
-UNITS = {"gmacs": 1e9, "params_m": 1e6, "latency_ms": 1.0}  # what a cost's amount is divided by
-RESAMPLED = 300  # draws of validation clips for the noise of a hypervolume
+UNITS = {"gmacs": 1e9, "params_m": 1e6, "latency_ms": 1.0}  # divisor of a cost's amount
+RESAMPLED = 300  # resamples of the validation clips for the noise of a hypervolume
 
 
 @dataclass(frozen=True)
 class Versus:
-    """Two runs by their positions, and how much they differ. `seeds` are those that the difference is paired over."""
+    """The difference between two runs, which are given by their indices. `seeds` are the seeds it is paired over."""
 
     first: int
     second: int
@@ -38,7 +38,7 @@ class Versus:
 
 @dataclass(frozen=True)
 class Bin:
-    """Networks of about one cost: the best of each run (None where it has none), of how many, and each pair of runs."""
+    """Networks of about equal cost: the best of each run (None if it has none), out of how many, and each pair of runs."""
 
     low: float
     high: float
@@ -49,8 +49,14 @@ class Bin:
 
 @dataclass(frozen=True)
 class Fronts:
-    """All of it. `shares` are hypervolumes of the fronts that are drawn (means over seeds), `seed_shares` each seed's own;
-    `fronts` are what is drawn of each run."""
+    """The comparison of several runs.
+
+    Attributes:
+        fronts: of each run, for the figure.
+        shares: hypervolume of each run's front, from means over seeds.
+        seed_shares: hypervolume of each seed's front, per run.
+        width: relative width of the bins of equal cost.
+    """
 
     runs: tuple[Run, ...]
     cost: CostName
@@ -64,18 +70,21 @@ class Fronts:
 
     @property
     def equal_training(self) -> int:
-        """Multiply-adds of training that every run has spent."""
+        """Training multiply-adds that every run has reached."""
         return min(front.growth[-1].macs for front in self.fronts)
 
 
 def compare_fronts(
     runs: Sequence[Run], cost: CostName, *, width: float = 0.1, reference: dict[str, float] | None = None
 ) -> Fronts:
-    """Compares two runs or more over a cost. Bins are so wide that their dearest network costs up to 1 + `width` times their
-    cheapest. `reference` may hold the cost's and top-1's reference, in the cost's unit and as a fraction.
+    """Compares two runs or more over a cost.
+
+    Args:
+        width: the most expensive network of a bin costs at most 1 + `width` times its cheapest.
+        reference: bounds of the hypervolume: the cost in its unit, "top1" as a fraction.
 
     Raises:
-        UsageError: a run where this cost is not known, a reference outside of what can be.
+        UsageError: a run in which this cost is unknown, or an impossible reference.
     """
     runs = tuple(_known(run, cost) for run in runs)
     box = _box(runs, cost, reference or {})
@@ -97,7 +106,7 @@ def compare_fronts(
 
 
 def find_bins(runs: Sequence[Run], cost: CostName, width: float) -> tuple[Bin, ...]:
-    """A bin begins at the cheapest network from which on networks of two runs lie within the width."""
+    """Bins of equal cost. A bin begins at the cheapest remaining network that has one of another run within the width."""
     everyone = sorted(
         (
             (network.candidate.amount(cost), place, network)
@@ -108,7 +117,7 @@ def find_bins(runs: Sequence[Run], cost: CostName, width: float) -> tuple[Bin, .
     )
     groups = []
     while everyone:
-        ceiling = everyone[0][0] * (1 + width) * (1 + 1e-12)  # a network at exactly the width is in
+        ceiling = everyone[0][0] * (1 + width) * (1 + 1e-12)  # a network at exactly the width belongs to the bin
         inside = [entry for entry in everyone if entry[0] <= ceiling]
         if len({place for _, place, _ in inside}) > 1:
             groups.append(inside)
@@ -135,7 +144,7 @@ def find_bins(runs: Sequence[Run], cost: CostName, width: float) -> tuple[Bin, .
 def network_differences(
     first: Run, second: Run, pairs: Sequence[tuple[Network, Network]], count: int
 ) -> list[Difference]:
-    """Top-1 of networks of one run less that of networks of another, in a table of `count` differences. The noise is judged among
+    """Top-1 of networks of one run minus that of another run's, in a table of `count` differences. The noise is estimated from
     all networks of the two runs."""
     basis, ours, theirs = intervals.shared_seeds(first.seeds, second.seeds)
     splits = [math.hypot(one.split_error, two.split_error) for one, two in pairs]
@@ -157,12 +166,12 @@ def network_differences(
 
 
 def share_at(moments: Sequence[Moment], macs: int) -> float:
-    """The hypervolume after so much training."""
+    """The hypervolume after this many training multiply-adds."""
     return max((moment.volume for moment in moments if moment.macs <= macs), default=0.0)
 
 
 def _front(run: Run, aims: Sequence[Objective], box: Box) -> Front:
-    """Of the networks alone: a run's other candidates are not compared."""
+    """The front of the run's complete networks."""
     about, found = run.about, tuple(network.candidate for network in run.networks)
     clips = run.facts["data"]["videos"]["train"]
     spent = {trial.number: training_macs(trial, clips, about.clips, about.views) for trial in run.trials}
@@ -172,7 +181,7 @@ def _front(run: Run, aims: Sequence[Objective], box: Box) -> Front:
 
 
 def _known(run: Run, cost: CostName) -> Run:
-    """The run with the networks only whose cost is known."""
+    """The run without the networks whose cost is unknown."""
     networks = tuple(network for network in run.networks if network.candidate.amount(cost) > 0)
     if not networks:
         raise UsageError(
@@ -202,7 +211,7 @@ def _points(run: Run, cost: CostName) -> list[tuple[float, tuple[float, ...]]]:
 
 def _bin(group: Sequence[tuple[float, int, Network]], runs: int) -> Bin:
     members = [[network for _, place, network in group if place == run] for run in range(runs)]
-    # of equal accuracies the cheaper one: networks come by rising cost
+    # of equal accuracies the cheaper network: they are sorted by cost
     best = tuple(max(own, key=lambda network: round(network.top1, 12)) if own else None for own in members)
     return Bin(group[0][0], group[-1][0], best, tuple(map(len, members)), ())
 
@@ -220,7 +229,7 @@ def _paired(first: Run, second: Run) -> tuple[int, ...]:
 def _share_differences(
     runs: Sequence[Run], cost: CostName, box: Box, seed_shares: Sequence[Sequence[float]]
 ) -> tuple[Versus, ...]:
-    """Hypervolume of each pair of runs, every seed's front being one score; with one seed, clips are drawn again."""
+    """Differences in hypervolume of all pairs of runs. Each seed's front gives one score; with one seed, clips are resampled."""
     pairs = list(combinations(range(len(runs)), 2))
     error = intervals.share(1, len(pairs))
     spreads = [_clip_spread(run, cost, box) if len(runs[i].seeds) == 1 else None for i, run in enumerate(runs)]
@@ -240,8 +249,7 @@ def _share_differences(
 
 
 def _clip_spread(run: Run, cost: CostName, box: Box) -> float:
-    """Standard deviation of the hypervolume of the first seed's front when validation clips are drawn again, by chance but
-    always the same."""
+    """Standard deviation of the hypervolume of the first seed's front over resampled validation clips, with a fixed seed."""
     import numpy
 
     clips, points = run.about.clips, _points(run, cost)

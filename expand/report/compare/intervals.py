@@ -1,15 +1,15 @@
-"""How much two numbers of two runs differ, and by how much they could by chance alone.
+"""Confidence intervals for differences between two runs.
 
-Where both runs have trained several seeds in common, a difference is taken seed by seed; without common seeds the two runs' own
-variances are added. Either way `report/noise.py` judges the differences of a pair of runs as one family: each has the standard
-error of its own seeds, but none below the average over all pairs of a network of one run and a network of the other, since three
-seeds of two networks alone say little. A single pair is judged by the paired t test, or by Welch's without common seeds.
+If both runs have several seeds in common, differences are paired by seed; otherwise the variances of the two runs are added.
+In both cases `report/noise.py` judges the differences of a pair of runs as one family: each has the standard error of its own
+seeds, but at least the average over all pairs of networks of the two runs, since three seeds of two networks say little.
+A single pair is judged by the paired t test, or by Welch's test if there are no common seeds.
 
-With a single seed nothing is known of what chance does to a training, and the least there is remains: the binomial noise of the
-validation clips, as if each network had been scored on clips of its own (A. Agresti and B. Caffo, "Simple and effective
-confidence intervals for proportions", The American Statistician 54, 2000).
+With a single seed the variance of training is unknown. What remains is a lower bound: the binomial noise of the validation clips,
+as if the networks had been scored on different clips (A. Agresti and B. Caffo, "Simple and effective confidence intervals for
+proportions", The American Statistician 54, 2000).
 
-The 5 % of a table are shared out over its differences, so that all its intervals hold together in 95 of 100 cases.
+The 5 % of a table are divided among its differences, so that all its intervals hold together in 95 of 100 cases.
 
 All accuracies are fractions. Standard library.
 """
@@ -26,13 +26,13 @@ from expand.core.accuracy import two_errors
 from expand.report.noise import EQUAL, FAMILY_ERROR, judge
 
 Basis = Literal["paired", "unpaired", "clips"]
-Scores = Sequence[float]  # one a seed
+Scores = Sequence[float]  # one per seed
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Of a difference between two means: its standard error and how well that is known. `standard_error` is None where the
-    seeds show no noise at all, which a few trainings cannot prove to be so."""
+    """The noise of a difference between two means: its standard error and degrees of freedom. `standard_error` is None if the
+    seeds show no noise, because a few trainings cannot prove that there is none."""
 
     basis: Basis
     standard_error: float | None
@@ -41,8 +41,12 @@ class Noise:
 
 @dataclass(frozen=True)
 class Difference:
-    """`first` minus `second`. `half_width` is that of its interval, None where the noise is not known; `split_error` the binomial
-    standard error of the difference from the finite validation split, 0 where it has no part."""
+    """The difference `first` minus `second`.
+
+    Attributes:
+        half_width: of its confidence interval; None if the noise is unknown.
+        split_error: binomial standard error from the finite validation split; 0 if that is already in the interval.
+    """
 
     first: float
     second: float
@@ -60,12 +64,12 @@ class Difference:
 
     @property
     def own_half_width(self) -> float | None:
-        """An interval for each of the two, so wide that the two overlap just where that of the difference contains 0."""
+        """Half width of an interval for each of the two; these overlap exactly if the interval of the difference contains 0."""
         return None if self.half_width is None else self.half_width / 2
 
     @property
     def indistinguishable(self) -> bool:
-        """Whether the interval of the difference contains 0, so that those of the two overlap."""
+        """Whether the interval of the difference contains 0."""
         return self.half_width is not None and abs(self.value) <= self.half_width + EQUAL
 
     @property
@@ -75,7 +79,7 @@ class Difference:
         if self.indistinguishable:
             return "indistinguishable"
         if self.noise.basis == "clips":
-            return "beyond the split's noise; that of training is unknown"
+            return "beyond the split's noise; the noise of training is unknown"
         return (
             "beyond noise"
             if abs(self.value) >= two_errors(self.split_error, 0)
@@ -84,7 +88,7 @@ class Difference:
 
 
 def shared_seeds(first: Sequence[int], second: Sequence[int]) -> tuple[Basis, tuple[int, ...], tuple[int, ...]]:
-    """How two runs with these seeds can be compared, and which of the seeds of each count."""
+    """How two runs with these seeds can be compared, and the seeds of each that are used."""
     common = tuple(seed for seed in first if seed in second)
     if len(common) > 1:
         return "paired", common, common
@@ -92,19 +96,19 @@ def shared_seeds(first: Sequence[int], second: Sequence[int]) -> tuple[Basis, tu
 
 
 def share(part: int, count: int) -> float:
-    """What `part` of `count` differences may use of the family's 5 % (Z. Sidak, J. Am. Stat. Assoc. 62, 1967)."""
+    """The share of the family's 5 % for `part` of `count` differences (Z. Sidak, J. Am. Stat. Assoc. 62, 1967)."""
     return 1 - (1 - FAMILY_ERROR) ** (part / count)
 
 
 def seed_noise(
     first: Sequence[Scores], second: Sequence[Scores], pairs: Sequence[tuple[int, int]], *, paired: bool, error: float
 ) -> list[tuple[Noise, float | None]]:
-    """The noise and the half width of differences between networks of two runs, at least two seeds each.
+    """Noise and half width of differences between networks of two runs with at least two seeds each.
 
     Args:
-        first, second: the scores of all networks of either run.
-        pairs: places in `first` and in `second` of the networks that are compared.
-        error: the chance that any of these intervals misses the truth.
+        first, second: the scores of all networks of each run.
+        pairs: indices in `first` and in `second` of the compared networks.
+        error: the probability that any of these intervals misses the true difference.
     """
     rows = tuple(map(tuple, (*first, *second)))
     every = tuple((a, len(first) + b) for a in range(len(first)) for b in range(len(second)))
@@ -117,15 +121,15 @@ def seed_noise(
 
 
 def clip_noise(first: float, second: float, clips: tuple[int, int]) -> Noise:
-    """For two networks of one seed each, scored on so many clips: one right and one wrong answer is added to each, as else
-    a network that is always right would have no noise."""
+    """Noise for two networks of one seed each, scored on so many clips. One correct and one wrong answer is added to each,
+    because otherwise a network that is always correct would have no noise."""
     guesses = [(top1 * n + 1) / (n + 2) for top1, n in zip((first, second), clips, strict=True)]
     squares = sum(guess * (1 - guess) / (n + 2) for guess, n in zip(guesses, clips, strict=True))
     return Noise("clips", _root(squares), math.inf)
 
 
 def clip_half_width(noise: Noise, error: float) -> float | None:
-    """Of an interval from clips alone that misses the truth with this chance."""
+    """Half width of an interval from clips alone that misses the true difference with this probability."""
     return None if noise.standard_error is None else NormalDist().inv_cdf(1 - error / 2) * noise.standard_error
 
 

@@ -1,4 +1,4 @@
-"""The runs to be compared: read, named apart, and asked whether they can be compared at all."""
+"""Reads the runs to compare, gives them distinct names, and checks that they can be compared."""
 
 from __future__ import annotations
 
@@ -17,13 +17,18 @@ from expand.core.trial import Trial
 from expand.report.candidates import RunFacts, candidates
 from expand.report.significance import Network, scored_networks
 
-MOST_RUNS = 8  # that colours and marks of one plot tell apart
+MOST_RUNS = 8  # as many as one plot has distinct colours and markers for
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run as its record tells it: `facts` is its study.json, `networks` are those trained in full with every seed,
-    `left_out` says of how many candidates that is not so."""
+    """A run read from its record.
+
+    Attributes:
+        facts: study.json.
+        networks: those trained in full with every seed.
+        left_out: how many candidates were not.
+    """
 
     name: str
     facts: dict[str, Any]
@@ -42,7 +47,7 @@ class Run:
         return tuple(known[seed] for seed in seeds)
 
     def network(self, number: int) -> Network:
-        """The one that a trial belongs to.
+        """The network that a trial belongs to.
 
         Raises:
             UsageError: no such trial, or one that was not trained in full with every seed.
@@ -72,10 +77,10 @@ def read_runs(folders: Sequence[Path]) -> tuple[Run, ...]:
     """The runs, finished or not.
 
     Raises:
-        UsageError: no run there, one without a complete candidate, one given twice, too many of them.
+        UsageError: a folder without a run, a run without a complete candidate, a run given twice, too many runs.
     """
     if len(folders) > MOST_RUNS:
-        raise UsageError(f"{len(folders)} runs: at most {MOST_RUNS} can be told apart on one plot; compare fewer")
+        raise UsageError(f"{len(folders)} runs: at most {MOST_RUNS} can be distinguished on one plot; compare fewer")
     places = [Path(os.path.realpath(folder)) for folder in folders]
     for folder, place in zip(folders, places, strict=True):
         if places.count(place) > 1:
@@ -84,7 +89,7 @@ def read_runs(folders: Sequence[Path]) -> tuple[Run, ...]:
 
 
 def check_alike(runs: Sequence[Run], *, anyway: bool = False) -> list[str]:
-    """Warnings about what makes the runs' accuracies hard to compare: each names the fields and both values.
+    """Warnings about differences that make accuracies hard to compare, each with fields and both values.
 
     Raises:
         UsageError: other videos or classes, unless `anyway`.
@@ -97,7 +102,7 @@ def check_alike(runs: Sequence[Run], *, anyway: bool = False) -> list[str]:
                 raise UsageError(f"{names} cannot be compared: {serious}; --anyway compares them nevertheless")
             warnings.append(f"{names} cannot really be compared: {serious}")
         if fields := _other_training(first.facts["study"], second.facts["study"]):
-            warnings.append(f"{names} were trained or scored otherwise: {', '.join(fields)}")
+            warnings.append(f"{names} were trained or scored differently: {', '.join(fields)}")
         if first.about.clips != second.about.clips and not serious:
             warnings.append(f"{names} were scored on {first.about.clips} and {second.about.clips} validation clips")
     return warnings
@@ -113,7 +118,7 @@ def _read(folder: Path, name: str) -> Run:
     if not networks:
         seeds = "" if len(about.seeds) == 1 else f" with all of its {len(about.seeds)} seeds"
         raise UsageError(
-            f"{folder}: no network has been trained to the end{seeds}, there is nothing to compare; "
+            f"{folder}: no network is complete{seeds}, so there is nothing to compare; "
             f"`expand status {shlex.quote(str(folder))}` "
             "shows how far it is"
         )
@@ -121,7 +126,7 @@ def _read(folder: Path, name: str) -> Run:
 
 
 def _names(places: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that differ."""
+    """Distinct names: the shortest distinct ends of the paths."""
     depth = 1
     while True:
         names = ["/".join(place.parts[-depth:]) for place in places]
@@ -147,11 +152,10 @@ def _videos(data: dict[str, Any]) -> str:
 
 
 def _other_training(one: dict[str, Any], two: dict[str, Any]) -> list[str]:
-    """Fields of recipe and data that differ, as "recipe.epochs 12 / 30". A field that an older run does not have was at its
-    default then."""
+    """Fields of recipe and data that differ, as "recipe.epochs 12 / 30". A field that an older run lacks had its default."""
     usual = describe(Recipe())
     parts = (("recipe", usual | one["recipe"], usual | two["recipe"]), ("data", one["data"], two["data"]))
-    places = ("source", "published", "validation_share", "test_share")  # the fingerprint tells about these
+    places = ("source", "published", "validation_share", "test_share")  # the fingerprint covers these
     return [
         f"{part}.{name} {old.get(name)} / {new.get(name)}"
         for part, old, new in parts

@@ -1,4 +1,4 @@
-"""A comparison for people: lines and tables for the terminal (rich) and a Markdown page, both made from the same cells."""
+"""A comparison as text: tables and lines on the terminal (rich) and a Markdown page, both from the same cells."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Section:
-    """A table with its heading (headings that are numbers stand right) and the lines beneath it."""
+    """A table with its title, headings (each with whether its column holds numbers), rows, and the lines below it."""
 
     title: str
     headings: tuple[tuple[str, bool], ...] = ()
@@ -55,20 +55,21 @@ def pair_section(runs: Sequence[Run], networks: Sequence[Network], difference: D
     ratio = networks[0].candidate.amount("gmacs") / networks[1].candidate.amount("gmacs")
     notes = (
         f"{show_difference(difference)} points at {ratio:.2f} of the cost: {show_verdict(difference, _names(runs, networks))}.",
-        f"{_pair_noise(difference, runs[0], runs[1])} For two networks that were named before their accuracies were seen: "
-        "of two picked among many, chance alone makes a larger difference.",
+        f"{_pair_noise(difference, runs[0], runs[1])} This holds for two networks that were named before their accuracies were "
+        "known: between two picked from many, chance alone makes larger differences.",
         OVERLAP,
     )
     return Section("Two networks", headings, rows, notes)
 
 
 SPLIT = (
-    "The validation split's noise, the same for all, is not in it; what lies within two standard errors of it is named."
+    "It does not include the noise of the validation split, which is the same for all; differences within two standard errors of "
+    "that are named."
 )
 DIFFERENCE = "difference, verdict"
 OVERLAP = (
-    "± is half the width of the difference's interval: two networks whose intervals overlap are indistinguishable, as that of "
-    "their difference contains 0."
+    "± is half the half-width of the difference's interval: networks whose intervals overlap are indistinguishable, "
+    "because the interval of their difference contains 0."
 )
 
 
@@ -133,7 +134,7 @@ def _runs(found: Fronts) -> Section:
     notes = [
         f"{studies}.",
         f"Accuracy: {found.runs[0].about.accuracy}; ± is {accuracy_noise(found.runs)}. Cost: {_cost_said(found)}.",
-        "Trained: multiply-adds of all trainings, backward passes and validation included.",
+        "Trained: multiply-adds of all trainings, including backward passes and validation.",
     ]
     apart = [run.name for run in found.runs if not run.about.complete]
     notes += [f"Not ended yet: {', '.join(apart)}."] if apart else []
@@ -154,7 +155,7 @@ def _run_row(found: Fronts, place: int, size: float) -> tuple[str, ...]:
 
 
 def accuracy_noise(runs: Sequence[Run]) -> str:
-    """What ± stands for beside a network of its own."""
+    """What ± stands for after the accuracy of one network."""
     alone = [run.name for run in runs if len(run.seeds) == 1]
     split = "the binomial standard error of the validation split"
     if len(alone) == len(runs):
@@ -175,10 +176,9 @@ def _hypervolumes(found: Fronts) -> Section:
     low, high = show_cost(found.box.low, size), show_cost(found.box.high, size)
     over = f" above {percent(found.box.floor)} %" if found.box.floor else ""
     notes = [
-        f"Hypervolume: the best top-1{over} to be had, averaged over costs from {low} to {high} {unit} on a log axis, in "
-        "points. The dearer end and "
-        f"top-1 {100 * found.box.floor:g} % are the reference point; the range begins where every run has a network, and what "
-        "is cheaper counts from there on."
+        f"Hypervolume: the best top-1{over} at each cost, averaged over costs from {low} to {high} {unit} on a log axis, in "
+        f"points. The reference point is the upper end and top-1 {100 * found.box.floor:g} %. The range begins at the cost at "
+        "which every run has a network; cheaper networks count from there on."
     ]
     notes += [_versus_line(found.runs, versus) for versus in found.versus]
     notes += [_family(len(found.versus), "hypervolumes")] if len(found.versus) > 1 else []
@@ -200,30 +200,30 @@ def _equal_cost(found: Fronts) -> Section:
     )
     title = f"Accuracy at equal cost, within {100 * found.width:g} %"
     if not rows:
-        return Section(f"{title}: no two runs have networks of such equal cost; --bins makes the bins wider")
+        return Section(f"{title}: no two runs have networks of such similar cost; --bins makes the bins wider")
     shown = {(v.first, v.second): v.difference for entry in found.bins for v in entry.versus}
     notes = [_noise(d, found.runs[a], found.runs[b]) for (a, b), d in shown.items()]
     if any(max(entry.counts) > 1 for entry in found.bins):
         notes += [
-            "Of several networks of a run within a bin the best counts, which flatters the run that has more of them."
+            "Of several networks of a run in one bin the best counts, which favours the run that has more of them."
         ]
     notes += [_family(len(rows) // 2, "differences"), OVERLAP]
     return Section(title, headings, rows, tuple(dict.fromkeys(notes)))
 
 
 def _bin_rows(found: Fronts, entry: Bin, versus: Versus, size: float) -> list[tuple[str, ...]]:
-    """Two rows: the networks of one pair of runs within a bin, one below the other."""
+    """Two rows: the networks of one pair of runs in a bin, one below the other."""
     names, difference = (found.runs[versus.first].name, found.runs[versus.second].name), versus.difference
-    told = []
+    sides = []
     for place, mean in ((versus.first, difference.first), (versus.second, difference.second)):
         network, count = entry.best[place], entry.counts[place]
         assert network is not None
         of = f", best of {count}" if count > 1 else ""
-        told.append((f"{found.runs[place].name}: {network.label}{of}", with_error(mean, difference.own_half_width)))
+        sides.append((f"{found.runs[place].name}: {network.label}{of}", with_error(mean, difference.own_half_width)))
     costs = _range(entry.low, entry.high, size)
     return [
-        (costs, *told[0], show_difference(difference)),
-        ("", *told[1], show_verdict(difference, names)),
+        (costs, *sides[0], show_difference(difference)),
+        ("", *sides[1], show_verdict(difference, names)),
     ]
 
 
@@ -233,20 +233,20 @@ def _range(low: float, high: float, size: float) -> str:
 
 
 def _noise(difference: Difference, first: Run, second: Run) -> str:
-    """What the intervals of a pair of runs rest on."""
+    """How the intervals of a pair of runs were computed."""
     basis, names = _basis(difference, first, second), " and ".join(dict.fromkeys((first.name, second.name)))
     if difference.noise.basis == "clips":
         return f"{names}: {basis}."
     if difference.noise.standard_error is None:
-        return f"{names}: all seeds show the same difference to the last clip, so that its noise is unknown."
+        return f"{names}: the difference is exactly the same for all seeds, so its noise is unknown."
     return (
-        f"{names}: {basis}; a difference has the standard error of its own seeds, but never less than the average over all pairs "
+        f"{names}: {basis}; a difference has the standard error of its own seeds, but at least the average over all pairs "
         f"of their networks. {SPLIT}"
     )
 
 
 def _pair_noise(difference: Difference, first: Run, second: Run) -> str:
-    """The same of two networks by name, whose noise is theirs alone."""
+    """The same for two networks given by name, whose noise comes from their own seeds alone."""
     if difference.noise.basis == "clips" or difference.noise.standard_error is None:
         return _noise(difference, first, second)
     test = "a paired" if difference.noise.basis == "paired" else "Welch's"
@@ -263,17 +263,17 @@ def _basis(difference: Difference, first: Run, second: Run) -> str:
         shared = [seed for seed in first.seeds if seed in second.seeds]
         return f"paired over seeds {', '.join(map(str, shared))}"
     if basis == "unpaired":
-        return "not paired, as the runs have no two seeds in common"
+        return "not paired, because the runs have fewer than two seeds in common"
     single = " and ".join(run.name for run in (first, second) if len(run.seeds) == 1)
     return (
-        f"{single} trained one seed, so that the chance of training is unknown; the interval is from the validation clips "
-        "alone, the least there is"
+        f"{single} trained one seed, so the variance of training is unknown; the interval is from the validation clips "
+        "alone, a lower bound"
     )
 
 
 def _family(count: int, what: str) -> str:
-    held = "the one interval holds" if count == 1 else f"all {count} intervals of {what} hold together"
-    return f"{held[0].upper()}{held[1:]} in 95 of 100 cases."
+    intervals = "The interval holds" if count == 1 else f"All {count} intervals of {what} hold together"
+    return f"{intervals} in 95 of 100 cases."
 
 
 def _cost_said(found: Fronts) -> str:

@@ -1,9 +1,9 @@
 """A faster backward for channel-wise 3D convolutions on CPU.
 
 The gradient with respect to the input of such a convolution is again a channel-wise convolution, with the flipped kernel, of
-the output's gradient (spread out by the stride). On clips of about 50 pixels torch's forward is 4 to 40 times faster than its
-own input gradient, which there is the largest single cost of an X3D training step; at 160 pixels nothing is gained
-(benchmarks/RESULTS.md). The numbers agree to rounding.
+the output's gradient (with zeros inserted for the stride). On clips of about 50 pixels torch's forward pass is 4 to 40 times
+faster than its own input gradient, which is then the largest single cost of an X3D training step. At 160 pixels there is no gain
+(benchmarks/RESULTS.md). Results are equal up to rounding.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _ChannelwiseConvolution(torch.autograd.Function):
 
 
 class ChannelwiseConv3d(nn.Module):
-    """Shares the weight of an `nn.Conv3d` with one filter a channel, odd kernel, "same" padding and no bias."""
+    """Shares the weight of an `nn.Conv3d` with one filter per channel, odd kernel, "same" padding and no bias."""
 
     def __init__(self, convolution: nn.Conv3d) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class ChannelwiseConv3d(nn.Module):
 
 
 def speed_up(network: nn.Module) -> None:
-    """Puts `ChannelwiseConv3d` in the place of every convolution it can stand for; state-dict keys stay as they are."""
+    """Replaces every suitable convolution by `ChannelwiseConv3d`; state-dict keys stay the same."""
     for parent in list(network.modules()):
         for name, child in parent.named_children():
             if isinstance(child, nn.Conv3d) and _fits(child):

@@ -13,11 +13,12 @@ import av
 import numpy as np
 import pytest
 
+from expand.core.atomic import unfinished
 from expand.core.errors import ExpandError
 from expand.data.cache import entries as keeping
 from expand.data.cache import shards
 from expand.data.cache.clip_cache import ClipCache, prepare, reference_fps
-from expand.data.cache.device_cache import hold
+from expand.data.cache.device_cache import cache_on_device
 from expand.data.read_source import read_source
 from expand.data.video.decode import DamagedVideo, decode
 
@@ -163,7 +164,7 @@ def test_a_build_killed_in_the_middle_goes_on(root: Path, monkeypatch: pytest.Mo
     killed = subprocess.run([sys.executable, "-c", KILLED, str(root)], cwd=ROOT, capture_output=True, text=True)
     assert killed.returncode == -9, killed.stderr
     left = folder.with_suffix(".building")
-    assert not folder.exists() and {"00000.bin", "00000.json", "00001.bin.partial"} <= set(contents(left))
+    assert not folder.exists() and {"00000.bin", "00000.json"} <= set(contents(left)) and unfinished(left / "00001.bin")
     decoded: list[str] = []
     monkeypatch.setattr(keeping, "decode", lambda path, **how: decoded.append(path.name) or decode(path, **how))
     seen: list[tuple[int, int]] = []
@@ -199,7 +200,7 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(root: Path, monkeypatch: py
             prepare(manifest, side=24, splits=("train",))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert not list(root.parent.rglob("*.partial")) and not list(root.parent.rglob("index.json"))
+    assert not list(root.parent.rglob("*.tmp")) and not list(root.parent.rglob("index.json"))
     assert list(root.parent.rglob("00000.json"))
     assert len(ClipCache(prepare(manifest, side=24, splits=("train",))[0])) == 6
 
@@ -257,13 +258,18 @@ def test_on_a_device(root: Path) -> None:
     import torch  # not above: the processes of other tests import this file
 
     cache = ClipCache(prepare(read_source(root), side=24, splits=("train",))[0])
-    held = hold(cache, "cpu")
-    assert held is not None and len(held) == 6 and held.labels is cache.labels and held.length(2) == cache.length(2)
+    cached = cache_on_device(cache, "cpu")
+    assert (
+        cached is not None
+        and len(cached) == 6
+        and cached.labels is cache.labels
+        and cached.length(2) == cache.length(2)
+    )
     for i in range(6):
-        assert held.frames(i).dtype == torch.uint8 and np.array_equal(held.frames(i).numpy(), cache.frames(i))
-        assert np.array_equal(held.picked(i, [5, 0, 5]).numpy(), cache.picked(i, [5, 0, 5]))
+        assert cached.frames(i).dtype == torch.uint8 and np.array_equal(cached.frames(i).numpy(), cache.frames(i))
+        assert np.array_equal(cached.picked(i, [5, 0, 5]).numpy(), cache.picked(i, [5, 0, 5]))
     assert cache.nbytes == 2304 * (6 + 7 + 8 + 10 + 11 + 12)
-    assert hold(cache, "cpu", share=1e-12) is None
+    assert cache_on_device(cache, "cpu", share=1e-12) is None
 
 
 def test_damaged_videos_stop_or_are_left_out(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

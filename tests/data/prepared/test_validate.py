@@ -208,4 +208,4 @@ def test_killed_in_the_middle(root: Path, tmp_path: Path, moment: int) -> None:
     with pytest.raises(UsageError, match="no videos found" if moment == 1 else "was not prepared completely"):
         read_source(to)
     prepare_source(root, to)
-    assert len(read_source(to).videos) == 8
+    assert len(read_source(to).videos) == 8 and len(list(to.iterdir())) == 2  # nothing is left of the killed one

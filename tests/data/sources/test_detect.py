@@ -291,7 +291,7 @@ def test_many_problems_are_counted(tmp_path: Path) -> None:
     ("labels", "message"),
     [
         (("0", "1", "-1"), "line 3: label -1 is below 0"),
-        (("0", "1", "run"), "line 3: label run is no number as the others are"),
+        (("0", "1", "run"), "line 3: label run is not a number like the others"),
     ],
 )
 def test_numbers_that_are_no_labels(tmp_path: Path, labels: tuple[str, ...], message: str) -> None:

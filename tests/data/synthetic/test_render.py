@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from expand.core.errors import ExpandError, UsageError
+from expand.data.synthetic import drawing
 from expand.data.synthetic import render as rendered
 from expand.data.synthetic import scenes as figures
 
@@ -40,7 +41,7 @@ def checksums(folder: Path) -> dict[str, str]:
 
 def extents(label: str, clips: int) -> np.ndarray:
     """How far the moving part is in each frame of several clips: (clips, FRAMES)."""
-    motions = [figures.draw_motion(figures._random(0, str(clip), label), label) for clip in range(clips)]
+    motions = [figures.draw_motion(figures.seeded(0, str(clip), label), label) for clip in range(clips)]
     times = (np.arange(figures.FRAMES) + 0.5) / figures.FRAMES
     return np.array([[figures.extent(motion, time) for time in times] for motion in motions])
 
@@ -73,7 +74,7 @@ def test_a_clip_decodes_to_what_was_drawn(tiny: Path) -> None:
         frames = list(container.decode(stream))
     assert len(frames) == figures.FRAMES
     assert [frame.key_frame for frame in frames[:17:8]] == [True] * 3
-    drawn = next(figures.render_frames(3, "train-000", "raise arms"))
+    drawn = next(drawing.render_frames(3, "train-000", "raise arms"))
     assert np.abs(frames[0].to_ndarray(format="rgb24").astype(float) - drawn).mean() < 8
 
 
@@ -82,7 +83,7 @@ def test_content_depends_on_seed_group_and_class_only(tiny: Path, tmp_path: Path
         clip = rendered.Clip(3, split, f"{split}-000", label)
         (tmp_path / clip.path).parent.mkdir(parents=True)
         assert rendered._render_clip(clip, tmp_path)["sha256"] == checksums(tiny)[clip.path]
-    first, other = (next(figures.render_frames(seed, "train-000", "raise arms")) for seed in (3, 4))
+    first, other = (next(drawing.render_frames(seed, "train-000", "raise arms")) for seed in (3, 4))
     assert np.abs(first.astype(float) - other).mean() > 5
 
 
@@ -123,7 +124,7 @@ def test_courses_go_the_ways_their_classes_say() -> None:
 def test_the_figure_moves_where_its_class_says() -> None:
     """What differs from the room, seen as the median of all frames, moves sideways, or its top moves up or down."""
     moving = ("step left", "step right", "crouch down", "raise arms")
-    clips = {name: np.stack(list(figures.render_frames(0, "train-000", name))).astype(float) for name in moving}
+    clips = {name: np.stack(list(drawing.render_frames(0, "train-000", name))).astype(float) for name in moving}
     room = np.median(np.concatenate([clips["step left"][::4], clips["step right"][::4]]), axis=0)
 
     def shift(label: str) -> tuple[float, float]:

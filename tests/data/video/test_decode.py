@@ -1,5 +1,6 @@
 """Decoding: odd but whole videos are read, damaged ones never pass in silence."""
 
+import os
 from pathlib import Path
 
 import av
@@ -108,6 +109,17 @@ def test_trimmed_without_reencoding_is_whole(tmp_path: Path) -> None:
                 taken.mux(packet)
     assert probe(trimmed).frames == 60
     assert np.array_equal(decode(trimmed), decode(source)[5:])
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a.mkv", "a.flv"])
+def test_reading_that_never_ends_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A file filled up with zeros, as a stopped download leaves it: FFmpeg looks for the next frame for hours, in native code."""
+    monkeypatch.setattr("expand.data.video.decode.READ_SECONDS", 0.3)
+    path = film(tmp_path / name, codec="flv" if name == "a.flv" else "mpeg4")
+    os.truncate(path, 1 << 40)
+    with pytest.raises(DamagedVideo, match=r"nothing could be read within 0\.3 s"):
+        decode(path, side=16)
+    path.unlink()  # a terabyte, if somebody copies the folder
 
 
 def test_not_videos(tmp_path: Path) -> None:

@@ -81,10 +81,12 @@ def test_a_second_run_makes_what_is_missing(source: Path, tmp_path: Path, monkey
         reencode(manifest, small, side=32)
     left = {path.name for path in small.rglob("*") if path.is_file()}
     assert {"a.mp4", "a.mp4.mp4"} <= left and "c, d.mp4" not in left and "train.csv" not in left
-    assert not [name for name in left if name.endswith(".partial")]
+    assert not [name for name in left if name.endswith(".tmp")]
     monkeypatch.setattr(module, "_encode", encode)
+    (small / "train/light/.c, d.mp4.1.tmp").write_bytes(b"what a killed run left")
     done = reencode(manifest, small, side=32)
     assert done.made + done.there == 5 and done.there >= 2
+    assert not list(small.rglob("*.tmp"))
     assert reencode(manifest, small, side=32).made == 0
     film(source / "val/light/f.avi", 6, level=150)
     assert reencode(read_source(source), small, side=32).made == 1  # its content changed

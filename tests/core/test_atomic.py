@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from expand.storage.atomic import write_atomically
+from expand.core.atomic import write_atomically
 
 
 @settings(max_examples=20)
