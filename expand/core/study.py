@@ -186,8 +186,8 @@ class Objective:
 class Budget:
     """When a search ends.
 
-    `trials`, `epochs`, `hours` and `gmac_epochs` end any search: a network is started only if all its seeds fit, and what has started is
-    finished.
+    `trials`, `epochs`, `hours` and `gmac_epochs` end any search: a network is started only if all its seeds fit, and what has
+    started is finished.
 
     Attributes:
         targets_gmacs: costs, in rising order, that a stepwise expansion reaches one after the other; it ends at the last.

@@ -2,7 +2,7 @@
 
 On a table a strategy is replayed in seconds, because nothing is trained. A table is one gzipped JSON file:
 
-    {"name", "about", "made_by", "space": {"module", "values"}, "epochs", "clips", "classes", "seeds": [0, 1, ...],
+    {"name", "about", "space": {"family", "fields"}, "epochs", "clips", "seeds": [0, 1, ...],
      "networks": [{"values": {...}, "macs", "params", "curves": [[top-1 after each epoch], ... one per seed]}, ...]}
 
 Top-1 is of validation, from 0 to 1, with the number of clips that stands beside it.
@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import gzip
 import json
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from expand.core.trial import Cost
 
 @dataclass(frozen=True)
 class Table:
-    """All trainings of a table.
+    """All trainings of a table. Called, it counts multiply-adds, as `Costs`.
 
     Attributes:
         space: the space that the networks are points of.
@@ -101,32 +103,35 @@ def save(table: Table, path: Path) -> None:
         stream.write(json.dumps(plain, separators=(",", ":")).encode())
 
 
-def load(path: Path, spaces: dict[str, type[SearchSpace]]) -> Table:
+def load(path: Path, space_of: Callable[[str], SearchSpace]) -> Table:
     """Reads a table.
 
     Args:
-        spaces: classes of families by their names.
+        space_of: the search space of a name, such as `expand.config.loading.load_space`.
 
     Raises:
-        UsageError: no such file, not a table, or a family that is not among `spaces`.
+        UsageError: no such file, not a table, or an unknown family.
     """
     try:
         plain: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
         family, fields = plain["space"]["family"], plain["space"]["fields"]
-        space = spaces[family](**fields)
+        space = replace(space_of(family), **{name: _frozen(value) for name, value in fields.items()})  # type: ignore[type-var]
         networks = tuple(space.architecture(**each["values"]) for each in plain["networks"])
         costs = tuple(Cost(each["macs"], each["params"], 0, 0, ()) for each in plain["networks"])
         curves = np.array([each["curves"] for each in plain["networks"]], dtype=float)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such table") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, UsageError) as error:
         raise UsageError(f"{path}: no table of trained networks ({type(error).__name__}: {error})") from None
     return Table(plain["name"], space, networks, costs, curves, int(plain["clips"]), plain.get("about", ""))
 
 
-def _fields(space: SearchSpace) -> dict[str, Any]:
-    from dataclasses import fields
+def _frozen(value: Any) -> Any:
+    """JSON has no tuples; the fields of spaces have no lists."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
+
+def _fields(space: SearchSpace) -> dict[str, Any]:
     return {field.name: getattr(space, field.name) for field in fields(space)}  # type: ignore[arg-type]
 
 

@@ -1,7 +1,7 @@
 """Optuna's own samplers as strategies: multivariate TPE and NSGA-II.
 
-Optuna is asked until it proposes a network that is within the limits and new; what it proposes besides is answered at once, without
-a worker. The study it is asked through is built anew from the trials each time, so a resumed search continues as before.
+Optuna is asked until it proposes a network that is within the limits and new; its other proposals are answered without a worker.
+The study it is asked through is built anew from the trials each time, so a resumed search continues as before.
 """
 
 from __future__ import annotations
