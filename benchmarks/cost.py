@@ -36,19 +36,19 @@ def main() -> None:
           f"{max(times) * 1000:.2f} ms")  # fmt: skip
     sizes = sorted((point for point in drawn if 0.3e9 < macs(point) < 40e9), key=macs)
     chosen = [sizes[round(place * (len(sizes) - 1) / (options.traced - 1))] for place in range(options.traced)]
-    traced, told = [], []
+    traced, counted = [], []
     for point in chosen:
         began = time.perf_counter()
         reference = count_cost(SPACE.build(point, CLASSES), SPACE.inputs(point))
         traced.append(time.perf_counter() - began)
         began = time.perf_counter()
         cost = cost_of.__wrapped__(SPACE, point, CLASSES)
-        told.append(time.perf_counter() - began)
+        counted.append(time.perf_counter() - began)
         same = all(getattr(cost, name) == getattr(reference, name) for name in ("macs", "params", "activations"))
-        print(f"{point}: {cost.gmacs:.2f} GMACs, fvcore {traced[-1]:.2f} s, layers {told[-1] * 1000:.2f} ms, "
+        print(f"{point}: {cost.gmacs:.2f} GMACs, fvcore {traced[-1]:.2f} s, layers {counted[-1] * 1000:.2f} ms, "
               f"{'equal' if same else 'DIFFERENT'}")  # fmt: skip
         assert same
-    ratio = statistics.median(slow / quick for slow, quick in zip(traced, told, strict=True))
+    ratio = statistics.median(slow / quick for slow, quick in zip(traced, counted, strict=True))
     print(json.dumps({
         "benchmark": "cost", "networks": len(drawn), "seconds": round(sum(times), 2),
         "median_ms": round(statistics.median(times) * 1000, 3), "slowest_ms": round(max(times) * 1000, 2),

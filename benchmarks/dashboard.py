@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from expand.config.loading import load_study
-from expand.config.serialize import describe
 from expand.core.attempt import Epoch
 from expand.core.outcome import Completed
 from expand.core.study import Study
 from expand.core.trial import Cost, Metrics, Suggestion
 from expand.monitoring.dashboard.presenter import Presenter
 from expand.report.run_report import run_facts
+from expand.storage.facts import Facts, StudyFacts, VideoCounts, VideoFacts
 from expand.storage.run_directory import Record, open_for_writing
 
 CURVE = tuple(Epoch(epoch, 2.0 / epoch, 0.03 * epoch, seconds=1.0) for epoch in range(1, 17))
@@ -74,7 +74,7 @@ def write(folder: Path, trials: int, clients: int) -> dict[str, Any]:
 
 
 def _trial(record: Record, show: Presenter, study: Study, index: int, took: dict[str, float]) -> None:
-    wish = Suggestion(study.space.start, 16, index, 1, ("frames",), 0 if index else None, "sample", "drawn")
+    suggestion = Suggestion(study.space.start, 16, index, 1, ("frames",), 0 if index else None, "sample", "drawn")
     cost = Cost(2_000_000 + 1000 * index, 300, 250, 10, ((3, 1, 16, 16),))
 
     @contextlib.contextmanager
@@ -84,7 +84,7 @@ def _trial(record: Record, show: Presenter, study: Study, index: int, took: dict
         took[name] += time.perf_counter() - began
 
     with timed("record"):
-        number = record.open_trial(wish, cost, study.space)
+        number = record.open_trial(suggestion, cost, study.space)
     with timed("show"):
         show.opened(record.trial(number))
         show.ending(number, CURVE)
@@ -95,10 +95,9 @@ def _trial(record: Record, show: Presenter, study: Study, index: int, took: dict
         show.refresh()
 
 
-def _facts(study: Study) -> dict[str, Any]:
-    data = {"name": "none", "videos": {"train": 1, "val": 40}, "classes": ["a", "b"], "fingerprint": "0" * 64}
-    plain = {"reference": study.name, "scale": "demo", "settings": [], "data_option": None, "seed_option": None}
-    return plain | {"study": describe(study), "data": data}
+def _facts(study: Study) -> Facts:
+    data = VideoFacts("none", "0" * 64, ("a", "b"), VideoCounts(1, 40))
+    return Facts(study=StudyFacts.of(study), data=data, reference=study.name)
 
 
 @contextlib.contextmanager

@@ -21,7 +21,6 @@ import time
 from pathlib import Path
 
 from expand.config.loading import load_study
-from expand.config.serialize import describe
 from expand.core.attempt import Epoch
 from expand.core.outcome import Completed, Failed
 from expand.core.study import Objective, Study
@@ -29,10 +28,11 @@ from expand.core.trial import Metrics, Suggestion
 from expand.counting.cost import cost_of
 from expand.report.run_report import report
 from expand.storage import run_directory as records
+from expand.storage.facts import Facts, StudyFacts, VideoCounts, VideoFacts
 from expand.storage.run_directory import Record
 
 CLASSES = tuple(f"action {number}" for number in range(10))
-CLIPS = {"train": 440, "val": 160, "test": 160}
+CLIPS = VideoCounts(440, 160, 160)
 
 
 def main() -> None:
@@ -64,10 +64,8 @@ def main() -> None:
 def record_search(folder: Path, count: int, seed: int = 0) -> None:
     """A run directory with so many trials, each another network."""
     study = load_study("x3d_stepwise")
-    data = {"name": "made-up clips", "fingerprint": "0" * 64, "classes": list(CLASSES), "videos": CLIPS}
-    facts = {
-        "reference": "x3d_stepwise", "scale": "demo", "settings": [], "limits": [], "study": describe(study), "data": data
-    }  # fmt: skip
+    data = VideoFacts("made-up clips", "0" * 64, tuple(CLASSES), CLIPS)
+    facts = Facts(study=StudyFacts.of(study), data=data, reference="x3d_stepwise")
     chance, known = random.Random(seed), set()
     with records.open_for_writing(folder, facts, study) as record:
         while len(known) < count:
@@ -88,9 +86,9 @@ def _near(study: Study, chance: random.Random) -> dict[str, float]:
     return values
 
 
-def _record_one(record: Record, study: Study, wish: Suggestion, place: int, chance: random.Random) -> None:
-    cost = cost_of(study.space, wish.architecture, len(CLASSES))
-    number = record.open_trial(wish, cost, study.space)
+def _record_one(record: Record, study: Study, suggestion: Suggestion, place: int, chance: random.Random) -> None:
+    cost = cost_of(study.space, suggestion.architecture, len(CLASSES))
+    number = record.open_trial(suggestion, cost, study.space)
     top1 = min(max(0.12 * math.log10(cost.macs) - 0.35 + chance.gauss(0, 0.06), 0.05), 0.98)
     curve = tuple(
         Epoch(e, 2.3 * 0.85**e, top1 * (1 - 0.8**e), val_loss=2.3 * 0.88**e, seconds=2.0) for e in range(1, 13)
@@ -102,7 +100,7 @@ def _record_one(record: Record, study: Study, wish: Suggestion, place: int, chan
         return record.fail(number, Failed("non-finite loss (nan) at step 3 of epoch 2", curve=curve[:1]))
     if part == 9:
         return record.epoch(number, curve[:5])
-    metrics = Metrics(top1, min(top1 + 0.3, 1.0), 1.0, CLIPS["val"], 2)
+    metrics = Metrics(top1, min(top1 + 0.3, 1.0), 1.0, CLIPS.val, 2)
     record.complete(number, Completed(metrics, curve=curve, train_seconds=24.0))
 
 

@@ -189,14 +189,14 @@ class Run:
         Raises:
             UsageError: no complete trial costs that little, or an unknown name.
         """
-        from expand.report.choosing import choose
+        from expand.report.choosing import Choice, choose
 
         if not under:
-            return choose(self._record, under=None, trial=None, best=objective)
+            return choose(self._record, Choice(best=objective))
         if len(under) > 1:
             raise UsageError(f"under={dict(under)}: one cost at a time")
         (limit,) = (f"{name}={float(value)!r}" for name, value in under.items())
-        return choose(self._record, under=limit, trial=None, best=None)
+        return choose(self._record, Choice(under=limit))
 
     def network(self, trial: Trial | int) -> nn.Module:
         """The network of a complete trial with its weights: a plain `nn.Module` on the CPU, in evaluation mode."""

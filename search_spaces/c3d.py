@@ -133,9 +133,10 @@ class C3DSpace(SearchSpace):
     The search network's groups are single layers. The fields are the start; named points differ from it in their depths only.
     The defaults are the paper's 16 frames of 112 pixels.
 
-    >>> space = C3DSpace()
-    >>> space.constructor(space.point("depth-3"), num_classes=101)[1]["depths"]
-    (3, 3, 3, 3, 3)
+    Examples:
+        >>> space = C3DSpace()
+        >>> space.constructor(space.point("depth-3"), num_classes=101)[1]["depths"]
+        (3, 3, 3, 3, 3)
     """
 
     convolutions: int = 5

@@ -234,11 +234,12 @@ class MixedConvSpace(SearchSpace):
     A split point (`split=MC3`) sets all five groups. The fields are the start; named points share all values that their names
     do not set. The defaults are the paper's 18 layers on 8 frames of 112 pixels.
 
-    >>> space = MixedConvSpace()
-    >>> space.architecture(split="MC3") == space.point("MC3")
-    True
-    >>> space.constructor(space.point("MC3"), num_classes=400)[1]["kinds"]
-    ('3D', '3D', '2D', '2D', '2D')
+    Examples:
+        >>> space = MixedConvSpace()
+        >>> space.architecture(split="MC3") == space.point("MC3")
+        True
+        >>> space.constructor(space.point("MC3"), num_classes=400)[1]["kinds"]
+        ('3D', '3D', '2D', '2D', '2D')
     """
 
     layers: int = 18

@@ -242,11 +242,12 @@ class X3DSpace(SearchSpace):
     Attributes:
         longest_clip: longest duration of a clip in source frames, for short videos; none is no limit.
 
-    >>> space = X3DSpace()
-    >>> space.constructor(space.point("M"), num_classes=400)[1]["widths"]
-    (24, 48, 96, 192)
-    >>> space.inputs(space.point("M"))
-    (Clip(frames=16, stride=5, height=224, width=224, channels=3),)
+    Examples:
+        >>> space = X3DSpace()
+        >>> space.constructor(space.point("M"), num_classes=400)[1]["widths"]
+        (24, 48, 96, 192)
+        >>> space.inputs(space.point("M"))
+        (Clip(frames=16, stride=5, height=224, width=224, channels=3),)
     """
 
     frames: int = 1

@@ -6,12 +6,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import Command
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,11 +74,14 @@ def expand(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs the command line in an empty folder: expand("run", ...) -> completed process."""
 
     def call(*arguments: object, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "expand", *map(str, arguments)],
-            cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"} | environment,
-            capture_output=True, text=True, timeout=timeout,
-        )  # fmt: skip
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"} | environment
+        command = Command(*arguments, folder=tmp_path, environment=environment)
+        try:
+            code = command.wait(timeout)
+        except subprocess.TimeoutExpired:
+            command.kill()
+            raise
+        return subprocess.CompletedProcess(command.arguments, code, command.stdout, command.stderr)
 
     return call
 

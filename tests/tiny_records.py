@@ -9,6 +9,7 @@ from expand.core.outcome import Completed, Failed  # noqa: F401
 from expand.core.study import Study
 from expand.core.trial import Cost, Metrics, Suggestion, TrialState  # noqa: F401
 from expand.storage import run_directory as records
+from expand.storage.facts import Facts, StudyFacts, VideoCounts, VideoFacts
 from expand.strategies.stepwise import Stepwise
 from search_spaces.x3d import X3DSpace
 
@@ -20,19 +21,15 @@ def study(**fields) -> Study:
     return Study("test", SPACE, Stepwise(), **fields)
 
 
+def facts_of(of: Study, **more) -> Facts:
+    """study.json of a study on a few videos."""
+    videos = VideoFacts("clips", "f" * 64, ("a", "b"), VideoCounts(4, 2, 2))
+    return Facts(**{"study": StudyFacts.of(of), "data": videos} | more)
+
+
 def opened(folder: Path, of: Study | None = None):
     of = of or study()
-    return records.open_for_writing(folder, {"study": described(of)}, of)
-
-
-def described(of: Study) -> dict:
-    return {
-        "name": of.name, "seeds": list(of.seeds),
-        "objectives": [
-            {"name": o.name, "direction": o.direction, "known_before_training": o.known_before_training, "limit": o.limit}
-            for o in of.objectives
-        ],
-    }  # fmt: skip
+    return records.open_for_writing(folder, facts_of(of), of)
 
 
 def suggestion(**values) -> Suggestion:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 from conftest import ROOT, STUDIES
+from forked import Command
 
 from expand.core.trial import Trial
 from expand.storage.run_directory import open_for_reading
@@ -27,17 +26,6 @@ def outcome(run: Path) -> list[tuple]:
     ]
 
 
-def start(squares, folder: Path, *extra: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "expand", "run", str(TINY), "--data", str(squares), "--out", "run", *extra],
-        cwd=folder, env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def wait_for_line(process: subprocess.Popen, words: str) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if words in line:
-            return
-    raise AssertionError(f"no '{words}': {process.stderr.read() if process.stderr else ''}")
+def start(squares: Path, folder: Path, *extra: str) -> Command:
+    arguments = ("run", TINY, "--data", squares, "--out", "run", *extra)
+    return Command(*arguments, folder=folder, environment=os.environ | {"PYTHONPATH": str(ROOT)})

@@ -6,18 +6,20 @@ from typing import Annotated
 
 import typer
 
-from expand.cli.shared_options import Json, _names_in, app
+from expand.cli.shared_options import MEANS, SEARCH, Json, app, names_in
 
 
 @app.command(
-    "list", epilog="Such as: expand list, expand list x3d_stepwise, expand list ./my_study.py --scale paper --json"
+    "list",
+    rich_help_panel=SEARCH,
+    epilog="Such as: expand list, expand list x3d_stepwise, expand list ./my_study.py --scale paper --json",
 )
 def list_(
     study: Annotated[
         str | None,
         typer.Argument(
             help="A study: one of ours, a dotted name or a file; its fields are shown.",
-            autocompletion=_names_in("studies"),
+            autocompletion=names_in("studies"),
         ),
     ] = None,
     scale: Annotated[str | None, typer.Option(help="With a study: demo (the default) or paper.")] = None,
@@ -34,7 +36,7 @@ def list_(
     listing.show(as_json=as_json)
 
 
-@app.command(epilog="Such as: expand doctor, expand doctor --json")
+@app.command(rich_help_panel=MEANS, epilog="Such as: expand doctor, expand doctor --json")
 def doctor(as_json: Json = False) -> None:
     """Check whether this machine has what a search needs."""
     from expand.cli import doctor as checks

@@ -12,10 +12,10 @@ from typing import Annotated, Any
 import typer
 
 from expand.cli import about, cost, data, export, plan, report, run, test  # noqa: F401  (each registers its commands)
-from expand.cli.shared_options import app, data_app
+from expand.cli.shared_options import MEANS, app, data_app
 from expand.core import signals
 
-app.add_typer(data_app, name="data")
+app.add_typer(data_app, name="data", rich_help_panel=MEANS)
 
 
 def main() -> None:

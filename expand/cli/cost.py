@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from expand.cli.shared_options import MOST_PIXELS, Json, _names_in, app
+from expand.cli.shared_options import MEANS, MOST_PIXELS, Classes, Json, Point, Values, app, names_in
 
 
 @app.command(
+    rich_help_panel=MEANS,
     epilog="Such as: expand cost x3d --point XL --crop 356 --views 10x3, expand cost x3d frames=6 width=1.3 --by stage, "
-    "expand cost my_file.py:make_network --input 3x16x224x224, expand cost --papers --to docs/papers.md"
+    "expand cost my_file.py:make_network --input 3x16x224x224, expand cost --papers --to docs/papers.md",
 )
 def cost(
     space: Annotated[
@@ -20,16 +21,12 @@ def cost(
         typer.Argument(
             metavar="SPACE|MODULE:FACTORY",
             help="A search space (one of ours, a dotted name or a file), or a function that builds your own network.",
-            autocompletion=_names_in("search_spaces"),
+            autocompletion=names_in("search_spaces"),
         ),
     ] = None,
-    values: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Such as frames=6 width=1.3.")
-    ] = None,
-    point: Annotated[str | None, typer.Option(help="A published network by name, such as XL.")] = None,
-    classes: Annotated[
-        int | None, typer.Option(min=1, help="Classes of the last layer (default: the family's published number).")
-    ] = None,
+    values: Values = None,
+    point: Point = None,
+    classes: Classes = None,
     crop: Annotated[
         int | None, typer.Option(max=MOST_PIXELS, help="Side of the crop in pixels, for the cost in a test.")
     ] = None,

@@ -133,9 +133,9 @@ def _print_findings(console: Console, findings: tuple[Finding, ...]) -> None:
         _say(console, f"and {len(findings) - LISTED} more: --json lists all")
     if findings:
         kinds = Counter(finding.kind for finding in findings)
-        told = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
+        counts_by_kind = ", ".join(f"{kind} {count}" for kind, count in kinds.items())
         out = len({finding.video for finding in findings if finding.kind in LEFT_OUT})
-        _say(console, f"{len(findings)} problems ({told}); training leaves out {out} videos")
+        _say(console, f"{len(findings)} problems ({counts_by_kind}); training leaves out {out} videos")
 
 
 def _say(console: Console, text: str) -> None:

@@ -14,7 +14,6 @@ import torch
 from expand.cli.listing import parse_values
 from expand.config.loading import load_space, load_study, names_in
 from expand.config.request import Request, lasting
-from expand.config.serialize import describe
 from expand.config.single_network import Alone
 from expand.core.errors import UsageError
 from expand.core.files import escaped
@@ -24,18 +23,19 @@ from expand.core.trial import TrialState
 from expand.core.units import format_macs, format_seconds
 from expand.planning.planned_run import count_videos, keep, plan_study
 from expand.search.worker_plan import Workers
+from expand.storage.facts import StudyFacts
 from expand.storage.folder import made_folder
 from expand.storage.plans import Plan, read_plan
 from expand.storage.run_directory import open_for_reading
-from expand.storage.stored_study import study_of
+from expand.storage.stored_study import request_of, study_of
 from expand.weights.matching import Matched, load_weights
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """The options that mean the same for a network of a run and for one named by hand."""
+class TrainingOptions:
+    """Options that apply both to a network of a run and to a network of a search space."""
 
     epochs: int | None = None
     scale: str | None = None
@@ -47,10 +47,10 @@ class Wishes:
     trust: bool = False
 
     def all_settings(self, weights: Path | None) -> tuple[str, ...]:
-        """`settings` after what has an option of its own.
+        """The settings of --weights and --freeze, then those of --set.
 
         Raises:
-            UsageError: a setting of what is fixed when a network is trained alone.
+            UsageError: a setting that a single training does not have.
         """
         for setting in self.settings:
             if setting.partition(".")[0].strip() not in ("recipe", "data") and "budget.attempts" not in setting:
@@ -62,17 +62,22 @@ class Wishes:
 
 
 def request(
-    source: str, trial: int | None, point: str | None, values: Sequence[str], recipe_of: str | None, wishes: Wishes
+    source: str,
+    trial: int | None,
+    point: str | None,
+    values: Sequence[str],
+    recipe_of: str | None,
+    options: TrainingOptions,
 ) -> Request:
     """`source` is a run where it looks like one or a trial is named, else a search space.
 
     Raises:
         UsageError: see `of_run` and `of_space`; an option that belongs to the other of the two.
     """
-    if wishes.freeze and wishes.weights is None:
+    if options.freeze and options.weights is None:
         raise UsageError("--freeze needs --weights: with a random trunk nothing would be learned")
     if trial is None and not Path(source, "study.json").exists():
-        return of_space(source, point, values, recipe_of, wishes)
+        return of_space(source, point, values, recipe_of, options)
     if trial is None:
         raise UsageError(
             f"{source} is a run: say which network with --trial N (`expand status {shlex.quote(source)}` lists them)"
@@ -81,10 +86,10 @@ def request(
         raise UsageError(
             "--point, NAME=VALUE and --recipe-of need a search space; a trial has its own network and recipe"
         )
-    return of_run(Path(source), trial, wishes)
+    return of_run(Path(source), trial, options)
 
 
-def of_run(folder: Path, trial: int, wishes: Wishes) -> Request:
+def of_run(folder: Path, trial: int, options: TrainingOptions) -> Request:
     """One network of a run, on the run's videos or others, by the run's recipe or that of its study at another scale.
 
     Raises:
@@ -98,29 +103,28 @@ def of_run(folder: Path, trial: int, wishes: Wishes) -> Request:
             f"trial {trial} of {folder} is {chosen.state.value}{why}: name one that is complete "
             f"(`expand status {shlex.quote(str(folder))}`)"
         )
-    study_of(record, [chosen], trust=wishes.trust)  # raises for code that is not what it was
-    old = Request.of(record.facts)
+    study_of(record, [chosen], trust=options.trust)  # raises if the code has changed
+    old = request_of(record.facts)
     before = old.alone or Alone("", "", "", ())  # a run that is itself a full training hands on what it was made with
-    weights = record.weights(trial) if wishes.weights == "same" else _path(wishes.weights)
-    settings = wishes.all_settings(weights)
-    kept = before if wishes.scale is None else Alone("", "", "", (), space=before.space)
+    weights = record.weights(trial) if options.weights == "same" else _path(options.weights)
+    settings = options.all_settings(weights)
+    kept = before if options.scale is None else Alone("", "", "", (), space=before.space)
     alone = Alone(
         name=f"train-{escaped(record.folder.resolve().name)}-trial{trial}",
         network=chosen.architecture.to_json(),
         label=chosen.suggestion.name or f"was trial {trial}",
-        seeds=wishes.seeds or (chosen.suggestion.seed,),
+        seeds=options.seeds or (chosen.suggestion.seed,),
         space=before.space,
-        recipe_scale=wishes.scale or kept.recipe_scale,
-        epochs=kept.epochs if wishes.epochs is None else wishes.epochs,
+        recipe_scale=options.scale or kept.recipe_scale,
+        epochs=kept.epochs if options.epochs is None else options.epochs,
         settings=(*kept.settings, *settings),
     )
-    source = record.facts["study"]["data"]["source"]
-    data = wishes.data or (None if source == "rendered" else source)
+    data = options.data or record.facts.study.source
     return Request(old.reference, old.scale, old.settings, data, alone=alone, given=old.given)
 
 
 def of_space(
-    reference: str, point: str | None, values: Sequence[str], recipe_of: str | None, wishes: Wishes
+    reference: str, point: str | None, values: Sequence[str], recipe_of: str | None, options: TrainingOptions
 ) -> Request:
     """A published network of a space or one of its points, with the recipe of a study, by default at paper scale.
 
@@ -130,25 +134,25 @@ def of_space(
     space = load_space(reference)
     if point is None and not values:
         raise UsageError(f"which network of {space.name}? --point (there are: {', '.join(space.points)}) or NAME=VALUE")
-    if wishes.data is None:
+    if options.data is None:
         raise UsageError(f"expand train {reference} needs --data: a folder or a list of videos")
-    if wishes.weights == "same":
+    if options.weights == "same":
         raise UsageError("--weights same needs a trial of a run; name a file of weights")
     given = parse_values(values)
     architecture = space.point(point, **given) if point is not None else space.architecture(**given)
     label = " ".join([*([point] if point else []), *values])
-    scale = wishes.scale or "paper"
+    scale = options.scale or "paper"
     alone = Alone(
         name=f"train-{space.name}-{re.sub(r'[^A-Za-z0-9.+-]+', '_', label).strip('_')}",
         network=architecture.to_json(),
         label=label,
-        seeds=wishes.seeds or (0,),
+        seeds=options.seeds or (0,),
         space=lasting(reference),
-        epochs=wishes.epochs,
-        settings=wishes.all_settings(_path(wishes.weights)),
+        epochs=options.epochs,
+        settings=options.all_settings(_path(options.weights)),
     )
     study = recipe_of if recipe_of is not None else study_for(space.name, scale)
-    return Request(lasting(study), scale, (), wishes.data, alone=alone)
+    return Request(lasting(study), scale, (), options.data, alone=alone)
 
 
 def study_for(family: str, scale: str) -> str:
@@ -175,7 +179,7 @@ def announce(request: Request, folder: Path, workers: Workers, say: Say, *, cali
         fresh = not (folder / "study.json").exists()
         videos, _ = count_videos(study, None, None, say)
         plan = read_plan(folder)
-        if plan is None or plan.study != describe(study):
+        if plan is None or plan.study != StudyFacts.of(study):
             plan = plan_study(request, workers, calibrated=calibrated and fresh, note=say)
             if fresh and plan.hours:
                 keep(plan, folder)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shlex
 import textwrap
 from collections.abc import Sequence
@@ -18,6 +16,7 @@ from rich.text import Text
 from expand.config.loading import load_module, load_space, load_study, names_in
 from expand.config.serialize import describe
 from expand.core.accuracy import percent
+from expand.core.atomic import write_atomically
 from expand.core.errors import UsageError
 from expand.core.files import json_bytes
 from expand.core.study import Study
@@ -119,13 +118,9 @@ def show_papers(reference: str | None, to: Path | None, *, as_json: bool) -> Non
     if to is None:
         print(page, end="")
         return
-    partial = to.with_name(f".{to.name}.{os.getpid()}.partial")
-    try:  # under another name first, so that no reader sees half a page
-        partial.write_text(page, encoding="utf-8")
-        os.replace(partial, to)
+    try:
+        write_atomically(to, page.encode())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
         raise UsageError(f"--to {to}: {error.strerror}") from None
     print(f"wrote {to}")
 
@@ -151,7 +146,7 @@ def show_status(folder: Path, *, as_json: bool) -> None:
     states = [state_of(trial) for trial in trials]
     if as_json:
         return print_json({
-            "study": record.facts["study"]["name"], "scale": record.facts["scale"], "driver": driver,
+            "study": record.facts.study.name, "scale": record.facts.scale, "driver": driver,
             "trials": [
                 {
                     "number": t.number, "name": t.suggestion.name, "state": t.state.value, "phase": state_of(t),
@@ -166,7 +161,7 @@ def show_status(folder: Path, *, as_json: bool) -> None:
             ],
         })  # fmt: skip
     console = Console()
-    title = Text(f"{folder}: {record.facts['study']['name']} ({record.facts['scale']})")
+    title = Text(f"{folder}: {record.facts.study.name} ({record.facts.scale})")
     table = Table(title=title, title_justify="left")
     for name in ("trial", "candidate", "MACs", "epoch", "top-1 %", "time", "state"):
         table.add_column(name, justify="left" if name in ("candidate", "state") else "right")

@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
-from expand.cli.shared_options import MOST_COUNT, MOST_PIXELS, Json, StudyName, app
+from expand.cli import shared_options as shared
 
 
-@app.command(
+@shared.app.command(
+    rich_help_panel=shared.MEANS,
     epilog="Such as: expand measure x3d --training --batch 8, expand measure x3d c3d mixed_conv --below 45, "
-    "expand measure mixed_conv --point R3D frames=16"
+    "expand measure mixed_conv --point R3D frames=16",
 )
 def measure(
     spaces: Annotated[
@@ -31,7 +32,7 @@ def measure(
     threads: Annotated[int, typer.Option(min=1, help="Threads of the processor.")] = 1,
     repeats: Annotated[int, typer.Option(min=3, help="Timed runs; fewer if they take more than half a minute.")] = 20,
     training: Annotated[bool, typer.Option("--training", help="A whole training step instead of inference.")] = False,
-    as_json: Json = False,
+    as_json: shared.Json = False,
 ) -> None:
     """Measure time and memory of networks on this machine, beside their multiply-adds."""
     from expand.cli.measure_tables import show_measured
@@ -42,52 +43,39 @@ def measure(
     )  # fmt: skip
 
 
-@app.command(
+@shared.app.command(
+    rich_help_panel=shared.SEARCH,
     epilog="Such as: expand plan x3d_stepwise, expand plan mcx_split --data my_videos --workers 4 --keep runs/mcx, "
-    "expand plan x3d_stepwise --scale paper --no-calibrate --wins bottleneck,frames"
+    "expand plan x3d_stepwise --scale paper --no-calibrate --wins bottleneck,frames",
 )
 def plan(
-    study: StudyName,
-    data: Annotated[str | None, typer.Option(help="A folder or list of videos.")] = None,
+    study: shared.StudyName,
+    data: shared.Videos = None,
     videos: Annotated[
         int | None,
-        typer.Option(min=1, max=MOST_COUNT, help="Number of training videos, to plan without any; with --classes."),
+        typer.Option(
+            min=1, max=shared.MOST_COUNT, help="Number of training videos, to plan without any; with --classes."
+        ),
     ] = None,
     classes: Annotated[
-        int | None, typer.Option(min=2, max=MOST_COUNT, help="Number of classes; with --videos.")
+        int | None, typer.Option(min=2, max=shared.MOST_COUNT, help="Number of classes; with --videos.")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(max=MOST_PIXELS, help="Trials in parallel; 0: one, without Ray.")
-    ] = None,
-    gpus_per_trial: Annotated[float | None, typer.Option(help="Such as 0.25: four trials share a GPU.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="The training seed, instead of the study's.")] = None,
-    scale: Annotated[str, typer.Option(help="demo or paper, as for a run.")] = "demo",
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="Any field of the study, such as recipe.epochs=3; `expand list STUDY` shows all.",
-        ),
-    ] = None,
-    limit: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="COST<=X", help="Train nothing above this, such as 'gmacs<=2', 'params_m<=4', 'latency_ms<=30'."
-        ),
-    ] = None,
+    workers: shared.Workers = None,
+    gpus_per_trial: shared.GpusPerTrial = None,
+    seed: shared.Seed = None,
+    scale: shared.Scale = "demo",
+    settings: shared.Settings = None,
+    limits: shared.Limits = None,
     wins: Annotated[
         str | None,
         typer.Option(metavar="AXIS,...", help="Also simulate this trajectory: the axes that win, step by step."),
     ] = None,
-    calibrate: Annotated[
-        bool, typer.Option(help="Time real training steps, for at most a minute; without it the plan has no hours.")
-    ] = True,
+    calibrate: shared.Calibrate = True,
     keep: Annotated[
         Path | None,
         typer.Option(metavar="RUN", help="Store it in this run directory, to compare it with the run later."),
     ] = None,
-    as_json: Json = False,
+    as_json: shared.Json = False,
 ) -> None:
     """Predict the cost of a study before it starts: networks, multiply-adds, hours, memory, disk."""
     from rich.console import Console
@@ -98,7 +86,7 @@ def plan(
     from expand.search.worker_plan import plan_workers
     from expand.storage.serialize import to_plain
 
-    request = Request(study, scale, tuple(set_ or ()), data, seed, tuple(limit or ()))
+    request = Request(study, scale, tuple(settings or ()), data, seed, tuple(limits or ()))
     made = planning.plan_study(
         request, plan_workers(workers, gpus_per_trial), videos=videos, classes=classes, calibrated=calibrate,
         wins=[name.strip() for name in (wins or "").split(",") if name.strip()],

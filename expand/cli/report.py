@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
-from expand.cli.shared_options import Json, Run, app
+from expand.cli.shared_options import SEARCH, Json, Run, app
 
 
-@app.command(epilog="Such as: expand status runs/x3d_stepwise-demo, expand status runs/x3d_stepwise-demo --json")
+@app.command(
+    rich_help_panel=SEARCH,
+    epilog="Such as: expand status runs/x3d_stepwise-demo, expand status runs/x3d_stepwise-demo --json",
+)
 def status(run: Run, as_json: Json = False) -> None:
     """Show the progress of a run: every trial with its state, accuracy, cost and error."""
     from expand.cli import listing
@@ -18,7 +21,10 @@ def status(run: Run, as_json: Json = False) -> None:
     listing.show_status(run, as_json=as_json)
 
 
-@app.command(epilog="Such as: expand report runs/x3d_stepwise-demo --html, expand report runs/a runs/b --to both")
+@app.command(
+    rich_help_panel=SEARCH,
+    epilog="Such as: expand report runs/x3d_stepwise-demo --html, expand report runs/a runs/b --to both",
+)
 def report(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Run directories; several give one common page.")
@@ -37,8 +43,9 @@ def report(
 
 
 @app.command(
+    rich_help_panel=SEARCH,
     epilog="Such as: expand compare runs/a runs/b --to compared, expand compare runs/a runs/b --cost params_m --bins 0.2 "
-    "--reference params_m=4, expand compare runs/a:3 runs/b:17"
+    "--reference params_m=4, expand compare runs/a:3 runs/b:17",
 )
 def compare(
     runs: Annotated[
@@ -69,7 +76,7 @@ def compare(
     )
 
 
-@app.command(epilog="Such as: expand dashboard runs/x3d_stepwise-demo --open")
+@app.command(rich_help_panel=SEARCH, epilog="Such as: expand dashboard runs/x3d_stepwise-demo --open")
 def dashboard(
     run: Run,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 (the default) takes a free one.")] = 0,

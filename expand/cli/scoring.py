@@ -19,7 +19,7 @@ from expand.core.units import format_seconds
 from expand.evaluation.predict import TOP, VIEWS, predictor
 from expand.evaluation.result_tables import print_tests
 from expand.evaluation.test_split import Bars, Count, Question, _clips, _path, open_videos, test_trial
-from expand.report.choosing import choose, choose_front
+from expand.report.choosing import Choice
 from expand.storage import run_directory as records
 from expand.storage.stored_study import study_of
 from expand.storage.test_results import TestResult, all_tests
@@ -30,11 +30,8 @@ from expand.training.device import pick_device
 def show_tests(
     run: Path,
     question: Question,
+    choice: Choice,
     *,
-    trial: int | None,
-    best: str | None,
-    under: str | None,
-    all_front: bool,
     as_json: bool,
     trust: bool = False,
 ) -> list[TestResult]:
@@ -46,9 +43,7 @@ def show_tests(
         ExpandError: weights or videos are missing or damaged.
     """
     record, device = records.open_for_reading(run), pick_device()
-    if all_front and (trial, best, under) != (None, None, None):
-        raise UsageError("--all-front cannot be combined with --trial, --best or --under")
-    chosen = choose_front(record) if all_front else [choose(record, under=under, trial=trial, best=best)]
+    chosen = choice.trials(record)
     study = study_of(record, chosen, trust=trust)
     for one in chosen:  # reported before anything is decoded
         _clips(study, one, question.crop)
@@ -57,7 +52,7 @@ def show_tests(
         videos = open_videos(record, study, question, bars)
         shown = [test_trial(record, study, one, videos, question, bars=bars, device=device) for one in chosen]
     if as_json:
-        print_json([test.plain() for test in shown] if all_front else shown[0].plain())
+        print_json([test.plain() for test in shown] if choice.all_front else shown[0].plain())
     else:
         console = Console()
         print_tests(console, shown, all_tests(record.folder))

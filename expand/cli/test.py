@@ -7,25 +7,25 @@ from typing import Annotated
 
 import typer
 
-from expand.cli.shared_options import MOST_PIXELS, Json, Run, Trust, app
+from expand.cli import shared_options as shared
 
 
-@app.command(
-    epilog="Such as: expand test runs/x3d_stepwise-demo --best top1, expand test RUN --trial 5 --views 10x3 --crop 128"
+@shared.app.command(
+    rich_help_panel=shared.NETWORKS,
+    epilog="Such as: expand test runs/x3d_stepwise-demo --best top1, expand test RUN --trial 5 --views 10x3 --crop 128",
 )
 def test(
-    run: Run,
-    trial: Annotated[int | None, typer.Option(help="This trial.")] = None,
-    best: Annotated[str | None, typer.Option(help="The best by an objective, such as top1.")] = None,
-    under: Annotated[
-        str | None, typer.Option(metavar="COST=X", help="The most accurate within a cost, such as gmacs=0.01.")
-    ] = None,
-    all_front: Annotated[bool, typer.Option("--all-front", help="Every network on the front.")] = False,
+    run: shared.Run,
+    trial: shared.Trial = None,
+    best: shared.Best = None,
+    under: shared.Under = None,
+    all_front: shared.AllFront = False,
     views: Annotated[
         str, typer.Option(metavar="CLIPSxCROPS", help="Clips in time by crops in space: 1 (centre) or 3.")
     ] = "10x3",
     crop: Annotated[
-        int | None, typer.Option(max=MOST_PIXELS, help="Side of the crops in pixels (default: as in training).")
+        int | None,
+        typer.Option(max=shared.MOST_PIXELS, help="Side of the crops in pixels (default: as in training)."),
     ] = None,
     scale: Annotated[
         float | None,
@@ -41,20 +41,22 @@ def test(
         typer.Option(min=0, max=64, help="Processes that read videos (default: the study's, on a GPU up to 4)."),
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Score again instead of reading the stored result.")] = False,
-    trust: Trust = False,
-    as_json: Json = False,
+    trust: shared.Trust = False,
+    as_json: shared.Json = False,
 ) -> None:
     """Score trained networks on the test split, each video with all its views; the only command that uses this split."""
     from expand.cli.scoring import show_tests
     from expand.evaluation.test_split import Question
+    from expand.report.choosing import Choice
     from expand.training.multi_view import Views
 
     question = Question(Views.parse(views), split, crop, scale, data, skip_damaged, again, loader_workers)
-    show_tests(run, question, trial=trial, best=best, under=under, all_front=all_front, as_json=as_json, trust=trust)
+    show_tests(run, question, Choice(trial, best, under, all_front), as_json=as_json, trust=trust)
 
 
-@app.command(
-    epilog="Such as: expand predict my_network clip.mp4, expand predict runs/x3d_stepwise-demo:12 a.mp4 b.mp4 --json"
+@shared.app.command(
+    rich_help_panel=shared.NETWORKS,
+    epilog="Such as: expand predict my_network clip.mp4, expand predict runs/x3d_stepwise-demo:12 a.mp4 b.mp4 --json",
 )
 def predict(
     network: Annotated[str, typer.Argument(metavar="FOLDER|RUN:TRIAL", help="An export folder, or a trial of a run.")],
@@ -62,8 +64,8 @@ def predict(
     views: Annotated[int, typer.Option(min=1, help="Clips evenly spaced over the video, averaged.")] = 10,
     top: Annotated[int, typer.Option(min=1, help="Number of classes to print.")] = 5,
     device: Annotated[str | None, typer.Option(help="Such as cpu or cuda:0 (default: the fastest).")] = None,
-    trust: Trust = False,
-    as_json: Json = False,
+    trust: shared.Trust = False,
+    as_json: shared.Json = False,
 ) -> None:
     """Classify video files: the most probable classes by an exported network or one of a run."""
     from expand.cli.scoring import show_predictions

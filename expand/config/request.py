@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from expand.config.loading import load_study
 from expand.config.overrides import limited, override
-from expand.config.rebuild import rebuilt
 from expand.config.single_network import Alone
 from expand.core.study import Study
 
@@ -36,22 +34,6 @@ class Request:
     def of_study(study: Study) -> Request:
         """For a study that is an object in this process."""
         return Request("", study.scale, given=study)
-
-    @staticmethod
-    def of(facts: dict[str, Any]) -> Request:
-        """What was asked for, from study.json.
-
-        Raises:
-            UsageError: the study was an object, and its classes cannot be imported here.
-        """
-        alone = facts.get("alone")
-        reference = facts["reference"] or ""
-        return Request(
-            reference, facts["scale"], tuple(facts["settings"]), facts["data_option"], facts["seed_option"],
-            tuple(facts.get("limits", ())),
-            Alone(**alone | {"seeds": tuple(alone["seeds"]), "settings": tuple(alone["settings"])}) if alone else None,
-            None if reference else rebuilt(facts["study"], facts["classes"]),
-        )  # fmt: skip
 
     def study(self) -> Study:
         """Loads or takes the study and changes what was asked for."""

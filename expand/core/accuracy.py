@@ -37,8 +37,9 @@ def percent(fraction: float, *, signed: bool = False) -> str:
     The fraction is first rounded to six decimals, as in the record, so that 122 of 160 clips and a mean over seeds of
     0.76249999 give the same text. Up to 1,000 clips this equals rounding the exact ratio.
 
-    >>> percent(122 / 160), percent(0.031, signed=True)
-    ('76.3', '+3.1')
+    Examples:
+        >>> percent(122 / 160), percent(0.031, signed=True)
+        ('76.3', '+3.1')
     """
     tenths = (math.floor(abs(fraction) * 1e6 + 0.5) + 500) // 1000
     sign = "-" if fraction < 0 and tenths else "+" if signed else ""

@@ -58,10 +58,11 @@ class Feature:
 class LayerPlan:
     """Records layers, each applied to the output of the one before. `at` is the current feature.
 
-    >>> plan = LayerPlan(Clip(frames=4, stride=1, height=8, width=8))
-    >>> _ = plan.stage("stem").conv("conv", 24, 3, padding=1).relu().stage("head").mean().linear("fc", 10)
-    >>> [layer.macs for layer in plan.layers]  # 4 x 8 x 8 positions of 3 x 24 kernels with 27 weights each; 24 x 10
-    [497664, 240]
+    Examples:
+        >>> plan = LayerPlan(Clip(frames=4, stride=1, height=8, width=8))
+        >>> _ = plan.stage("stem").conv("conv", 24, 3, padding=1).relu().stage("head").mean().linear("fc", 10)
+        >>> [layer.macs for layer in plan.layers]  # 4 x 8 x 8 positions of 3 x 24 kernels with 27 weights each; 24 x 10
+        [497664, 240]
     """
 
     def __init__(self, clip: Clip) -> None:

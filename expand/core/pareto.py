@@ -27,8 +27,9 @@ def dominates(a: Point, b: Point, directions: Sequence[Direction]) -> bool:
 def pareto_front(points: Sequence[Point], directions: Sequence[Direction]) -> list[int]:
     """Indices of the points that no other point dominates, in the order given. Equal points are all kept.
 
-    >>> pareto_front([(1.0, 0.5), (2.0, 0.7), (3.0, 0.6)], ("minimize", "maximize"))  # (cost, accuracy)
-    [0, 1]
+    Examples:
+        >>> pareto_front([(1.0, 0.5), (2.0, 0.7), (3.0, 0.6)], ("minimize", "maximize"))  # (cost, accuracy)
+        [0, 1]
 
     Raises:
         ValueError: as `dominates`.

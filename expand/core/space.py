@@ -223,10 +223,11 @@ class SearchSpace(ABC):
         published: published costs of the named points; `expand cost --papers` compares them with our counts.
         claims: statements about the family's costs, checked by the same command.
 
-    >>> from search_spaces.x3d import X3DSpace
-    >>> space = X3DSpace()
-    >>> space.start.changes(space.point("M"))
-    'frames 1→16, stride 16→5, resolution 112→224, bottleneck 1→2.25, depth 1→2.2'
+    Examples:
+        >>> from search_spaces.x3d import X3DSpace
+        >>> space = X3DSpace()
+        >>> space.start.changes(space.point("M"))
+        'frames 1→16, stride 16→5, resolution 112→224, bottleneck 1→2.25, depth 1→2.2'
     """
 
     name: str

@@ -30,6 +30,8 @@ class Costs(Protocol):
 
 
 MOST_FPS = 10_000.0
+# Names of layouts of videos, as in expand/data/sources/detect.py, which says what each looks like.
+LAYOUTS = ("ucf101", "hmdb51", "something", "kinetics", "mmaction", "lists", "split-folders", "folders")
 
 
 @dataclass(frozen=True)
@@ -274,6 +276,7 @@ class Data:
             self, "data.",
             cache_side=(self.cache_side >= 16, "at least 16"),
             cache_frames=(_unset(self.cache_frames, 1) >= 1, "at least 1, or none"),
+            layout=(self.layout in (None, *LAYOUTS), f"{', '.join(LAYOUTS)}, or none to detect it"),
             official_split=(self.official_split >= 1, "at least 1"),
             fps=(0 < _unset(self.fps, 1) <= MOST_FPS, f"above 0, at most {MOST_FPS:g}"),
             mirrored=(all(isinstance(pair, tuple) for pair in self.mirrored), "pairs of class names"),

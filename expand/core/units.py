@@ -8,8 +8,9 @@ import math
 def format_macs(macs: int) -> str:
     """Multiply-adds with two decimals and a prefix.
 
-    >>> f"{format_macs(35_838_000_000)}MACs"
-    '35.84 GMACs'
+    Examples:
+        >>> f"{format_macs(35_838_000_000)}MACs"
+        '35.84 GMACs'
     """
     for size, unit in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G")):
         if macs >= size:

@@ -51,10 +51,11 @@ LAYERS, SHAPES, FVCORE = "the family's layers, by arithmetic", "a pass on shapes
 def cost_of(space: SearchSpace, architecture: Architecture, num_classes: int) -> Cost:
     """The cost of one clip, by the fastest counter that the family supports. Results are cached.
 
-    >>> from search_spaces.x3d import X3DSpace
-    >>> space = X3DSpace()
-    >>> f"{cost_of(space, space.point('M'), num_classes=400).gmacs:.2f} GMACs"
-    '4.73 GMACs'
+    Examples:
+        >>> from search_spaces.x3d import X3DSpace
+        >>> space = X3DSpace()
+        >>> f"{cost_of(space, space.point('M'), num_classes=400).gmacs:.2f} GMACs"
+        '4.73 GMACs'
 
     Raises:
         UsageError: the network cannot be built or run on shapes, or uses an operator without a counting rule.

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from expand.core.errors import ExpandError
 from expand.core.files import not_a_file
+from expand.storage.folder import Listing
 
 SPLITS = ("train", "val", "test")
 CHANGES = ("label changed", "clip moved to another split", "file changed")  # the three fields of a listing's entry
-Listing = dict[str, list[str]]  # path -> [class name, split, sha256]
 
 
 def cache_root() -> Path:
@@ -100,7 +100,7 @@ class Manifest:
         rows: Listing = {}
         for video, content in zip(self.videos, self.hashes(), strict=True):
             key = f"{video.path} ({video.split})" if video.path in rows else video.path
-            rows[key] = [self.classes[video.label], video.split, content]
+            rows[key] = (self.classes[video.label], video.split, content)
         return rows
 
     def crossing_groups(self) -> tuple[str, ...]:

@@ -96,11 +96,11 @@ def trained_network(record: Record, study: Study, trial: Trial) -> nn.Module:
         UsageError: the trial is not complete.
         ExpandError: its weights are missing, damaged, or of another network.
     """
-    from expand.report.choosing import choose
+    from expand.report.choosing import Choice, choose
     from expand.storage.trained_weights import read_weights
 
-    choose(record, trial=trial.number, under=None, best=None)  # raises for a trial that is not complete
-    network = study.space.build(trial.architecture, len(record.facts["data"]["classes"]))
+    choose(record, Choice(trial=trial.number))  # raises for a trial that is not complete
+    network = study.space.build(trial.architecture, len(record.facts.data.classes))
     try:
         network.load_state_dict(read_weights(record, trial))
     except RuntimeError as error:
@@ -152,7 +152,7 @@ def predict_video(
 
     place = torch.device(device) if device else pick_device()
     try:
-        frames = decode(video, side=study.data.cache_side, fps=record.facts["data"].get("fps"))
+        frames = decode(video, side=study.data.cache_side, fps=record.facts.data.fps)
     except DamagedVideo as error:
         raise UsageError(str(error)) from None
     source = cast("ClipCache", _OneVideo(frames))
@@ -163,7 +163,7 @@ def predict_video(
             network(*(as_trained(stream, place) for stream in streams)).float().softmax(1).cpu()
             for streams, _ in batches(clips, 2 * study.recipe.batch_size)
         ]
-    names = record.facts["data"]["classes"]
+    names = record.facts.data.classes
     chances, labels = torch.cat(answers).mean(0).topk(min(top, len(names)))
     found = zip(labels.tolist(), chances.tolist(), strict=True)
     return Prediction(str(video), tuple((names[label], chance) for label, chance in found), views)

@@ -34,7 +34,7 @@ from expand.storage.folder import read_listing
 from expand.storage.run_directory import Record
 from expand.storage.test_results import Asked, TestCost, TestResult, read_test, tests_folder
 from expand.storage.trained_weights import read_weights
-from expand.training.device import amp_dtype
+from expand.training.device import amp_dtype, put
 from expand.training.metrics import Scores
 from expand.training.multi_view import Views, default_scale, padded_videos, test_network
 
@@ -98,18 +98,18 @@ def test_trial(
         network.load_state_dict(read_weights(record, trial))
     except RuntimeError as error:
         raise ExpandError(f"the weights of trial {trial.number} do not fit its network: {error}") from None
+    put(network, device)
     recipe, fewer = _loading(study, trial, question, device)
     began = time.perf_counter()
     scores = test_network(
-        network, study.space.inputs(trial.architecture), videos.cache, recipe, views=question.views,
-        crop=question.crop, scale=question.scale, device=device, progress=bars(f"trial {trial.number}: videos scored"),
+        network, _clips(study, trial, question.crop), videos.cache, recipe, views=question.views,
+        scale=_scale(study, trial, question), progress=bars(f"trial {trial.number}: videos scored"),
     )  # fmt: skip
     if not bool(torch.isfinite(scores.probabilities).all()):
         raise ExpandError(f"trial {trial.number} gives logits that are not finite: its weights are unusable")
     test = _result(
-        record, study, trial, videos, question, asked=asked, scores=scores, device=device,
-        seconds=round(time.perf_counter() - began, 1), looks=kept.looks + 1 if kept else 1,
-        fewer=fewer,
+        record, study, trial, videos, question,
+        Scored(asked, scores, device, round(time.perf_counter() - began, 1), kept.looks + 1 if kept else 1, fewer),
     )  # fmt: skip
     write_test(path, test, scores, videos.cache.names)
     return test
@@ -134,26 +134,23 @@ def open_videos(record: Record, study: Study, question: Question, bars: Bars) ->
         UsageError: the split is empty, the run's own videos have changed, or classes are not those of the network.
         ExpandError: videos are damaged and must not be left out.
     """
-    stored, data = record.facts["data"], study.data
-    source = record.facts["study"]["data"]["source"]
-    own_source = replace(data, source=None if source == "rendered" else source)
+    stored, data = record.facts.data, study.data
+    own_source = replace(data, source=record.facts.study.source)
     chosen = own_source if question.data is None else replace(data, source=os.path.realpath(question.data))
     manifest = open_data(chosen, lambda text: None)
     fingerprint, name = (
         manifest.fingerprint(),
-        escaped(os.path.basename(os.path.realpath(question.data))) if question.data else stored["name"],
+        escaped(os.path.basename(os.path.realpath(question.data))) if question.data else stored.name,
     )
-    own = fingerprint == stored["fingerprint"]
+    own = fingerprint == stored.fingerprint
     if not own and question.data is None:
         raise UsageError(f"the run's videos have changed ({_changes(record, manifest)}): put them back, or "
-                         f"name other videos with --data {shlex.quote(str(source))}")  # fmt: skip
+                         f"name other videos with --data {shlex.quote(str(own_source.source))}")  # fmt: skip
     if not manifest.split(question.split):
         raise UsageError(f"--split {question.split}: {name} has no such videos; {_others(manifest)}")
     notes: list[str] = []
     if not own:
-        manifest = _as_of_run(
-            manifest, question, tuple(stored["classes"]), lambda: open_data(own_source, lambda _: None), notes
-        )
+        manifest = _as_of_run(manifest, question, stored.classes, lambda: open_data(own_source, lambda _: None), notes)
     scored = manifest.split(question.split)
     hashes = manifest.hashes(scored)
     (folder,) = prepare(
@@ -239,11 +236,23 @@ def _asked(record: Record, study: Study, trial: Trial, videos: Videos, question:
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What came of scoring a network: how long it took, how often these videos have been scored by it, and notes."""
+
+    asked: Asked
+    scores: Scores
+    device: torch.device
+    seconds: float
+    looks: int
+    notes: Sequence[str]
+
+
 def _result(
-    record: Record, study: Study, trial: Trial, videos: Videos, question: Question, *, asked: Asked, scores: Scores,
-    device: torch.device, seconds: float, looks: int, fewer: Sequence[str],
-) -> TestResult:  # fmt: skip
-    clips, cache, views, scale = _clips(study, trial, question.crop), videos.cache, question.views, asked.scale
+    record: Record, study: Study, trial: Trial, videos: Videos, question: Question, scored: Scored
+) -> TestResult:
+    clips, cache, views = _clips(study, trial, question.crop), videos.cache, question.views
+    scale, scores, device = scored.asked.scale, scored.scores, scored.device
     short_side = round(clips[0].height * (min(scale) if isinstance(scale, tuple) else scale))
     moved = trial.architecture if question.crop is None else at_crop(study.space, trial.architecture, question.crop)
     cost, padded = cost_of(study.space, moved, len(cache.classes)), padded_videos(cache, clips)
@@ -251,9 +260,9 @@ def _result(
     present = [row.accuracy for row in rows if row.accuracy is not None]
     assert trial.metrics is not None
     return TestResult(
-        **vars(asked),
+        **vars(scored.asked),
         trial=trial.number, label=trial.label, seed=trial.suggestion.seed, epochs=trial.suggestion.epochs,
-        validation_top1=trial.metrics.top1, study=record.facts["study"]["name"], data=videos.name, own_videos=videos.own,
+        validation_top1=trial.metrics.top1, study=record.facts.study.name, data=videos.name, own_videos=videos.own,
         data_fingerprint=videos.fingerprint, videos=len(cache), left_out=tuple(each.path for each in cache.skipped),
         held=padded, fps=cache.fps, view_number=views.number, short_side=short_side, clip=clips,
         architecture={"family": trial.architecture.family, **trial.architecture.as_dict()},
@@ -263,10 +272,10 @@ def _result(
         ),
         scoring=f"mean softmax of {views.clips} clips evenly spaced in time by {views.crops} "
         + ("centre crop" if views.crops == 1 else "crops along the longer side"),
-        notes=(*_notes(videos, question, padded, short_side), *fewer), video_top1=rates["video_top1"],
+        notes=(*_notes(videos, question, padded, short_side), *scored.notes), video_top1=rates["video_top1"],
         video_top5=rates["video_top5"], clip_top1=rates["clip_top1"], clip_top5=rates["clip_top5"], loss=scores.loss,
         class_mean=round(math.fsum(present) / len(present), 6), classes=tuple(rows), device=device.type,
-        precision=_precision(study, device), seconds=seconds, looks=looks,
+        precision=_precision(study, device), seconds=scored.seconds, looks=scored.looks,
         tested=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )  # fmt: skip
 

@@ -15,7 +15,6 @@ from typing import Any
 from rich.console import Console
 
 from expand.core.accuracy import in_percent
-from expand.core.errors import UsageError
 from expand.core.study import Recipe, Study
 from expand.core.trial import CONVENTION, PARAMS_CONVENTION, Trial
 from expand.core.units import format_macs
@@ -26,7 +25,7 @@ from expand.export.facts import facts_of
 from expand.export.folder import FORMAT, INDEX, Package, export_networks, refuse_occupied
 from expand.export.model_card import front_card, front_csv
 from expand.export.portable import require
-from expand.report.choosing import choose, choose_front
+from expand.report.choosing import Choice
 from expand.storage import run_directory as records
 from expand.storage.run_directory import Record
 from expand.storage.stored_study import study_of
@@ -37,11 +36,8 @@ from expand.storage.trained_weights import read_weights
 def export_run(
     run: Path,
     to: Path,
+    choice: Choice,
     *,
-    under: str | None,
-    trial: int | None,
-    best: str | None,
-    all_front: bool = False,
     formats: Sequence[str] = (),
     force: bool = False,
     trust: bool = False,
@@ -54,9 +50,7 @@ def export_run(
         ExpandError: weights are missing or damaged, or an exported network does not give the same logits.
     """
     record, console = records.open_for_reading(run), Console()
-    if all_front and (under, trial, best) != (None, None, None):
-        raise UsageError("--all-front cannot be combined with --trial, --best or --under")
-    chosen = choose_front(record) if all_front else [choose(record, under=under, trial=trial, best=best)]
+    chosen, all_front = choice.trials(record), choice.all_front
     require(formats)
     refuse_occupied(Path(os.path.realpath(to)), force=force)
     study, names = study_of(record, chosen, trust=trust), folder_names(chosen) if all_front else [""]
@@ -85,7 +79,7 @@ def export_trials(
 
 def _package(record: Record, study: Study, trial: Trial) -> Package:
     weights = read_weights(record, trial)
-    classes = len(record.facts["data"]["classes"])
+    classes = len(record.facts.data.classes)
     network, arguments = study.space.constructor(trial.architecture, classes)
     about = describe(record, study, trial, kept_test(record, trial)) | facts_of(record, study, trial)
     clip, layers = study.space.inputs(trial.architecture), family_layers(study.space, trial.architecture, classes)
@@ -114,7 +108,7 @@ def _index(record: Record, names: Sequence[str], trials: Sequence[Trial]) -> dic
         }
         for name, trial in zip(names, trials, strict=True) if trial.metrics
     ]  # fmt: skip
-    study = f"{record.facts['study']['name']} ({record.facts['scale']} scale) on {record.facts['data']['name']}"
+    study = f"{record.facts.study.name} ({record.facts.scale} scale) on {record.facts.data.name}"
     index = {"format": FORMAT, "networks": list(names), "files": ["README.md", "front.csv"]}
     card = front_card(study, rows, len(record.seeds))
     return {
@@ -151,7 +145,7 @@ def _test_text(tested: TestResult | None, run: Path | str, trial: Trial) -> str:
 
 def kept_test(record: Record, trial: Trial) -> TestResult | None:
     """The newest test of these exact weights on the test split of the run's own videos."""
-    test = official(all_tests(record.folder), record.facts["data"]["fingerprint"]).get(trial.number)
+    test = official(all_tests(record.folder), record.facts.data.fingerprint).get(trial.number)
     sha256 = hashlib.sha256(record.weights(trial.number).read_bytes()).hexdigest()
     return test if test is not None and test.weights_sha256 == sha256 else None
 
@@ -177,15 +171,15 @@ def describe(record: Record, study: Study, trial: Trial, tested: TestResult | No
             "test_crop": tested.crop, "test_short_side": tested.short_side, "tested": tested.tested,
         }  # fmt: skip
     return {
-        "study": record.facts["study"]["name"], "scale": record.facts["scale"], "data": record.facts["data"]["name"],
-        "data_fingerprint": record.facts["data"]["fingerprint"], "trial": trial.number,
+        "study": record.facts.study.name, "scale": record.facts.scale, "data": record.facts.data.name,
+        "data_fingerprint": record.facts.data.fingerprint, "trial": trial.number,
         "architecture": {"family": trial.architecture.family, **trial.architecture.as_dict()},
         "cost": {
             **asdict(trial.cost), "gmacs": trial.cost.gmacs, "convention": CONVENTION,
             "params_convention": PARAMS_CONVENTION,
         },
         "accuracy": accuracy,
-        "classes": record.facts["data"]["classes"],
+        "classes": list(record.facts.data.classes),
         "normalisation": {"mean": MEAN, "std": STD},
         "resize": resize_facts(study.recipe),
         "frame_side": study.data.cache_side,

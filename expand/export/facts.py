@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from expand.core.files import read_object
 from expand.core.study import Study
 from expand.core.trial import Trial
 from expand.report.candidates import Candidate, candidates, front
+from expand.storage.folder import read_environment
 from expand.storage.run_directory import Record
 from expand.storage.serialize import to_plain
 from expand.strategies.ledger import UNSTEPPED
@@ -30,7 +30,7 @@ def facts_of(record: Record, study: Study, trial: Trial) -> dict[str, Any]:
         "found": _found(record, study, trial, trials, found),
         "training": _training(study, trial),
         "videos": _videos(record),
-        "fps": record.facts["data"].get("fps"),  # missing in runs of earlier versions
+        "fps": record.facts.data.fps,  # missing in runs of earlier versions
         "memory": {"weight_bytes": trial.cost.weight_bytes, "training_bytes": trial.cost.training_bytes},
         **({"speed": to_plain(trial.attempt.speed)} if trial.attempt.speed else {}),
         "environment": _environment(record),
@@ -97,16 +97,16 @@ def _training(study: Study, trial: Trial) -> dict[str, Any]:
 
 def _videos(record: Record) -> dict[str, Any]:
     """Name, fingerprint, number of videos per split, and how frames were resized."""
-    data = record.facts["data"]
+    data, study = record.facts.data, record.facts.study
     return {
-        "name": data["name"],
-        "rendered": record.facts["study"]["data"]["source"] == "rendered",
-        "fingerprint": data["fingerprint"],
-        **data["videos"],
-        "cache_side": record.facts["study"]["data"]["cache_side"],
+        "name": data.name,
+        "rendered": study.source is None,
+        "fingerprint": data.fingerprint,
+        **asdict(data.videos),
+        "cache_side": study.data.cache_side,
     }
 
 
 def _environment(record: Record) -> dict[str, Any]:
-    known = read_object(record.folder / "environment.json")
-    return {name: known[name] for name in ("python", "torch", "gpus") if known.get(name)}
+    known = to_plain(read_environment(record.folder))
+    return {name: known[name] for name in ("python", "torch", "gpus") if known[name]}

@@ -234,14 +234,14 @@ def _licence(about: Facts) -> Iterator[str]:
 
 
 def _files(about: Facts) -> Iterator[str]:
-    told = {
+    texts = {
         "network.py": "the network's source, with its arguments at the end", "load.py": "`load`, `describe`, `prepare`",
         "predict.py": "`python predict.py clip.mp4` prints the most probable classes (needs PyAV)",
         "__init__.py": "makes the folder a package", "model.safetensors": "the weights", "README.md": "this text",
         "architecture.json": "the same facts for programs, including the classes",
         "model.pt2": "torch.export", "model.onnx": "ONNX",
     }  # fmt: skip
-    yield from (f"- {file}: {told[file]}" for file in about["files"])
+    yield from (f"- {file}: {texts[file]}" for file in about["files"])
 
 
 # --- several networks ------------------------------------------------------------------------------------------------

@@ -221,7 +221,7 @@ def readable(logger: type, name: str, record: Record, note: Callable[[str], None
     def show(trial: Any) -> Shown:
         ours = record.trial(trial.config["number"])
         identity = f"{place}-{ours.number:06d}"
-        return Shown(identity, title(ours), facts(ours), str(record.folder), record.facts["study"]["name"])
+        return Shown(identity, title(ours), facts(ours), str(record.folder), record.facts.study.name)
 
     class Readable(logger):
         def __reduce__(self) -> tuple[type, tuple[()]]:

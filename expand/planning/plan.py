@@ -14,18 +14,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from expand.config.serialize import describe
 from expand.core.study import Study
-from expand.planning.trajectories import Course, Network, clips_seen
+from expand.planning.trajectories import Network, Trajectory, clips_seen
 from expand.search.memory_check import least_bytes, memory_here
+from expand.storage.facts import StudyFacts
 from expand.storage.plans import (
     FitTogether,
     Plan,
-    PlannedCourse,
     PlannedDisk,
     PlannedMemory,
     PlannedNetwork,
     PlannedStep,
+    PlannedTrajectory,
     Range,
     TimedBefore,
     Videos,
@@ -49,10 +49,10 @@ def training_macs(network: Network, study: Study, videos: Videos) -> int:
     return network.trainings * network.cost.macs * (3 * learned + validated)
 
 
-def wall_seconds(course: Course, seconds: Callable[[Network], float], workers: int) -> float:
+def wall_seconds(trajectory: Trajectory, seconds: Callable[[Network], float], workers: int) -> float:
     """Seconds that the workers need for a trajectory. A step starts after the one before; its longest trainings start first."""
     steps: dict[int, list[float]] = {}
-    for network in course.trained:  # the start trains together with the first step
+    for network in trajectory.trained:  # the start trains together with the first step
         steps.setdefault(max(network.step, 1), []).extend([seconds(network)] * network.trainings)
     total = 0.0
     for trainings in steps.values():
@@ -70,7 +70,7 @@ def range_of(values: Sequence[float], error: float = 0.0, slowed: float = 1.0) -
 
 def make_plan(
     study: Study,
-    found: Sequence[Course],
+    found: Sequence[Trajectory],
     videos: Videos,
     workers: Workers,
     calibration: Calibration | None,
@@ -81,16 +81,16 @@ def make_plan(
     networks = distinct(found)
     memory = memory_here()
     needed = [least_bytes(n.cost, study, videos.training, halved=memory.cuda) for n in networks if not n.over] or [0.0]
-    macs = [sum(training_macs(network, study, videos) for network in course.trained) for course in found]
+    macs = [sum(training_macs(network, study, videos) for network in trajectory.trained) for trajectory in found]
     plan = Plan(
-        describe(study), videos, workers.described(), range_of(macs),
+        StudyFacts.of(study), videos, workers.described(), range_of(macs),
         tuple(_network(network, study, videos, calibration) for network in networks), hours=None,
         courses=tuple(
-            PlannedCourse(course.name, len(course.networks), course.trainings, total, _steps(course))
-            for course, total in zip(found, macs, strict=True)
+            PlannedTrajectory(trajectory.name, len(trajectory.networks), trajectory.trainings, total, _steps(trajectory))
+            for trajectory, total in zip(found, macs, strict=True)
         ),
-        trainings=range_of([course.trainings for course in found]),
-        over_limits=range_of([len(course.networks) - len(course.trained) for course in found]),
+        trainings=range_of([trajectory.trainings for trajectory in found]),
+        over_limits=range_of([len(trajectory.networks) - len(trajectory.trained) for trajectory in found]),
         disk=_disk(study, found, workers, cache_bytes),
         memory=PlannedMemory(
             min(study.recipe.batch_size, videos.training), (min(needed), max(needed)), memory.bytes, memory.where
@@ -113,23 +113,23 @@ def _network(network: Network, study: Study, videos: Videos, known: Calibration 
 
 
 def _with_hours(
-    plan: Plan, study: Study, found: Sequence[Course], videos: Videos, workers: Workers, known: Calibration
+    plan: Plan, study: Study, found: Sequence[Trajectory], videos: Videos, workers: Workers, known: Calibration
 ) -> Plan:
     def seconds(network: Network) -> float:
         return known.seconds(network.architecture, network.cost, network.epochs, study, videos)
 
     batch = study.recipe.batch_size
-    device = [sum(seconds(n) * n.trainings for n in course.trained) / 3600 for course in found]
+    device = [sum(seconds(n) * n.trainings for n in trajectory.trained) / 3600 for trajectory in found]
     start = known.start_seconds + (RAY_SECONDS if workers.count else 0.0)
-    wall = [(wall_seconds(course, seconds, workers.count) + start) / 3600 for course in found]
+    wall = [(wall_seconds(trajectory, seconds, workers.count) + start) / 3600 for trajectory in found]
     trained = [network for network in distinct(found) if not network.over]
     peaks = {n.architecture: known.peak_bytes(n.architecture, n.cost, batch) for n in trained}
-    dearest = max(peaks, key=lambda architecture: peaks[architecture], default=None)
+    largest = max(peaks, key=lambda architecture: peaks[architecture], default=None)
     return replace(
         plan,
         hours=range_of(wall, known.error, known.slowed), device_hours=range_of(device, known.error, known.slowed),
-        peak_bytes=peaks[dearest] if dearest else 0, dearest=dearest.to_json() if dearest else "",
-        fit_together=_fit_together(peaks[dearest], workers) if dearest else None,
+        peak_bytes=peaks[largest] if largest else 0, dearest=largest.to_json() if largest else "",
+        fit_together=_fit_together(peaks[largest], workers) if largest else None,
         calibration=TimedBefore(
             known.described(), known.error, known.slowed, tuple(known.training), tuple(known.validation),
             tuple(known.memory), batch, len(known.timings), round(start, 1),
@@ -137,16 +137,16 @@ def _with_hours(
     )  # fmt: skip
 
 
-def distinct(found: Sequence[Course]) -> list[Network]:
+def distinct(found: Sequence[Trajectory]) -> list[Network]:
     """Every network of any trajectory, once."""
-    return list({n.architecture: n for course in found for n in course.networks}.values())
+    return list({n.architecture: n for trajectory in found for n in trajectory.networks}.values())
 
 
-def _steps(course: Course) -> tuple[PlannedStep, ...]:
+def _steps(trajectory: Trajectory) -> tuple[PlannedStep, ...]:
     """One row per step: its candidates and their costs."""
     rows = []
-    for step in sorted({network.step for network in course.networks}):
-        own = [network for network in course.networks if network.step == step]
+    for step in sorted({network.step for network in trajectory.networks}):
+        own = [network for network in trajectory.networks if network.step == step]
         counts = [network.cost.macs for network in own]
         trainings = sum(network.trainings for network in own if not network.over)
         named = tuple(network.architecture.to_json() for network in own)
@@ -154,9 +154,9 @@ def _steps(course: Course) -> tuple[PlannedStep, ...]:
     return tuple(rows)
 
 
-def _disk(study: Study, found: Sequence[Course], workers: Workers, cache_bytes: float | None) -> PlannedDisk:
-    weights = [sum(n.cost.weight_bytes * n.trainings for n in course.trained) for course in found]
-    largest = max((n.cost.params for course in found for n in course.trained), default=0)
+def _disk(study: Study, found: Sequence[Trajectory], workers: Workers, cache_bytes: float | None) -> PlannedDisk:
+    weights = [sum(n.cost.weight_bytes * n.trainings for n in trajectory.trained) for trajectory in found]
+    largest = max((n.cost.params for trajectory in found for n in trajectory.trained), default=0)
     # Weights and momentum in the last checkpoint and in the one before, of every running training.
     return PlannedDisk(cache_bytes, range_of(weights), max(workers.count, 1) * 2 * 8 * largest)
 

@@ -12,7 +12,6 @@ from rich.table import Table
 from rich.text import Text
 
 from expand.config.request import Request
-from expand.config.serialize import describe
 from expand.core.accuracy import resolution_text
 from expand.core.errors import UsageError
 from expand.core.study import Study
@@ -23,9 +22,10 @@ from expand.data.manifest import Manifest
 from expand.data.open_data import open_data
 from expand.planning.calibration import SECONDS, calibrate
 from expand.planning.plan import distinct, make_plan
-from expand.planning.trajectories import courses
+from expand.planning.trajectories import simulated
 from expand.search.engine import MacsCounter
 from expand.search.worker_plan import Workers
+from expand.storage.facts import StudyFacts
 from expand.storage.folder import check_folder, made_folder
 from expand.storage.plans import Plan, Videos, read_plan, write_plan
 
@@ -51,7 +51,7 @@ def plan_study(
     study = request.study()
     counted, manifest = count_videos(study, videos, classes, note)
     macs = MacsCounter(study.space, counted.classes)
-    found = courses(study, macs, macs.cost, wins=wins)
+    found = simulated(study, macs, macs.cost, wins=wins)
     caches, cache_bytes = _caches(study, manifest, decode=calibrated, note=note)
     calibration = None
     if calibrated:
@@ -65,7 +65,7 @@ def plan_study(
             def seconds(architecture: Any, cost: Any) -> float:
                 return known.seconds(architecture, cost, study.recipe.epochs, study, counted)
 
-            found = courses(study, macs, macs.cost, wins=wins, seconds=seconds)
+            found = simulated(study, macs, macs.cost, wins=wins, seconds=seconds)
     return make_plan(study, found, counted, workers, calibration, cache_bytes=cache_bytes)
 
 
@@ -125,7 +125,9 @@ def within_budget(request: Request, folder: Path, workers: Workers, hours: float
         raise UsageError(f"--budget-hours {hours:g}: must be a number above 0")
     with made_folder(folder):
         plan = read_plan(folder)
-        known = plan is not None and plan.study == describe(request.study()) and plan.workers == workers.described()
+        known = (
+            plan is not None and plan.study == StudyFacts.of(request.study()) and plan.workers == workers.described()
+        )
         if plan is None or not known or not plan.hours:
             plan = plan_study(request, workers, note=note)
             if not plan.hours:
@@ -147,14 +149,14 @@ def print_plan(console: Console, plan: Plan) -> None:
     """The steps with what their networks cost, then what it all comes to."""
     study, videos = plan.study, plan.videos
     where = f"{videos.training:,} videos of {videos.classes} classes ({videos.source})"
-    title = f"{study['name']} ({study['scale']}): {where}"
+    title = f"{study.name} ({study.scale}): {where}"
     table = Table(title=Text(title), title_justify="left")
     by_key = {network.architecture: network for network in plan.networks}
     timed = plan.hours is not None
     for name in ("step", "networks", "multiply-adds of a clip", *(("a training takes",) if timed else ())):
         table.add_column(name, justify="right")
-    for step in sorted({row.step for course in plan.courses for row in course.steps}):
-        rows = [row for course in plan.courses for row in course.steps if row.step == step]
+    for step in sorted({row.step for trajectory in plan.courses for row in trajectory.steps}):
+        rows = [row for trajectory in plan.courses for row in trajectory.steps if row.step == step]
         own = [by_key[key] for row in rows for key in row.networks]
         takes = [network.seconds for network in own if network.seconds is not None]
         cells = [
@@ -170,12 +172,12 @@ def print_plan(console: Console, plan: Plan) -> None:
 
 def summary_lines(plan: Plan) -> list[str]:
     """What it all comes to, a line each."""
-    courses_, recipe, videos = plan.courses, plan.study["recipe"], plan.videos
+    courses_, recipe, videos = plan.courses, plan.study.recipe, plan.videos
     several = len(courses_) > 1
-    played = f"; {len(courses_)} courses of the search played through, ranges are over them" if several else ""
+    played = f"; {len(courses_)} trajectories of the search were simulated, ranges are over them" if several else ""
     lines = [
         f"candidates   {_ends([course.networks for course in courses_])}, {_ends(plan.trainings)} trainings "
-        f"of {recipe['epochs']} epochs{played}",
+        f"of {recipe.epochs} epochs{played}",
         f"arithmetic   {_ends(plan.training_macs, format_macs)} multiply-adds "
         "(3 x forward x clips x epochs, and validation)",
     ]

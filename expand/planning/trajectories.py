@@ -33,7 +33,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Course:
+class Trajectory:
     """One simulated trajectory of a search."""
 
     name: str
@@ -48,9 +48,9 @@ class Course:
         return sum(network.trainings for network in self.trained)
 
 
-def courses(
+def simulated(
     study: Study, macs: Costs, cost: CountCost, *, wins: Sequence[str] = (), seconds: Seconds | None = None
-) -> tuple[Course, ...]:
+) -> tuple[Trajectory, ...]:
     """The distinct simulated trajectories of a search.
 
     Args:
@@ -70,8 +70,10 @@ def courses(
     if wins:
         rules = {", ".join(wins): _in_turn(wins, [axis.name for axis in study.space.axes]), **rules}
     found = [_simulate(name, study, macs, cost, choose, seconds) for name, choose in rules.items()]
-    distinct = {tuple(network.architecture for network in course.networks): course for course in reversed(found)}
-    return tuple(course for course in found if course in distinct.values())
+    distinct = {
+        tuple(network.architecture for network in trajectory.networks): trajectory for trajectory in reversed(found)
+    }
+    return tuple(trajectory for trajectory in found if trajectory in distinct.values())
 
 
 Choose = Callable[[int, Sequence[tuple[Suggestion, Cost]]], int]  # (step, candidates) -> the index of the winner
@@ -111,7 +113,7 @@ def _in_turn(wins: Sequence[str], known: Sequence[str]) -> Choose:
 
 def _simulate(
     name: str, study: Study, macs: Costs, cost: CountCost, choose: Choose, seconds: Seconds | None
-) -> Course:  # fmt: skip
+) -> Trajectory:  # fmt: skip
     """The trajectory in which `choose` picks the winner of each step."""
     trials: list[Trial] = []
     networks: dict[Architecture, Network] = {}
@@ -143,7 +145,7 @@ def _simulate(
             break  # the budget in hours ends it at an unknown trial
         if len(trials) > MOST_TRIALS:
             raise UsageError(f"{study.name}: more than {MOST_TRIALS} trainings; set budget.trials")
-    return Course(name, tuple(networks.values()))
+    return Trajectory(name, tuple(networks.values()))
 
 
 def over_limit(study: Study, cost: Cost) -> str:

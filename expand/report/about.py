@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from expand.core.accuracy import in_percent
-from expand.core.files import escaped, misfit, read_object
+from expand.core.errors import UsageError
+from expand.core.files import escaped
+from expand.storage.facts import Facts
+from expand.storage.folder import Environment, Listing, read_environment, read_listing
 from expand.storage.test_results import TestResult, all_tests, confusion_of, official
 
 
@@ -31,32 +34,22 @@ class About:
     """
 
     name: str
-    facts: dict[str, Any] = field(default_factory=dict)
-    environment: dict[str, Any] = field(default_factory=dict)
+    facts: Facts | None = None
+    environment: Environment = field(default_factory=Environment)
     classes: dict[str, dict[str, int]] = field(default_factory=dict)
     tested: tuple[str, ...] = ()
     tests: tuple[dict[str, Any], ...] = ()
 
-    @property
-    def study(self) -> dict[str, Any]:
-        return self.facts.get("study", {})
 
-    @property
-    def data(self) -> dict[str, Any]:
-        """Name, fingerprint, classes, videos per split."""
-        return self.facts.get("data", {})
-
-    @property
-    def videos(self) -> dict[str, int]:
-        return self.data.get("videos", {})
-
-
-def about_run(folder: Path, facts: dict[str, Any]) -> About:
+def about_run(folder: Path, facts: Facts) -> About:
     """Reads the facts of a run from its directory."""
-    tests = official(all_tests(folder), facts.get("data", {}).get("fingerprint", ""))
+    tests = official(all_tests(folder), facts.data.fingerprint)
+    try:
+        listing = read_listing(folder) or {}
+    except UsageError:
+        listing = {}
     return About(
-        escaped(folder.resolve().name), facts, read_object(folder / "environment.json"),
-        videos_by_class(read_object(folder / "data.json")),
+        escaped(folder.resolve().name), facts, read_environment(folder), videos_by_class(listing),
         tuple(_tested(tests[number]) for number in sorted(tests)),
         tuple(_whole(folder, tests[number]) for number in sorted(tests)),
     )  # fmt: skip
@@ -83,12 +76,10 @@ def _whole(folder: Path, test: TestResult) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def videos_by_class(listing: dict[str, list[str]]) -> dict[str, dict[str, int]]:
-    """class -> split -> videos, from a manifest's listing (path -> class, split, SHA-256)."""
+def videos_by_class(listing: Listing) -> dict[str, dict[str, int]]:
+    """class -> split -> videos."""
     counts: dict[str, Counter[str]] = {}
-    for name, split, *_ in (
-        [] if misfit([*listing.values()], [[str]]) else [row for row in listing.values() if len(row) > 1]
-    ):
+    for name, split, _ in listing.values():
         counts.setdefault(name, Counter())[split] += 1
     return {name: dict(counts[name]) for name in sorted(counts)}
 

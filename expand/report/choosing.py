@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from expand.core.errors import UsageError, unknown
 from expand.core.study import COSTS
@@ -12,12 +13,32 @@ from expand.report.candidates import Candidate, candidates, front
 from expand.storage.run_directory import Record
 
 
-def choose(record: Record, *, under: str | None, trial: int | None, best: str | None) -> Trial:
-    """The trial that the one given option names. With several seeds, the best seed of the candidate.
+@dataclass(frozen=True)
+class Choice:
+    """Which network of a run: this trial, the best by an objective, or the best within a cost; or all of its front."""
 
-    Raises:
-        UsageError: not exactly one option is given, or no complete trial fits it.
-    """
+    trial: int | None = None
+    best: str | None = None
+    under: str | None = None
+    all_front: bool = False
+
+    def trials(self, record: Record) -> list[Trial]:
+        """The trials meant. With several seeds, the best seed of a network.
+
+        Raises:
+            UsageError: not exactly one choice, or one that no complete trial answers.
+        """
+        if not self.all_front:
+            return [choose(record, self)]
+        if (self.trial, self.best, self.under) != (None, None, None):
+            raise UsageError("--all-front cannot be combined with --trial, --best or --under")
+        trials, on_offer = _on_offer(record)
+        return [_best_seed(candidate, trials) for candidate in front(on_offer, record.objectives)]
+
+
+def choose(record: Record, choice: Choice) -> Trial:
+    """The one trial that is meant."""
+    trial, under, best = choice.trial, choice.under, choice.best
     if sum(option is not None for option in (under, trial, best)) != 1:
         raise UsageError("say which network: --under gmacs=X, --trial N, --best top1 or --all-front")
     if trial is not None:
@@ -40,12 +61,6 @@ def choose(record: Record, *, under: str | None, trial: int | None, best: str | 
         raise unknown("objective in --best", best, ["top1"])
     winner = max(front(on_offer, record.objectives), key=lambda candidate: candidate.top1 or 0.0)
     return _best_seed(winner, trials)
-
-
-def choose_front(record: Record) -> list[Trial]:
-    """The best seed of every network on the front, cheapest first."""
-    trials, on_offer = _on_offer(record)
-    return [_best_seed(candidate, trials) for candidate in front(on_offer, record.objectives)]
 
 
 def _on_offer(record: Record) -> tuple[tuple[Trial, ...], list[Candidate]]:

@@ -139,8 +139,8 @@ def place_labels(
 
     Args:
         spots: positions in data units.
-        required: how many of the first labels may be far from their spot or over a marker; by default all. Others are left out
-            if there is no free space near them.
+        required: how many of the first labels may be far from their spot or over markers and lines; by default all. Others are
+            left out if there is no free space near them.
     """
     _figure(axes).draw_without_rendering()
     marks, lines = _drawn(axes)
@@ -154,8 +154,9 @@ def place_labels(
                 continue
             on_marks = sum(_inside(box, mark) for mark in marks)
             unclear = any(_gap(box, mark) < _gap(box, own) for mark in marks)
-            badness = 4 * on_marks + sum(_inside(box, dot) for dot in lines) + 2 * unclear + order / 8
-            if (free or not on_marks) and (best is None or badness < best[0]):
+            on_lines = sum(_inside(box, dot) for dot in lines)
+            badness = 4 * on_marks + 3 * on_lines + 4 * unclear + order / 8
+            if (free or on_marks + on_lines < 2) and (best is None or badness < best[0]):
                 best = badness, offset, box
         if best is not None:
             taken.append(best[2])

@@ -69,7 +69,7 @@ def draw_expansion(front: Front, steps: Sequence[LedgerStep], width: float) -> F
     look = {kind: (COLOURS[n % 8], MARKS[(n + n // 8) % 8]) for n, kind in enumerate(kinds)}
     bases = {step.base: known[step.base] for step in steps if step.base in known and known[step.base].top1 is not None}
     size, unit = cost_unit([*(entry.macs for _, entry in entries), *(base.cost.macs for base in bases.values())])
-    columns = 6 if width > COLUMN else 3
+    columns = 7 if width > COLUMN else 2
     rows = math.ceil(len(kinds) / columns)
     figure, (axes,) = new_figure(width, title=_title("Expansion", front), note=_note(front), rows=rows)
     spots: list[tuple[float, float]] = []
@@ -153,7 +153,7 @@ def draw_curves(front: Front, trials: Sequence[Trial], width: float) -> Figure:
         colours.append(colour)
     axes.autoscale_view()
     axes.set_xlim(right=max((x for x, _ in ends), default=1) + 0.05)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=9 if width > COLUMN else 5, integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel(f"top-1 on {front.facts.clips:,} validation clips (%)")
     label_ends(axes, ends, [c.title for c in named], colours)

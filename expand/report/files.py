@@ -4,12 +4,12 @@ imported when files are written."""
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from expand.core.atomic import appearing
 from expand.core.study import Objective
 from expand.core.trial import Cost, Trial
 from expand.report.about import About
@@ -178,19 +178,19 @@ def _front_row(candidate: Candidate, facts: RunFacts, tests: Mapping[int, TestRe
 
 
 def _trial_row(trial: Trial, tests: Mapping[int, TestResult]) -> dict[str, Any]:
-    wish, metrics = trial.suggestion, trial.metrics
+    suggestion, metrics = trial.suggestion, trial.metrics
     row = {
         "number": trial.number,
         "state": trial.state.value,
-        "name": wish.name,
-        "step": wish.step,
-        "kind": wish.kind,
-        "axes": "=".join(wish.axes),
-        "parent": "" if wish.parent is None else wish.parent,
+        "name": suggestion.name,
+        "step": suggestion.step,
+        "kind": suggestion.kind,
+        "axes": "=".join(suggestion.axes),
+        "parent": "" if suggestion.parent is None else suggestion.parent,
         **{_value_column(name): value for name, value in trial.architecture.values},
         **_cost_cells(trial.cost),
-        "seed": wish.seed,
-        "epochs": wish.epochs,
+        "seed": suggestion.seed,
+        "epochs": suggestion.epochs,
         "epochs_trained": len(trial.curve),
         "train_seconds": round(trial.train_seconds, 3),
         "attempts": trial.attempts,
@@ -270,12 +270,8 @@ def _text(content: str) -> Writer:
     return lambda path: path.write_text(content, encoding="utf-8")
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
-    """Writes under a temporary name and renames, so that a reader never sees half a file."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+def write_whole(path: Path, write: Writer) -> Path:
+    """Writes a file that no reader sees half of."""
+    with appearing(path) as partial:
         write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path

@@ -56,7 +56,7 @@ def draw_front(front: Front, width: float) -> Figure:
         line: dict[str, Any] = {"linestyle": "-" if chosen else "None", "drawstyle": "steps-post", "linewidth": 1.4}
         axes.plot(
             xs, ys, marker="o", color=colour, markersize=size, markeredgecolor="white", markeredgewidth=0.5,
-            zorder=3 + 2 * chosen, label=label, **line,
+            zorder=5 - chosen, label=label, **line,  # the small dots of candidates over the front's line, which would hide them
         )  # fmt: skip
         if chosen:
             axes.plot([xs[-1], axes.get_xlim()[1]], [ys[-1]] * 2, color=colour, linewidth=1.4, zorder=4)
@@ -156,7 +156,8 @@ def _accuracy_axes(
     spots = {c: (c.amount(name) / size, 100 * (c.top1 or 0)) for c in shown}
     xs = [x for x, _ in spots.values()]
     margin = min(max((max(xs) / min(xs)) ** 0.12, 1.03), 1.5)  # networks of similar cost stay apart
-    log_axis(axes, min(xs) / margin, max(xs) * margin)
+    narrow = len(fronts) == 1 and axes.bbox.width < 400  # then labels need space at the right
+    log_axis(axes, min(xs) / margin, max(xs) * margin ** (3 if narrow else 1))
     noise = [(y, 100 * (c.noise or 0)) for c, (_, y) in spots.items()]
     low, high = min(y - bar for y, bar in noise), max(y + bar for y, bar in noise)
     space = max(0.08 * (high - low), 2)

@@ -21,7 +21,10 @@ from expand.report.hypervolume import COST_AND_ACCURACY, Payoff, box_of, payoffs
 from expand.report.plan_vs_actual import PlannedActual, compare_plan, planned_lines, planned_rows
 from expand.report.significance import Comparison, compare
 from expand.report.significance_tables import beaten_text, comparison_note
+from expand.storage.facts import Facts
+from expand.storage.folder import Environment
 from expand.storage.plans import Plan
+from expand.storage.serialize import to_plain
 
 if TYPE_CHECKING:
     from expand.strategies.ledger import LedgerStep
@@ -57,8 +60,8 @@ class RunOnPage:
 
     def spent(self) -> dict[int, int]:
         """Training multiply-adds of each trial, by number."""
-        videos = self.about.videos
-        train, val = videos.get("train", 0), videos.get("val", self.facts.clips)
+        facts = self.about.facts
+        train, val = (facts.data.videos.train, facts.data.videos.val) if facts else (0, self.facts.clips)
         return {trial.number: training_macs(trial, train, val, self.facts.views) for trial in self.trials}
 
 
@@ -115,11 +118,24 @@ def run_data(run: RunOnPage, front: Front) -> dict[str, Any]:
         "trials": [_trial(trial, at[trial.number]) for trial in trials],
         "planned": _planned(run.plan, planned) if run.plan and planned else None,
         "about": {
-            "data": run.about.data, "classes": run.about.classes, "environment": run.about.environment,
-            "tested": list(run.about.tested), "tests": list(run.about.tests),
-            **{part: run.about.study.get(part) for part in ("recipe", "budget", "strategy", "space")},
-            "asked": {k: run.about.facts[k] for k in ("reference", "settings", "limits", "forced") if run.about.facts.get(k)},
+            "data": {}, "classes": run.about.classes, "environment": _known(run.about.environment),
+            "tested": list(run.about.tested), "tests": list(run.about.tests), **_asked(run.about.facts),
         },
+    }  # fmt: skip
+
+
+def _known(environment: Environment) -> dict[str, Any]:
+    return {name: value for name, value in to_plain(environment).items() if value}
+
+
+def _asked(facts: Facts | None) -> dict[str, Any]:
+    """What study.json says of the run, by the headings of the page."""
+    if facts is None:
+        return {}
+    asked = {name: getattr(facts, name) for name in ("reference", "settings", "limits", "forced")}
+    return {
+        **{part: to_plain(getattr(facts.study, part)) for part in ("recipe", "budget", "strategy", "space")},
+        "data": to_plain(facts.data), "asked": {name: to_plain(value) for name, value in asked.items() if value},
     }  # fmt: skip
 
 
@@ -231,7 +247,7 @@ def _texts(facts: RunFacts) -> dict[str, str]:
 def _apart(runs: Sequence[RunOnPage]) -> list[str]:
     """The differences between the runs that make their accuracies incomparable."""
     sides: dict[str, list[Any]] = {
-        "data": [run.about.data.get("fingerprint") or run.facts.data for run in runs],
+        "data": [run.about.facts.data.fingerprint if run.about.facts else run.facts.data for run in runs],
         "epochs": [run.facts.epochs for run in runs],
         "views": [run.facts.views for run in runs],
         "validation clips": [run.facts.clips for run in runs],

@@ -27,13 +27,13 @@ from expand.strategies.ledger import ledger
 
 def run_facts(record: Record, trials: Sequence[Trial] | None = None) -> RunFacts:
     """The facts that the captions of a report state, from these trials (default: all, read from the record)."""
-    study = record.facts["study"]
+    facts, study = record.facts, record.facts.study
     trials = record.trials() if trials is None else trials
     validated = [trial.metrics.clips for trial in trials if trial.metrics]
     return RunFacts(
-        study=study["name"], scale=record.facts["scale"], data=record.facts["data"]["name"],
-        epochs=study["recipe"]["epochs"], views=study["recipe"]["views"],
-        clips=validated[0] if validated else record.facts["data"]["videos"]["val"],
+        study=study.name, scale=facts.scale, data=facts.data.name,
+        epochs=study.recipe.epochs, views=study.recipe.views,
+        clips=validated[0] if validated else facts.data.videos.val,
         seeds=record.seeds, complete=record.finished,
     )  # fmt: skip
 
@@ -49,7 +49,7 @@ def report(record: Record, folder: Path | None = None, trials: Sequence[Trial] |
 
 def official_tests(record: Record) -> dict[int, TestResult]:
     """Results of `expand test` on the run's own test split, by trial."""
-    return official(all_tests(record.folder), record.facts["data"]["fingerprint"])
+    return official(all_tests(record.folder), record.facts.data.fingerprint)
 
 
 def report_together(found: Sequence[Record], folder: Path) -> list[Path]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import NoReturn
 
-from expand.core.attempt import Attempt, EndedTry, Epoch, Fault, Speed
+from expand.core.attempt import Attempt, EndedTry, Epoch, Speed
 from expand.core.errors import ExpandError
 from expand.core.outcome import Completed, Failed, Halted, Infeasible, Outcome, Retry
 from expand.core.space import Architecture, SearchSpace
@@ -20,9 +19,10 @@ from expand.core.trial import Cost, Suggestion, Trial, TrialState
 from expand.counting.cost import cost_of
 from expand.monitoring.dashboard.presenter import Presenter
 from expand.monitoring.progress import Watcher
-from expand.search.faults import Tries, Verdict, verdict, wait_before
+from expand.search.faults import Verdict
 from expand.search.job import Job, count_starts, fruitless_starts, log_return, stamp_of
 from expand.search.prospect import Prospect
+from expand.search.retries import Retries
 from expand.source.fingerprint import code_of
 from expand.storage.run_directory import Record, known_cost
 from expand.strategies.budget import affordable
@@ -66,26 +66,24 @@ class Search:
     threads: int
     watch: Watcher
     show: Presenter
-    at_once: int = 1
-    retry_failed: bool = False
+    at_once: InitVar[int] = 1
+    retry_failed: InitVar[bool] = False
     queue: list[int] = field(default_factory=list)
     running: set[int] = field(default_factory=set)
-    tries: dict[int, Tries] = field(default_factory=dict)  # of trials that have made no progress since
-    epochs: int = 0  # done by all trials since this driver began
-    _alone: int | None = None  # a running trial beside which no other may run
-    _blamed: int = 0  # trials that failed in a row by what may not be their fault
+    retries: Retries = field(init=False)
     _said: set[str] = field(default_factory=set)  # notes of trials
     _spent: bool = False  # whether it was reported that the budget is used up
     _settled: bool = False  # whether the strategy was asked since the last trial ended
     _looked_ahead: set[int] = field(default_factory=set)
     prospect: Prospect = field(init=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, at_once: int, retry_failed: bool) -> None:
         """Resumes the trials of an earlier driver from their checkpoints."""
         self.record.set_finished(False)
-        self.prospect = Prospect(self.study, self.macs, self.macs.cost, self.at_once)
+        self.retries = Retries(self.study.budget.attempts, at_once)
+        self.prospect = Prospect(self.study, self.macs, self.macs.cost, at_once)
         self.prospect.decided(self.record.trials())  # reported by an earlier driver
-        if self.retry_failed:
+        if retry_failed:
             self._reopen_failed()
         ended: list[int] = []  # with their process, at every start
         for trial in self.record.trials():
@@ -106,8 +104,8 @@ class Search:
             raise ExpandError(
                 f"trial {', '.join(map(str, ended))}: the process that trained it ended {MOST_STARTS} times in a row before a "
                 "new checkpoint; it is marked as failed. If something else ended the process (a kill, a limit shorter than "
-                "an epoch), mend that and add --retry-failed to the same command; if the candidate does (memory, a crash), the "
-                "same command goes on without it"
+                "an epoch), repair that and add --retry-failed to the same command; if the candidate does (memory, a crash), the "
+                "same command resumes without it"
             )
 
     def _reopen_failed(self) -> None:
@@ -122,19 +120,18 @@ class Search:
     def next(self) -> Job | None:
         """The next job. None if nothing can start now, because a running trial must end or a failed one must wait, or if the
         search has ended (`done`)."""
-        if not self._waiting and not self._settled:
+        if not self.retries.waiting(self.queue) and not self._settled:
             self._ask()
-        while (number := self._startable()) is not None:
+        while (number := self.retries.startable(self.queue, len(self.running))) is not None:
             self.queue.remove(number)
             if self._ended_over_limit(number, self.record.trial(number)):
                 self._settled = False  # measured by another seed since it was queued
                 continue
             self.running.add(number)
             self.watch.placed(number, training=True)
-            if number in self.tries and self.tries[number].alone:
-                self._alone = number
+            self.retries.started(number)
             return self._job(number)
-        if not self._waiting and not self._settled:
+        if not self.retries.waiting(self.queue) and not self._settled:
             return self.next()
         if self.running and self._looked_ahead != self.running:
             self._looked_ahead = set(self.running)
@@ -144,23 +141,9 @@ class Search:
     def put_back(self, number: int) -> None:
         """Puts back a job from `next` that cannot be placed at the moment."""
         self.running.discard(number)
-        self._alone = None if self._alone == number else self._alone
+        self.retries.put_back(number)
         self.queue.append(number)
         self.watch.placed(number, training=False)
-        self.tries[number].not_before = time.monotonic() + 1.0
-
-    @property
-    def _waiting(self) -> list[int]:
-        """The queue without trials that must run alone; these come after all others."""
-        return [number for number in self.queue if number not in self.tries or not self.tries[number].alone]
-
-    def _startable(self) -> int | None:
-        """The first trial of the queue that may start now."""
-        if self._alone is not None or len(self.running) >= self.at_once:
-            return None
-        candidates = self._waiting or ([] if self.running else self.queue)
-        now = time.monotonic()
-        return next((n for n in candidates if n not in self.tries or self.tries[n].not_before <= now), None)
 
     @property
     def done(self) -> bool:
@@ -284,17 +267,13 @@ class Search:
             self.threads, latency=self._latency, speed=self._speed(suggestion.architecture),
             mirrored=self.study.data.mirrored,
             seconds=None if (minutes := self.study.budget.minutes_per_trial) is None else 60 * minutes,
-            avoid=self.tries[number].nodes if number in self.tries else (),
+            avoid=self.retries.nodes(number),
         )  # fmt: skip
 
     def on_epoch(self, number: int, entry: Epoch) -> None:
         """A worker finished an epoch."""
-        if self.tries.pop(number, None) is not None:
+        if self.retries.on_epoch(number):
             self.record.note(number, error="")
-        self.epochs += 1
-        self._blamed = 0
-        if self._alone == number:
-            self._alone = None  # the first epoch takes the most memory: other trials may run beside it again
         curve = [old for old in self.record.trial(number).curve if old.epoch < entry.epoch]
         self.record.epoch(number, [*curve, entry])
         if self.prospect.due():
@@ -317,9 +296,8 @@ class Search:
                 self.watch.placed(number, training=False)
                 return
             outcome = failed
-        if self._alone == number:
-            self._alone = None
-        self.tries.pop(number, None)
+        self.retries.ended(number)
+        self.retries.forget(number)
         for note in outcome.attempt.notes:
             if note not in self._said:
                 self._said.add(note)
@@ -347,59 +325,29 @@ class Search:
         Raises:
             ExpandError: nothing can be trained at the moment; the trial stays open to be resumed.
         """
-        alone = self.at_once == 1 or self._alone == number
-        tries = self._count_try(number, outcome)
-        what = verdict(
-            outcome.fault,
-            tries.count,
-            self.study.budget.attempts,
-            alone=alone,
-            others_went_on=self.epochs > tries.epochs,
+        trial, checkpoint = self.record.trial(number), self.record.checkpoint(number)
+        what, often = self.retries.judged(number, outcome, stamp_of(checkpoint))
+        self._keep_retry(
+            trial,
+            EndedTry(_now(), len(trial.curve), outcome.fault, outcome.error, outcome.traceback, outcome.attempt.node),
         )
         if what is Verdict.HALT:
             self._halt(number, f"trial {number} could not be trained, nor could any other meanwhile ({outcome.error})")
-        if what is Verdict.FAIL and self._blamed + 1 >= MOST_BLAMED:
+        if what is Verdict.FAIL and self.retries.failed_in_a_row + 1 >= MOST_BLAMED:
             self._halt(
                 number, f"{MOST_BLAMED} trials in a row, and no other in between, could not be trained; the last is trial "
                 f"{number} ({outcome.error}). If that is not their fault, --retry-failed opens those again that have failed",
             )  # fmt: skip
-        if self._alone == number:
-            self._alone = None
-        if what is not Verdict.FAIL:
-            self._put_back(number, tries, outcome.fault, what, outcome.error)
-            return None
-        self._blamed += 1
-        self.at_once += tries.lowered  # the trials beside it were not the cause
-        repeated = f" ({tries.count} times in a row" + (
-            ", the last time with no other trial running)" if alone else ")"
-        )
-        attempt = replace(outcome.attempt, attempts=count_starts(self.record.checkpoint(number)))
-        return Failed(outcome.error + repeated, attempt, outcome.traceback, outcome.train_seconds)
-
-    def _count_try(self, number: int, outcome: Retry) -> Tries:
-        stamp = stamp_of(self.record.checkpoint(number))
-        tries = self.tries.get(number)
-        if tries is None or (stamp is not None and stamp != tries.stamp):
-            tries = self.tries[number] = Tries(stamp, self.epochs)
-        tries.count += 1
-        node = outcome.attempt.node
-        tries.nodes = tuple(dict.fromkeys([*tries.nodes, *([node] if node else [])]))
-        trial = self.record.trial(number)
-        ended = EndedTry(_now(), len(trial.curve), outcome.fault, outcome.error, outcome.traceback, node)
-        self._keep_retry(trial, ended)
-        return tries
-
-    def _put_back(self, number: int, tries: Tries, fault: Fault, what: Verdict, error: str) -> None:
-        """Puts a trial into the queue to be tried again later, with fewer parallel trials if memory was short."""
-        wait = wait_before(tries.count)
-        tries.not_before, tries.alone = time.monotonic() + wait, what is Verdict.ALONE
+        self.retries.ended(number)
+        if what is Verdict.FAIL:
+            self.retries.failed(number)
+            attempt = replace(outcome.attempt, attempts=count_starts(checkpoint))
+            return Failed(f"{outcome.error} ({often})", attempt, outcome.traceback, outcome.train_seconds)
         self.queue.append(number)
-        how = " with no other trial running" if tries.alone and self.at_once > 1 else ""
-        self.watch.note(f"trial {number}: {error}; tried again in {wait:g} s or later{how}")
-        if fault is Fault.MEMORY and self.running and len(self.running) < self.at_once:
-            tries.lowered += self.at_once - len(self.running)
-            self.at_once = len(self.running)
-            self.watch.note(f"memory was short: from now on at most {self.at_once} trials at once")
+        again, *more = self.retries.try_again(number, outcome.fault, what, len(self.running))
+        for line in (f"trial {number}: {outcome.error}; {again}", *more):
+            self.watch.note(line)
+        return None
 
     def _keep_retry(self, trial: Trial, ended: EndedTry) -> None:
         """Records how a try ended, as an attribute of the trial."""

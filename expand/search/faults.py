@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 
 from expand.core.attempt import Attempt, Fault
@@ -81,24 +80,6 @@ def worker_died(text: str, node: str) -> Retry:
         Fault.CRASH if fault is Fault.OWN else fault, f"its worker process died ({first.strip()[:400]})",
         Attempt(node=node), traceback=text[:6000],
     )  # fmt: skip
-
-
-@dataclass
-class Tries:
-    """The tries of a trial since it last made progress.
-
-    Args:
-        stamp: of its newest checkpoint at the first of them.
-        epochs: done by the whole search at that time.
-    """
-
-    stamp: int | None
-    epochs: int
-    count: int = 0
-    not_before: float = 0.0  # on the clock of `time.monotonic`
-    alone: bool = False  # whether the next try must run while no other trial runs
-    lowered: int = 0  # by how much it lowered the number of parallel trials
-    nodes: tuple[str, ...] = ()  # Ray's nodes on which they ran
 
 
 def verdict(fault: Fault, tries: int, attempts: int, *, alone: bool, others_went_on: bool) -> Verdict:

@@ -29,7 +29,7 @@ from expand.search.faults import fault_of
 from expand.source.fingerprint import Code, code_of
 from expand.training.device import pick_device, seed_everything
 from expand.training.identity import Identity
-from expand.training.loop import train
+from expand.training.loop import Listener, train
 from expand.training.memory import PeakMemory
 from expand.weights.matching import load_weights
 
@@ -96,10 +96,9 @@ def evaluate(job: Job, on_epoch: EpochReport, on_step: StepReport | None = None)
             if job.recipe.weights is not None:
                 attempt = replace(attempt, initial_weights=_start_from(job.recipe.weights, network, job))
             metrics, curve = train(
-                network, clips, training, validation, recipe,
-                epochs=job.epochs, seed=job.seed, device=device, checkpoint_path=Path(job.checkpoint),
-                identity=_identity(job, (training, validation), code), on_epoch=on_epoch, note=notes.append,
-                mirrored=job.mirrored, on_step=partial(on_step, job.number) if on_step else lambda *_: None,
+                network, clips, training, validation, _identity(job, recipe, (training, validation), code),
+                device=device, checkpoint_path=Path(job.checkpoint),
+                listener=Listener(on_epoch, notes.append, partial(on_step, job.number) if on_step else lambda *_: None),
             )  # fmt: skip
         attempt = replace(attempt, peak_bytes=peak.bytes)
         if attempt.attempts == 1:  # otherwise an earlier process did a part of it
@@ -142,10 +141,10 @@ def _latency(job: Job, num_classes: int) -> Speed:
     return measure(network, clips, job.recipe, threads=LATENCY_THREADS, repeats=30, seconds=5.0)
 
 
-def _identity(job: Job, caches: Sequence[ClipCache], code: Code | None) -> Identity:
+def _identity(job: Job, recipe: Recipe, caches: Sequence[ClipCache], code: Code | None) -> Identity:
     """The identity that a checkpoint must have to be resumed."""
     return Identity(
-        job.architecture, job.seed, job.epochs, job.recipe, [cache.content for cache in caches],
+        job.architecture, job.seed, job.epochs, recipe, [cache.content for cache in caches],
         (job.train_cache, job.val_cache), code, job.mirrored,
     )  # fmt: skip
 

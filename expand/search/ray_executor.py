@@ -1,4 +1,4 @@
-"""Runs jobs in this process or on Ray Tune's actors. The only file that imports ray.
+"""Runs the jobs of a search on Ray Tune's actors. The only file that imports ray.
 
 Tune places trials on nodes and GPUs. It makes no decisions and stores nothing: our searcher hands out the engine's jobs, and the
 engine writes the record and decides what is tried again.
@@ -14,7 +14,6 @@ import secrets
 import shutil
 import sys
 import threading
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,32 +21,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expand.core import signals, time_limit
-from expand.core.attempt import Epoch
 from expand.core.errors import ExpandError, UsageError
 from expand.core.outcome import Failed, Outcome, Retry
-from expand.core.time_limit import TimedOut
 from expand.monitoring import trackers as tracking
 from expand.search import ray_processes
-from expand.search.faults import worker_died
 from expand.search.job import Job, evaluate
-from expand.search.local_executor import drive_here
+from expand.search.tune_jobs import TuneJobs, timed_out
 from expand.search.watchdog import Abandoned, LostRay, Watched
 from expand.search.worker_plan import Workers
-from expand.storage.serialize import from_plain, outcome_from_text, outcome_to_text, to_plain
+from expand.storage.serialize import outcome_to_text, to_plain
 
 if TYPE_CHECKING:  # Ray's workers import this module, and need none of what the driver counts and records with
     from expand.search.engine import Search
 
-
-def drive(search: Search, workers: Workers, folder: Path, trackers: Sequence[str] = ()) -> None:
-    """Runs the search to its end."""
-    if workers.count == 0:
-        drive_here(search)
-    else:
-        drive_on_ray(search, workers, folder, trackers)
-
-
-# --- Ray -------------------------------------------------------------------------------------------------------------
 
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -118,23 +104,25 @@ def _tune(watched: Watched, workers: Workers, scratch: Path, trackers: Sequence[
 
     _require_resources(workers)
     _let_tune_survive_out_of_memory()
-    search, searcher = watched.search, _searcher(watched, workers)
+    search, jobs = watched.search, TuneJobs(watched, partial(_elsewhere, workers))
+    _pickle_user_modules_by_value(search)
+    parts = _tunes_parts(jobs)
     tuner = tune.Tuner(
         tune.with_resources(_train_on_worker, partial(_placement, workers)),
         tune_config=tune.TuneConfig(
-            search_alg=searcher, scheduler=searcher.scheduler, num_samples=-1, max_concurrent_trials=workers.count,
+            search_alg=parts["search_alg"], scheduler=parts["scheduler"], num_samples=-1, max_concurrent_trials=workers.count,
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(
-            name="tune", storage_path=str(scratch), verbose=0, stop=searcher.stopper,
+            name="tune", storage_path=str(scratch), verbose=0, stop=parts["stop"],
             callbacks=_trackers(search, trackers),
             failure_config=tune.FailureConfig(max_failures=0),  # the engine decides what is tried again
         ),
     )  # fmt: skip
     with contextlib.nullcontext() if workers.address is None else watched.listening(_node_lives):
         tuner.fit()
-    if searcher.error is not None:
-        raise searcher.error
+    if jobs.error is not None:
+        raise jobs.error
     if not search.done:
         raise ExpandError("Ray Tune ended before the search; run the same command again to resume")
 
@@ -221,7 +209,7 @@ def _train_on_worker(config: dict[str, Any]) -> None:
         failed = Failed(f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
         tune.report({"outcome": outcome_to_text(failed)})
         return
-    outcome: Outcome | None = _timed_out(job)
+    outcome: Outcome | None = timed_out(job)
     if outcome is None:
         with time_limit.ends_process(job.seconds, job.timeout_log):
             outcome = evaluate(job, lambda entry: tune.report({"entry": json.dumps(to_plain(entry))}))
@@ -233,14 +221,7 @@ def _train_on_worker(config: dict[str, Any]) -> None:
         raise RuntimeError(outcome.error)
 
 
-def _timed_out(job: Job) -> Failed | None:
-    """The outcome of a job whose last attempt exceeded its time limit; another attempt would do so again."""
-    if job.seconds is None or not (where := time_limit.stack(job.timeout_log)):
-        return None
-    return Failed(str(TimedOut(job.seconds)), traceback=where[-6000:], train_seconds=job.seconds)
-
-
-def _elsewhere(job: Job, workers: Workers, busy: Mapping[str, int]) -> list[str] | None:
+def _elsewhere(workers: Workers, job: Job, busy: Mapping[str, int]) -> list[str] | None:
     """The nodes that a job must avoid because it failed there, if there are others. None if the others are full at the moment;
     `busy` is the number of trials on each node."""
     import ray
@@ -274,15 +255,12 @@ def _let_tune_survive_out_of_memory() -> None:
         RayActorManager._actor_task_failed = failed
 
 
-def _searcher(watched: Watched, workers: Workers) -> Any:
-    """The engine with Tune's interfaces. A function, because the base classes need ray."""
+def _tunes_parts(jobs: TuneJobs) -> dict[str, Any]:
+    """The engine with Tune's interfaces, which call `jobs`. A function, because the base classes need ray."""
     from ray import cloudpickle
     from ray.tune import Stopper
     from ray.tune.schedulers import FIFOScheduler
     from ray.tune.search import Searcher
-
-    search = watched.search
-    _pickle_user_modules_by_value(search)
 
     class NotKept:
         """Tune pickles its parts to restore them later. This is not used here: everything is in the record."""
@@ -297,72 +275,28 @@ def _searcher(watched: Watched, workers: Workers) -> Any:
             return False
 
         def stop_all(self) -> bool:
-            watched.check()  # in every iteration of Tune's loop
-            return adapter.error is not None
+            jobs.watched.check()  # in every iteration of Tune's loop
+            return jobs.error is not None
 
     class Scheduler(NotKept, FIFOScheduler):
         """Only the scheduler gets Tune's reason why a worker has died."""
 
         def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
             with contextlib.suppress(OSError):  # the first line of the file has the time
-                adapter.reasons[trial.trial_id] = Path(trial.error_file).read_text().partition("\n")[2]
+                jobs.reasons[trial.trial_id] = Path(trial.error_file).read_text().partition("\n")[2]
 
     class Adapter(NotKept, Searcher):
-        error: BaseException | None = None
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.jobs: dict[str, Job] = {}
-            self.outcomes: dict[str, Outcome] = {}
-            self.nodes: dict[str, str] = {}
-            self.reasons: dict[str, str] = {}
-            self.stopper, self.scheduler = Stop(), Scheduler()
-
         def suggest(self, trial_id: str) -> Any:
-            if self.error is not None:
-                return Searcher.FINISHED
-            try:
-                with watched.held():
-                    job, done = search.next(), search.done
-                    avoid = _elsewhere(job, workers, Counter(self.nodes.values())) if job else []
-                    if job is not None and avoid is None:
-                        search.put_back(job.number)
-            except Exception as error:
-                self.error = error
-                return Searcher.FINISHED
-            if job is None:
-                return Searcher.FINISHED if done else None
-            if avoid is None:
-                return None
-            self.jobs[trial_id] = job
+            if (given := jobs.take(trial_id)) is None:
+                return Searcher.FINISHED if jobs.finished else None
+            job, avoid = given
             return {"job": cloudpickle.dumps(job), "number": job.number, "avoid": avoid}
 
         def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-            with self._kept():
-                if "outcome" in result:
-                    self.outcomes[trial_id] = outcome_from_text(result["outcome"])
-                elif "entry" in result:
-                    search.on_epoch(self.jobs[trial_id].number, from_plain(json.loads(result["entry"]), Epoch))
-                elif "node" in result:
-                    self.nodes[trial_id] = result["node"]
+            jobs.report(trial_id, result)
 
         def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-            if result and "outcome" in result:
-                self.outcomes.setdefault(trial_id, outcome_from_text(result["outcome"]))
-            with self._kept():
-                job, node = self.jobs.pop(trial_id), self.nodes.pop(trial_id, "")
-                outcome = self.outcomes.pop(trial_id, None) or _timed_out(job)
-                if outcome is None:
-                    outcome = worker_died(self.reasons.pop(trial_id, ""), node)
-                search.on_end(job.number, outcome)
-
-        @contextlib.contextmanager
-        def _kept(self) -> Iterator[None]:
-            try:
-                with watched.held():
-                    yield
-            except Exception as error:
-                self.error = self.error or error
+            jobs.ended(trial_id, result)
 
         def save(self, checkpoint_path: str) -> None:
             pass
@@ -370,8 +304,7 @@ def _searcher(watched: Watched, workers: Workers) -> Any:
         def restore(self, checkpoint_path: str) -> None:
             pass
 
-    adapter = Adapter()
-    return adapter
+    return {"search_alg": Adapter(), "scheduler": Scheduler(), "stop": Stop()}
 
 
 def _trackers(search: Search, names: Sequence[str]) -> list[Any]:

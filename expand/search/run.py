@@ -6,20 +6,17 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from expand.config.rebuild import classes_of
 from expand.config.request import Request, lasting
-from expand.config.serialize import describe, differences
 from expand.core import signals
 from expand.core.accuracy import resolution_text
 from expand.core.errors import ExpandError, UsageError
 from expand.core.files import escaped
 from expand.core.signals import Interrupted
-from expand.core.study import Study
+from expand.core.study import Data, Study
 from expand.core.trial import TrialState
 from expand.data.cache.clip_cache import ClipCache, prepare
 from expand.data.cache.disk_space import reference_fps
@@ -31,16 +28,18 @@ from expand.monitoring.progress import Watcher
 from expand.monitoring.trackers import following
 from expand.report.run_report import report, run_facts
 from expand.search.engine import MacsCounter, Search
+from expand.search.local_executor import drive_here
 from expand.search.memory_check import require_memory_for_one
-from expand.search.ray_executor import drive
 from expand.search.watchdog import LostRay
 from expand.search.worker_plan import Workers
 from expand.source.fingerprint import changes, code_of, edited
 from expand.source.trust import file_hashes
 from expand.storage import run_directory as records
-from expand.storage.folder import made_folder, read_listing, write_json
+from expand.storage.facts import Facts, Forced, StudyFacts, VideoCounts, VideoFacts, write_facts
+from expand.storage.folder import made_folder, read_listing
 from expand.storage.run_directory import Record
-from expand.storage.stored_study import _without_place
+from expand.storage.serialize import write_json
+from expand.storage.stored_study import classes_of, study_differences
 from expand.weights.files import weights_file
 
 
@@ -62,82 +61,83 @@ def run(
     study = request.study()
     folder = Path(os.path.realpath(folder))  # workers have another working directory
     with made_folder(folder), signals.handled():
-        return _run(
-            request, study, folder, workers, watch, storage=storage, force=force, track=track, retry_failed=retry_failed
+        manifest = open_data(study.data, watch.progress)
+        macs = _checked(study, manifest, workers, folder)
+        facts = _facts(request, study, manifest)
+        refuse = partial(_refuse_changes, facts=facts, manifest=manifest, folder=folder, force=force)
+        opening = records.open_for_writing(
+            folder, facts, study, storage=storage, refuse=refuse, threads=workers.threads
         )
+        with signals.deferred(), opening as record, following(watch, track, folder) as watch:
+            _look_at_trials(record, study, workers, watch)
+            record = _with_facts(record, facts, manifest)
+            with signals.immediate():
+                caches = _decoded(study.data, manifest, watch)
+            _notes(study, caches, manifest, watch)
+            show = Presenter(record, partial(run_facts, record), watch.note)
+            folders = (str(caches[0].folder), str(caches[1].folder))
+            lengths = [caches[0].length(index) for index in range(len(caches[0]))]
+            search = Search(
+                study, record, macs, folders, lengths, workers.threads, watch, show,
+                at_once=max(workers.count, 1), retry_failed=retry_failed,
+            )  # fmt: skip
+            try:
+                _drive(search, workers, folder, track)
+            except (Interrupted, LostRay):
+                with contextlib.suppress(ExpandError):  # such as an unavailable database
+                    search.interrupted()
+                raise
+            record.set_finished(True)
+            show.refresh(now=True)
+            with signals.immediate():
+                report(record)
+            return record
 
 
-def _run(
-    request: Request, study: Study, folder: Path, workers: Workers, watch: Watcher, *, storage: str | None, force: bool,
-    track: Sequence[str], retry_failed: bool,
-) -> Record:  # fmt: skip
-    manifest = open_data(study.data, watch.progress)
-    mirrored_labels(manifest.classes, study.data.mirrored)  # raises for classes that do not exist
+def _drive(search: Search, workers: Workers, folder: Path, track: Sequence[str]) -> None:
+    if workers.count == 0:
+        return drive_here(search)
+    from expand.search.ray_executor import drive_on_ray
+
+    drive_on_ray(search, workers, folder, track)
+
+
+def _checked(study: Study, manifest: Manifest, workers: Workers, folder: Path) -> MacsCounter:
+    """Raises `UsageError` for what cannot be searched, before anything is written."""
+    mirrored_labels(manifest.classes, study.data.mirrored)
     macs = MacsCounter(study.space, len(manifest.classes))
-    first = study.strategy.ask(study, (), macs)  # raises before anything is written if the study cannot be searched
+    first = study.strategy.ask(study, (), macs)
     if workers.address is None and not (folder / "study.json").exists():
         require_memory_for_one(study, first, macs.cost, len(manifest.split("train")))
-    facts = _facts(request, study, manifest)
-    refuse = partial(_refuse_changes, facts=facts, manifest=manifest, folder=folder, force=force)
-    opening = records.open_for_writing(folder, facts, study, storage=storage, refuse=refuse, threads=workers.threads)
-    with signals.deferred(), opening as record, following(watch, track, folder) as watch:
-        _look_at_trials(record, study, workers, watch)
-        _keep_facts(record, facts, manifest)
-
-        def decoding(done: int, total: int) -> None:
-            if done % 100 == 0:
-                watch.progress(f"decoding videos once: {done} of {total}")
-
-        data = study.data
-        with signals.immediate():
-            paths = prepare(
-                manifest, side=data.cache_side, frames=data.cache_frames, fly=data.decode == "fly",
-                skip_damaged=not data.strict, progress=decoding,
-            )  # fmt: skip
-        caches = [ClipCache(path) for path in paths]
-        _notes(study, caches, manifest, watch)
-        lengths = [caches[0].length(index) for index in range(len(caches[0]))]
-        places = (str(paths[0]), str(paths[1]))
-        if foreign := record.foreign():
-            watch.note(
-                f"{len(foreign)} trials of other programs are in this run's database and are ignored: {foreign[:9]}"
-            )
-        show = Presenter(record, partial(run_facts, record), watch.note)
-        search = Search(
-            study, record, macs, places, lengths, workers.threads, watch, show,
-            at_once=max(workers.count, 1), retry_failed=retry_failed,
-        )  # fmt: skip
-        try:
-            drive(search, workers, folder, track)
-        except (Interrupted, LostRay):
-            with contextlib.suppress(ExpandError):  # such as an unavailable database
-                search.interrupted()
-            raise
-        record.set_finished(True)
-        show.refresh(now=True)
-        with signals.immediate():
-            report(record)
-        return record
+    return macs
 
 
-def _facts(request: Request, study: Study, manifest: Manifest) -> dict[str, Any]:
-    """study.json: the whole experiment as plain JSON."""
-    counts = {split: len(manifest.split(split)) for split in ("train", "val", "test")}
-    plain = describe(study)
-    plain["data"]["source"] = "rendered" if study.data.source is None else study.data.source
-    facts = {
-        "reference": lasting(request.reference) or None, "classes": classes_of(study), "scale": request.scale,
-        "settings": list(request.settings),
-        "limits": list(request.limits), "data_option": request.data, "seed_option": request.seed,
-        "alone": asdict(request.alone) if request.alone else None, "weights_sha256": _weights_sha256(study),
-        "study": plain, "code": code_of(study.space, study.space.start),
-        "data": {
-            "name": "rendered clips" if study.data.source is None else escaped(Path(study.data.source).name),
-            "fingerprint": manifest.fingerprint(), "classes": list(manifest.classes), "videos": counts,
-            "fps": reference_fps(manifest),
-        },
-    }  # fmt: skip
-    return facts | {"files": file_hashes(facts)}
+def _decoded(data: Data, manifest: Manifest, watch: Watcher) -> tuple[ClipCache, ClipCache]:
+    """The training and the validation clips."""
+
+    def decoding(done: int, total: int) -> None:
+        if done % 100 == 0:
+            watch.progress(f"decoding videos once: {done} of {total}")
+
+    training, validation = prepare(
+        manifest, side=data.cache_side, frames=data.cache_frames, fly=data.decode == "fly",
+        skip_damaged=not data.strict, progress=decoding,
+    )  # fmt: skip
+    return ClipCache(training), ClipCache(validation)
+
+
+def _facts(request: Request, study: Study, manifest: Manifest) -> Facts:
+    """study.json: the whole experiment."""
+    name = "rendered clips" if study.data.source is None else escaped(Path(study.data.source).name)
+    counts = VideoCounts(*(len(manifest.split(split)) for split in ("train", "val", "test")))
+    facts = Facts(
+        reference=lasting(request.reference) or None, classes=classes_of(study), scale=request.scale,
+        settings=request.settings, limits=request.limits, data_option=request.data, seed_option=request.seed,
+        alone=request.alone, weights_sha256=_weights_sha256(study), study=StudyFacts.of(study),
+        code=code_of(study.space, study.space.start),
+        data=VideoFacts(name, manifest.fingerprint(), manifest.classes, counts, reference_fps(manifest)),
+    )  # fmt: skip
+    return replace(facts, files=file_hashes(facts.references))
 
 
 def _weights_sha256(study: Study) -> str | None:
@@ -161,17 +161,15 @@ FORCIBLE = (
 )  # may differ with --force; any other difference would mix trainings that cannot be compared
 
 
-def _refuse_changes(
-    stored: dict[str, Any], *, facts: dict[str, Any], manifest: Manifest, folder: Path, force: bool
-) -> None:
+def _refuse_changes(stored: Facts, *, facts: Facts, manifest: Manifest, folder: Path, force: bool) -> None:
     """Refuses another experiment in the same record: trials of another recipe or of other videos cannot be compared."""
-    lines = differences(_without_place(stored["study"]), _without_place(facts["study"]))
-    before, now = stored.get("weights_sha256"), facts["weights_sha256"]
+    lines = study_differences(stored.study, facts.study)
+    before, now = stored.weights_sha256, facts.weights_sha256
     if before != now:
         lines.append(f"recipe.weights: another file (SHA-256 {str(before)[:12]} in the run, {str(now)[:12]} now)")
-    lines += [f"code of the networks: {line}" for line in changes(stored.get("code"), facts["code"])]
+    lines += [f"code of the networks: {line}" for line in changes(stored.code, facts.code)]
     fixed = [line for line in lines if line.split(".")[0].split(":")[0] not in FORCIBLE]
-    old, new = stored["data"]["fingerprint"], facts["data"]["fingerprint"]
+    old, new = stored.data.fingerprint, facts.data.fingerprint
     if old != new:
         listing = read_listing(folder)
         what = "changed" if listing is None else describe_changes(listing, manifest.listing())
@@ -185,14 +183,18 @@ def _refuse_changes(
 
 def _look_at_trials(record: Record, study: Study, workers: Workers, watch: Watcher) -> None:
     """Refuses a run whose trials were trained with other code, and notes other differences."""
+    if foreign := record.foreign():
+        watch.note(f"{len(foreign)} trials of other programs are in this run's database and are ignored: {foreign[:9]}")
     trials = [trial for trial in record.trials() if trial.state in (TrialState.RUNNING, TrialState.COMPLETE)]
     if other := edited(study.space, trials):
         raise UsageError(
             f"{record.folder} holds another experiment: {other}. Undo the change, or give another folder with --out"
         )
-    if record.facts.get("code", {}) is None:
-        watch.note("the networks' code cannot be read, so changes in it will not be noticed")
-    before, now = record.facts["study"]["recipe"].get("loader_workers", 0), study.recipe.loader_workers
+    if record.facts.code is None:
+        watch.note(
+            "the code of the networks at the start of this run is not known, so changes in it will not be noticed"
+        )
+    before, now = record.facts.study.recipe.loader_workers, study.recipe.loader_workers
     if before != now:
         watch.note(f"recipe.loader_workers: {before} in the run, {now} now; results stay the same")
     threads = {t.attempt.threads for t in trials if t.attempt.device == "cpu" and t.attempt.threads}
@@ -203,20 +205,23 @@ def _look_at_trials(record: Record, study: Study, workers: Workers, watch: Watch
         )
 
 
-def _keep_facts(record: Record, facts: dict[str, Any], manifest: Manifest) -> None:
-    """Writes the list of videos, and what was changed with --force."""
-    changed = record.facts["data"]["fingerprint"] != facts["data"]["fingerprint"]
-    lines = differences(_without_place(record.facts["study"]), _without_place(facts["study"]))
+def _with_facts(record: Record, facts: Facts, manifest: Manifest) -> Record:
+    """Writes the list of videos, and what was changed with --force; the record with these facts."""
+    old = record.facts
+    lines, changed = study_differences(old.study, facts.study), old.data.fingerprint != facts.data.fingerprint
     if changed or lines:
-        earlier = [*record.facts.get("forced", []), {"study": lines, "data": record.facts["data"]["fingerprint"]}]
-        record.facts.update(facts | {"forced": earlier})
-        write_json(record.folder / "study.json", record.facts)
+        forced = (*old.forced, Forced(tuple(lines), old.data.fingerprint))
+        record = replace(
+            record, facts=replace(facts, storage=old.storage, optuna_study=old.optuna_study, forced=forced)
+        )
+        write_facts(record.folder, record.facts)
     listing = record.folder / "data.json"
     if changed or not listing.exists():
         write_json(listing, manifest.listing())
+    return record
 
 
-def _notes(study: Study, caches: list[ClipCache], manifest: Manifest, watch: Watcher) -> None:
+def _notes(study: Study, caches: Sequence[ClipCache], manifest: Manifest, watch: Watcher) -> None:
     """Notes everything that limits how far the accuracies can be trusted."""
     watch.note(resolution_text(len(caches[1])))
     crossing = manifest.crossing_groups()

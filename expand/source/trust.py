@@ -8,29 +8,28 @@ import sys
 from collections.abc import Mapping
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Any
 
 from expand.core.errors import UsageError
 
 
-def file_hashes(facts: Mapping[str, Any]) -> dict[str, str]:
-    """SHA-256 of the Python files that study.json names, by "study" and "space", to be stored in it."""
-    files = {role: Path(name) for role, name in _references(facts).items() if name.endswith(".py")}
+def file_hashes(references: Mapping[str, str]) -> dict[str, str]:
+    """SHA-256 of the Python files among what study.json names (`Facts.references`), to be stored in it."""
+    files = {role: Path(name) for role, name in references.items() if name.endswith(".py")}
     return {role: _sha256(file) for role, file in files.items() if file.is_file()}
 
 
-def require_trust(facts: Mapping[str, Any]) -> None:
-    """Checks the files that a run names, before importing any of them.
+def require_trust(references: Mapping[str, str], hashes: Mapping[str, str]) -> None:
+    """Checks the files that a run names, before importing any of them, against their stored hashes.
 
     Raises:
         UsageError: a file is inside a run directory, or has changed since the run was created.
     """
-    for reference in _references(facts).values():
+    for reference in references.values():
         require_own(reference)
-    now = file_hashes(facts)
-    for role, before in facts.get("files", {}).items():
+    now = file_hashes(references)
+    for role, before in hashes.items():
         if now.get(role, before) != before:
-            raise _untrusted(_references(facts)[role], "has changed since the run was created")
+            raise _untrusted(references[role], "has changed since the run was created")
 
 
 def require_own(reference: str) -> None:
@@ -47,19 +46,6 @@ def require_own(reference: str) -> None:
 
 def _untrusted(file: str, why: str) -> UsageError:
     return UsageError(f"{file} would be run as code, and {why}: look at it, then add --trust")
-
-
-def _references(facts: Mapping[str, Any]) -> dict[str, str]:
-    found = {"study": facts.get("reference"), "space": (facts.get("alone") or {}).get("space")}
-    if not facts.get("reference"):  # a study that was an object: its classes are imported
-        found |= {role: _importable(place) for role, place in facts.get("classes", {}).items()}
-    return {role: reference for role, reference in found.items() if reference}
-
-
-def _importable(place: str) -> str:
-    """FILE.py of FILE.py:NAME, or MODULE.NAME of MODULE:NAME."""
-    module, _, name = place.rpartition(":")
-    return module if module.endswith(".py") else f"{module}.{name}"
 
 
 def _place(reference: str) -> Path | None:

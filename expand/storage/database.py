@@ -19,6 +19,7 @@ from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 
 from expand.core import signals
 from expand.core.errors import ExpandError, UsageError
+from expand.storage.facts import Facts
 
 LOCK_WAIT_SECONDS = 60.0  # how long a call waits for a database that is locked or does not answer
 SIGNAL_SECONDS = 3.0  # the same after a signal to end
@@ -219,13 +220,28 @@ def _with_tables(url: str) -> Storage:
             if "version_info" not in _cause(error):
                 raise
         try:
-            return Storage(url)
+            _make_tables(url)
+            return Storage(url, skip_table_creation=True)
         except (sqlalchemy.exc.DBAPIError, StorageInternalError) as error:
             cause = _cause(error).lower()
             if last or not any(words in cause for words in ("already exists", "unique", "no such table", "locked")):
                 raise
             time.sleep(0.2)
     raise AssertionError
+
+
+def _make_tables(url: str) -> None:
+    """In one transaction: a driver that is killed meanwhile leaves none of them. A database with some would count as damaged."""
+    import sqlalchemy
+    from optuna.storages._rdb import models
+
+    engine = sqlalchemy.create_engine(url, **_engine_options(url))
+    with engine.connect() as connection:
+        if engine.name == "sqlite":  # whose driver begins none by itself before a table is made
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        models.BaseModel.metadata.create_all(connection)
+        connection.commit()
+    engine.dispose()
 
 
 def _as_template(url: str) -> str:
@@ -348,22 +364,22 @@ def check_whole(folder: Path, path: Path) -> None:
 # --- where it is -----------------------------------------------------------------------------------------------------
 
 
-def storage_url(folder: Path, facts: dict[str, Any]) -> str:
+def storage_url(folder: Path, facts: Facts) -> str:
     """The URL of the trials for Optuna and its dashboard, without a password, so that it can be shown."""
     from sqlalchemy import URL
 
     own = URL.create("sqlite", database=str(folder / "optuna.db"))  # a path may hold ? and %
-    shown = facts.get("storage") or own.render_as_string(hide_password=False)
+    shown = facts.storage or own.render_as_string(hide_password=False)
     return without_password(shown)  # runs of earlier versions have it in study.json
 
 
-def connection_url(folder: Path, facts: dict[str, Any], given: str | None = None) -> str:
+def connection_url(folder: Path, facts: Facts, given: str | None = None) -> str:
     """The URL for opening the database, with the password if `given` or EXPAND_STORAGE is this database's URL and has one."""
     shown = storage_url(folder, facts)
     for url in (given, os.environ.get("EXPAND_STORAGE")):
         if url and url != shown and without_password(url) == shown:
             return url
-    return facts.get("storage") or shown
+    return facts.storage or shown
 
 
 def without_password(url: str) -> str:

@@ -9,42 +9,16 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from expand.core.atomic import write_atomically
 from expand.core.errors import ExpandError, UsageError
-from expand.core.files import json_bytes, misfit, read_json
+from expand.core.files import read_json
+from expand.storage.facts import read_facts
+from expand.storage.serialize import from_plain
 
-# What study.json holds; "?" is what only some commands need.
-FACTS = {
-    "optuna_study": str, "reference?": str | None, "classes?": dict, "scale?": str, "settings?": [str],
-    "data_option?": str | None,
-    "seed_option?": int | None, "limits?": [str], "storage?": str | None,
-    "study": {
-        "name": str, "space?": dict, "recipe?": {"epochs": int, "views": int}, "data?": {"cache_side": int},
-        "budget?": dict, "objectives": [{"name": str, "direction": str, "known_before_training": bool}], "seeds": [int],
-    },
-    "data?": {"name": str, "fingerprint": str, "classes": [str], "videos": {"train": int, "val": int}},
-    "alone?": dict | None,
-}  # fmt: skip
-
-
-ALONE = {"name": str, "network": str, "label": str, "seeds": [int], "settings": [str]}
-
-
-LISTING = 3  # of data.json: class, split, SHA-256 of a video
-
-
-class Facts(dict[str, Any]):
-    """study.json. A missing key that a command needs raises a `UsageError`."""
-
-    def __missing__(self, key: str) -> Any:
-        raise UsageError(
-            f"study.json of the run has no '{key}': put it back as it was, or begin anew with another --out"
-        )
-
+Listing = dict[str, tuple[str, str, str]]  # data.json: class, split and SHA-256 of each video, by path
 
 _OURS = {
     "driver.lock",
@@ -69,7 +43,7 @@ def check_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         foreign = [entry.name for entry in folder.iterdir() if entry.name not in _OURS and entry.name[0] != "."]
-        if foreign and _read_facts(folder) is None:
+        if foreign and read_facts(folder) is None:
             raise UsageError(f"{folder} holds {foreign[0]} and no run of expand; give another folder with --out")
         probe = folder / f".write-probe-{os.getpid()}"
         try:
@@ -145,51 +119,56 @@ def in_training(folder: Path, checkpoint: Path) -> bool:
         return False
 
 
-def environment() -> dict[str, Any]:
-    """Versions and hardware that the results were measured with."""
+@dataclass(frozen=True)
+class Environment:
+    """environment.json: versions and hardware that the results were measured with. `threads` are those of a worker."""
+
+    started: str = ""
+    python: str = ""
+    system: str = ""
+    cores: int | None = None
+    gpus: tuple[str, ...] = ()
+    torch: str = ""
+    optuna: str = ""
+    ray: str = ""
+    fvcore: str = ""
+    av: str = ""
+    numpy: str = ""
+    threads: int | None = None
+
+
+def environment(threads: int | None) -> Environment:
+    """This machine's."""
     import platform
     from importlib.metadata import version
 
     import torch
 
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    packages = ("torch", "optuna", "ray", "fvcore", "av", "numpy")
-    return {
-        "started": _now(), "python": platform.python_version(), "system": platform.platform(), "cores": os.cpu_count(),
-        "gpus": gpus, **{name: version(name) for name in packages},
-    }  # fmt: skip
+    gpus = tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+    packages = {name: version(name) for name in ("torch", "optuna", "ray", "fvcore", "av", "numpy")}
+    return Environment(
+        _now(), platform.python_version(), platform.platform(), os.cpu_count(), gpus, threads=threads, **packages
+    )
 
 
-def _read_facts(folder: Path) -> dict[str, Any] | None:
+def read_environment(folder: Path) -> Environment:
+    """environment.json of a run; empty where it is missing or damaged."""
     try:
-        facts = read_json(folder / "study.json", FACTS)
-        if facts.get("alone") and (problem := misfit(facts["alone"], ALONE, "alone")):
-            raise ValueError(problem)
-        return Facts(facts)
-    except FileNotFoundError:
-        return None
-    except (ValueError, OSError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"{folder}/study.json cannot be read ({reason}); give another folder with --out") from None
+        return from_plain(read_json(folder / "environment.json"), Environment)
+    except (OSError, ValueError):
+        return Environment()
 
 
-def read_listing(folder: Path) -> dict[str, list[str]] | None:
-    """data.json of a run: its videos as `Manifest.listing` told them."""
+def read_listing(folder: Path) -> Listing | None:
+    """data.json of a run: its videos as `Manifest.listing` gave them."""
     try:
-        listing = read_json(folder / "data.json", dict)
-        if any(misfit(row, [str]) or len(row) != LISTING for row in listing.values()):
-            raise ValueError("it is no listing of videos")
-        return listing
+        return from_plain(read_json(folder / "data.json"), Listing)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise UsageError(
             f"{folder}/data.json cannot be read ({getattr(error, 'strerror', None) or error}): put it back as it was"
         ) from None
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    write_atomically(path, json_bytes(content, indent=1) + b"\n")
 
 
 def _now() -> str:

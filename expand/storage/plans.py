@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from expand.core.errors import UsageError
 from expand.core.files import read_json
-from expand.storage.folder import write_json
-from expand.storage.serialize import from_plain, to_plain
+from expand.storage.facts import StudyFacts
+from expand.storage.serialize import from_plain, write_json
 
 Range = tuple[float, float, float]  # low, middle, high, over the trajectories of a search
 
@@ -36,7 +34,7 @@ class PlannedStep:
 
 
 @dataclass(frozen=True)
-class PlannedCourse:
+class PlannedTrajectory:
     """One trajectory of the search, with the multiply-adds of all its trainings."""
 
     name: str
@@ -114,20 +112,20 @@ class Plan:
     """Everything that `expand plan` prints, and what sets it against a run later.
 
     Attributes:
-        study: the study in plain JSON.
         hours: until the search ends; None without timing.
         device_hours: sum over all trainings.
         peak_bytes: of the most expensive candidate.
-        dearest: the most expensive candidate's architecture as JSON.
+        courses: the simulated trajectories; plan.json has this key.
+        dearest: the most expensive candidate's architecture as JSON; plan.json has this key.
     """
 
-    study: Mapping[str, Any]
+    study: StudyFacts
     videos: Videos
     workers: str
     training_macs: Range
     networks: tuple[PlannedNetwork, ...]
     hours: Range | None
-    courses: tuple[PlannedCourse, ...] = ()
+    courses: tuple[PlannedTrajectory, ...] = ()
     trainings: Range = (0, 0, 0)
     over_limits: Range = (0, 0, 0)
     disk: PlannedDisk | None = None
@@ -157,5 +155,5 @@ def read_plan(folder: Path) -> Plan | None:
 
 
 def write_plan(folder: Path, plan: Plan) -> Path:
-    write_json(folder / "plan.json", to_plain(plan))
+    write_json(folder / "plan.json", plan)
     return folder / "plan.json"

@@ -17,7 +17,7 @@ import secrets
 import shlex
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,9 @@ from expand.storage.database import (
     storage_url,
     without_password,
 )
-from expand.storage.folder import _now, _only_driver, _read_facts, check_folder, environment, write_json
-from expand.storage.serialize import from_plain, to_plain
+from expand.storage.facts import Facts, read_facts, write_facts
+from expand.storage.folder import _now, _only_driver, check_folder, environment
+from expand.storage.serialize import from_plain, to_plain, write_json
 
 _OPTUNA_STATE = {
     TrialState.COMPLETE: OptunaState.COMPLETE,
@@ -57,18 +58,18 @@ class Record:
     """An open run. `trials` reads; every other method writes and is durable when it returns."""
 
     folder: Path
-    facts: dict[str, Any]  # study.json
+    facts: Facts  # study.json
     _study: optuna.Study
     _ids: dict[int, int] = field(default_factory=dict)
     _ended: dict[int, Trial] = field(default_factory=dict)  # ended trials as read: they do not change any more
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        return tuple(from_plain(plain, Objective) for plain in self.facts["study"]["objectives"])
+        return self.facts.study.objectives
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        return tuple(self.facts["study"]["seeds"])
+        return self.facts.study.seeds
 
     def _errors(self) -> contextlib.AbstractContextManager[None]:
         return errors(self.folder, storage_url(self.folder, self.facts))
@@ -135,8 +136,8 @@ class Record:
 
     def retried(self, number: int, retries: Sequence[EndedTry]) -> None:
         """Records how the failed tries of a trial ended, in order."""
-        told = [{name: value for name, value in to_plain(each).items() if value != ""} for each in retries]
-        self._set(number, retries=told, error=retries[-1].error)
+        plain = [{name: value for name, value in to_plain(each).items() if value != ""} for each in retries]
+        self._set(number, retries=plain, error=retries[-1].error)
 
     def complete(self, number: int, outcome: Completed) -> None:
         """Records a result with one value per objective. A value that is not finite fails the trial instead, because Optuna would
@@ -244,10 +245,10 @@ def known_cost(objective: Objective, cost: Cost) -> float | None:
 
 def _kept(outcome: Completed | Failed) -> dict[str, Any]:
     """The attributes of a trial that store an outcome besides its result; unknown values are left out."""
-    told = {"curve": to_plain(outcome.curve), "train_seconds": outcome.train_seconds}
+    plain = {"curve": to_plain(outcome.curve), "train_seconds": outcome.train_seconds}
     if isinstance(outcome, Failed):
-        told["traceback"] = outcome.traceback
-    return {name: value for name, value in told.items() if value} | _attributes(outcome.attempt)
+        plain["traceback"] = outcome.traceback
+    return {name: value for name, value in plain.items() if value} | _attributes(outcome.attempt)
 
 
 def _attributes(attempt: Attempt) -> dict[str, Any]:
@@ -298,13 +299,13 @@ def _to_trial(frozen: FrozenTrial) -> Trial:
 # --- opening ---------------------------------------------------------------------------------------------------------
 
 
-Refuse = Callable[[dict[str, Any]], None]
+Refuse = Callable[[Facts], None]
 
 
 @contextlib.contextmanager
 def open_for_writing(
     folder: Path,
-    facts: dict[str, Any],
+    facts: Facts,
     study: Study,
     *,
     storage: str | None = None,
@@ -321,21 +322,19 @@ def open_for_writing(
     """
     check_folder(folder)
     with _only_driver(folder):
-        stored = _read_facts(folder)
+        stored = read_facts(folder)
         storage = storage or (os.environ.get("EXPAND_STORAGE") if stored is None else None)
         place = without_password(storage) if storage else None
         if stored is None:
             # In a database of many runs each has a name of its own.
             name = study.name if storage is None else f"{study.name}-{secrets.token_hex(4)}"
-            stored = facts | {"storage": place, "optuna_study": name}
+            stored = replace(facts, storage=place, optuna_study=name)
             optuna_study = _open_study(folder, stored, of=study, given=storage)
-            write_json(folder / "environment.json", environment() | ({"threads": threads} if threads else {}))
-            write_json(folder / "study.json", stored)
+            write_json(folder / "environment.json", environment(threads))
+            write_facts(folder, stored)
         else:
             if place is not None and place != storage_url(folder, stored):
-                raise UsageError(
-                    f"--storage {place}: this run is recorded in {stored.get('storage') or 'its own optuna.db'}"
-                )
+                raise UsageError(f"--storage {place}: this run is recorded in {stored.storage or 'its own optuna.db'}")
             refuse(stored)
             optuna_study = _open_study(folder, stored, of=study, given=storage)
         yield Record(folder, stored, optuna_study)
@@ -347,7 +346,7 @@ def open_for_reading(folder: Path) -> Record:
     Raises:
         UsageError: there is no run.
     """
-    facts = _read_facts(folder) if folder.is_dir() else None
+    facts = read_facts(folder) if folder.is_dir() else None
     if facts is None:
         raise UsageError(
             f"{folder}: no run of expand here (no study.json); `expand run STUDY --out {shlex.quote(str(folder))}` makes one"
@@ -355,9 +354,7 @@ def open_for_reading(folder: Path) -> Record:
     return Record(folder, facts, _open_study(folder, facts))
 
 
-def _open_study(
-    folder: Path, facts: dict[str, Any], *, of: Study | None = None, given: str | None = None
-) -> optuna.Study:
+def _open_study(folder: Path, facts: Facts, *, of: Study | None = None, given: str | None = None) -> optuna.Study:
     """The Optuna study that `facts` name; for the driver, who says what it is a study `of`, made where nothing is lost by it.
 
     Raises:
@@ -365,10 +362,10 @@ def _open_study(
         ExpandError: the database is damaged, or gone although there are results.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    url, name, own = connection_url(folder, facts, given), facts["optuna_study"], folder / "optuna.db"
+    url, name, own = connection_url(folder, facts, given), facts.optuna_study, folder / "optuna.db"
     shown, begun = without_password(url), (folder / "study.json").exists()
     lost = begun and any((folder / kept).is_dir() for kept in ("artifacts", "checkpoints"))
-    if not facts.get("storage"):
+    if not facts.storage:
         if not own.exists() and lost:
             raise damaged(folder, shown, "it is not there")
         if not own.exists() and of is None:

@@ -7,21 +7,23 @@ older than the class.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
+from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 from cattrs import Converter
-from cattrs.errors import AttributeValidationNote, IterableValidationError, IterableValidationNote
+from cattrs.errors import AttributeValidationNote, ClassValidationError, IterableValidationError, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn
 from cattrs.strategies import configure_tagged_union
 
+from expand.core.atomic import write_atomically
 from expand.core.attempt import Speed
-from expand.core.files import shortened
+from expand.core.files import json_bytes, shortened
 from expand.core.outcome import Outcome
 
 T = TypeVar("T")
-_CONVERTER = Converter()
+_CONVERTER = Converter(unstruct_collection_overrides={tuple: list})
 
 
 def to_plain(value: Any) -> Any:
@@ -39,6 +41,11 @@ def from_plain(plain: Any, kind: type[T]) -> T:
         return _CONVERTER.structure(plain, kind)
     except Exception as error:
         raise ValueError(_misfit(error)) from None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a frozen value, or plain JSON, as a whole file."""
+    write_atomically(path, json_bytes(to_plain(value), indent=1) + b"\n")
 
 
 def outcome_to_text(outcome: Outcome) -> str:
@@ -114,12 +121,33 @@ def _speed(speed: Speed) -> dict[str, Any]:
     }
 
 
+def _mapping(kind: Any) -> Callable[[Any, Any], Any]:
+    def structure(plain: Any, _: Any) -> Any:
+        if not isinstance(plain, dict):
+            raise ValueError("is no object")
+        found = {}
+        for name, entry in plain.items():
+            try:
+                found[name] = _CONVERTER.structure(entry, get_args(kind)[1])
+            except Exception as error:
+                error.add_note(AttributeValidationNote("", name, kind))
+                raise ClassValidationError("", [error], kind) from None
+        return found
+
+    return structure
+
+
 def _is_tuple(kind: Any) -> bool:
     return get_origin(kind) is tuple
 
 
+def _is_mapping(kind: Any) -> bool:
+    return get_origin(kind) in (dict, Mapping)
+
+
 _CONVERTER.register_structure_hook_factory(is_dataclass, _object)
 _CONVERTER.register_structure_hook_factory(_is_tuple, _tuple)
+_CONVERTER.register_structure_hook_factory(_is_mapping, _mapping)
 for _kind, _hook in {
     str: _plain_value("a text", str), int: _plain_value("a whole number", int), bool: _plain_value("true or false", bool),
     float: _plain_value("a number", int, float),

@@ -70,12 +70,13 @@ def affordable(
     Args:
         macs: multiply-adds of a network; needed only with `budget.gmac_epochs`.
 
-    >>> from studies.mcx_split import study
-    >>> from dataclasses import replace
-    >>> from expand.core.study import Budget
-    >>> one = replace(study("demo"), seeds=(0,), budget=Budget(epochs=3))
-    >>> affordable(one, [], [Suggestion(one.space.start, epochs=4, seed=0)])
-    ([], 'budget.epochs=3 is used up after 0 trials')
+    Examples:
+        >>> from studies.mcx_split import study
+        >>> from dataclasses import replace
+        >>> from expand.core.study import Budget
+        >>> one = replace(study("demo"), seeds=(0,), budget=Budget(epochs=3))
+        >>> affordable(one, [], [Suggestion(one.space.start, epochs=4, seed=0)])
+        ([], 'budget.epochs=3 is used up after 0 trials')
     """
     started = {trial.architecture for trial in trials if trial.state is not TrialState.PAUSED}
     reached = {(trial.architecture, trial.suggestion.seed): trial.reached for trial in trials}

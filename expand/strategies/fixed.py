@@ -20,11 +20,12 @@ class Fixed:
         network: the architecture as JSON.
         label: the network's name in tables.
 
-    >>> from studies.mcx_split import study
-    >>> space = study("demo").space
-    >>> fixed = Fixed(space.point("MC3").to_json(), "MC3")
-    >>> [(suggestion.name, suggestion.seed) for suggestion in fixed.ask(study("demo"), [], lambda network: 0)]
-    [('MC3', 0), ('MC3', 1), ('MC3', 2)]
+    Examples:
+        >>> from studies.mcx_split import study
+        >>> space = study("demo").space
+        >>> fixed = Fixed(space.point("MC3").to_json(), "MC3")
+        >>> [(suggestion.name, suggestion.seed) for suggestion in fixed.ask(study("demo"), [], lambda network: 0)]
+        [('MC3', 0), ('MC3', 1), ('MC3', 2)]
     """
 
     network: str

@@ -29,10 +29,11 @@ class Grid:
             at equal cost. Empty scales nothing.
         by: name of the axis that is scaled.
 
-    >>> from studies.mcx_split import study
-    >>> suggestions = Grid(points=("R2D", "MC3")).ask(study("demo"), [], lambda architecture: 0)
-    >>> [(suggestion.name, suggestion.seed) for suggestion in suggestions]
-    [('R2D', 0), ('R2D', 1), ('R2D', 2)]
+    Examples:
+        >>> from studies.mcx_split import study
+        >>> suggestions = Grid(points=("R2D", "MC3")).ask(study("demo"), [], lambda architecture: 0)
+        >>> [(suggestion.name, suggestion.seed) for suggestion in suggestions]
+        [('R2D', 0), ('R2D', 1), ('R2D', 2)]
     """
 
     points: tuple[str, ...] = ()

@@ -29,11 +29,12 @@ class Sampled:
         within: axis, lowest and highest value, for axes of numbers that are not sampled over their whole range.
         seed: the sampler's seed.
 
-    >>> from studies.mixed_conv_free import study
-    >>> demo = study("demo")
-    >>> sampled = Sampled(axes=("conv4", "conv5"), seed=1)
-    >>> sampled.ask(demo, [], lambda architecture: 0) == sampled.ask(demo, [], lambda architecture: 0)
-    True
+    Examples:
+        >>> from studies.mixed_conv_free import study
+        >>> demo = study("demo")
+        >>> sampled = Sampled(axes=("conv4", "conv5"), seed=1)
+        >>> sampled.ask(demo, [], lambda architecture: 0) == sampled.ask(demo, [], lambda architecture: 0)
+        True
     """
 
     sampler: Literal["qmc", "random"] = "qmc"

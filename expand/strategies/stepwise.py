@@ -42,17 +42,18 @@ class Stepwise:
         race: train every candidate of a step with the first of the study's seeds, and with more of them only while the choice is
             open: while not choosing a rival is expected to lose more than this accuracy. 0 trains all with all seeds.
 
-    >>> from expand.counting.cost import cost_of
-    >>> from studies.x3d_stepwise import study
-    >>> demo = study("demo")
-    >>> for suggestion in demo.strategy.ask(demo, [], lambda network: cost_of(demo.space, network, 10).macs):
-    ...     print(suggestion.step, suggestion.kind, *suggestion.axes)
-    0 start
-    1 expand frame_rate frames
-    1 expand resolution
-    1 expand depth
-    1 expand width
-    1 expand bottleneck
+    Examples:
+        >>> from expand.counting.cost import cost_of
+        >>> from studies.x3d_stepwise import study
+        >>> demo = study("demo")
+        >>> for suggestion in demo.strategy.ask(demo, [], lambda network: cost_of(demo.space, network, 10).macs):
+        ...     print(suggestion.step, suggestion.kind, *suggestion.axes)
+        0 start
+        1 expand frame_rate frames
+        1 expand resolution
+        1 expand depth
+        1 expand width
+        1 expand bottleneck
     """
 
     factor: float = 2.0

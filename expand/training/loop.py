@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,6 @@ from expand.core.study import Recipe
 from expand.core.trial import Metrics
 from expand.data.cache.device_cache import cache_on_device
 from expand.data.loader import TrainingClips, batches, mix
-from expand.data.transforms import Pairs
 from expand.training.device import amp_dtype, as_trained, autocast, put
 from expand.training.ema import AveragedWeights
 from expand.training.finetune import freeze_trunk, training_mode
@@ -33,34 +33,41 @@ if TYPE_CHECKING:
 OnStep = Callable[[int, int, int, float], None]
 
 
+@dataclass(frozen=True)
+class Listener:
+    """What a training calls while it goes on.
+
+    Attributes:
+        on_epoch: after each epoch.
+        note: with a line about a checkpoint that was not used.
+        on_step: after each batch with the epoch, batches done, batches per epoch, and the mean loss so far.
+    """
+
+    on_epoch: Callable[[Epoch], None]
+    note: Callable[[str], None]
+    on_step: OnStep = lambda epoch, done, steps, loss: None
+
+
 def train(
     network: nn.Module,
     clips: Sequence[Clip],
     training: ClipCache,
     validation: ClipCache,
-    recipe: Recipe,
+    identity: Identity,
     *,
-    epochs: int,
-    seed: int,
     device: torch.device,
     checkpoint_path: Path,
-    identity: Identity,
-    on_epoch: Callable[[Epoch], None],
-    note: Callable[[str], None],
-    mirrored: Pairs = (),
-    on_step: OnStep = lambda epoch, done, steps, loss: None,
+    listener: Listener,
 ) -> tuple[Metrics, Curve]:
-    """Trains up to `epochs` epochs and validates after each. Epochs before the last are validated with a single centre clip.
+    """Trains for the epochs of `identity` and validates after each. Epochs before the last are validated with a single centre
+    clip.
 
     If the recipe averages the weights, the average is validated, and `network` has it in the end.
 
     Args:
         clips: what each stream of the network reads.
+        identity: what the results depend on: recipe, seed and the rest.
         checkpoint_path: a checkpoint there with the same `identity` is resumed.
-        on_epoch: called after each epoch.
-        note: called with a line about a checkpoint that was not used.
-        mirrored: `Data.mirrored`.
-        on_step: called after each batch with the epoch, batches done, batches per epoch, and the mean loss so far.
 
     Returns:
         The metrics of the last epoch, with all views of the recipe, and the learning curve.
@@ -68,16 +75,17 @@ def train(
     Raises:
         NonFiniteLoss: a loss is not finite. Every step is checked, but not immediately (`State.end_step`).
     """
+    recipe, epochs, seed = identity.recipe, identity.epochs, identity.seed
     optimiser, scaler = set_up(network, recipe, device)
     average = AveragedWeights(network, recipe.ema) if recipe.ema else None
     state = State(network, optimiser, scaler, average, checkpoint_path, identity)
-    state.restore(note)
+    state.restore(listener.note)
     # A quarter of the free memory: several trials may share a GPU, and networks need memory too.
     source = (cache_on_device(training, device, share=0.25) if device.type == "cuda" else None) or training
     for epoch in range(len(state.curve), epochs):
         state.start_clock()
-        data = TrainingClips(source, clips, recipe, seed=seed, epoch=epoch, mirrored=mirrored)
-        _train_one_epoch(state, data, recipe, epoch=epoch, seed=seed, device=device, on_step=on_step)
+        data = TrainingClips(source, clips, recipe, seed=seed, epoch=epoch, mirrored=identity.mirrored)
+        _train_one_epoch(state, data, recipe, epoch=epoch, seed=seed, device=device, on_step=listener.on_step)
         views = recipe.views if epoch + 1 == epochs else 1  # one view is enough for the learning curve
         with autocast(device, wanted=recipe.mixed_precision):
             metrics = validate(state.validated, validation, clips, recipe, views=views, device=device)
@@ -89,7 +97,7 @@ def train(
             learning_rate=optimiser.param_groups[0]["lr"], seconds=round(state.elapsed(), 3),
         )  # fmt: skip
         state.end_epoch(entry, metrics)
-        on_epoch(entry)
+        listener.on_epoch(entry)
     if state.average is not None:
         network.load_state_dict(state.average.network.state_dict())
     assert state.metrics is not None, "a recipe trains at least one epoch"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,7 +19,7 @@ from expand.core.study import Recipe
 from expand.core.trial import Metrics
 from expand.data.loader import ViewClips, batches
 from expand.data.sampling import Scale, validation_scale
-from expand.training.device import as_trained, autocast, pick_device, put
+from expand.training.device import as_trained, autocast, put
 from expand.training.metrics import Scores, hits
 
 if TYPE_CHECKING:
@@ -73,26 +73,22 @@ def test_network(
     recipe: Recipe,
     *,
     views: Views | tuple[int, int] = (10, 3),
-    crop: int | None = None,
     scale: Scale | None = None,
-    device: torch.device | None = None,
     progress: Progress | None = None,
 ) -> Scores:
-    """Scores every video of a cache. Moves the network to the device.
+    """Scores every video of a cache, on the network's device.
 
     Args:
-        crop: side of the square crops in pixels; by default that of training.
-        scale: short side of the frame over the crop's side; by default `default_scale`.
+        clips: one per stream; their size need not be that of training.
+        scale: short side of the frame over a clip's side; by default `default_scale`.
         progress: called with (videos done, total number of videos).
 
     Raises:
         UsageError: the network cannot take such a crop, or has another number of classes than the videos.
     """
-    device = device or pick_device()
+    device = next(network.parameters(), torch.empty(0)).device
     views = views if isinstance(views, Views) else Views(*views)
-    scale = default_scale(clips, recipe, crop) if scale is None else scale
-    if crop is not None:
-        clips = [replace(clip, height=crop, width=crop) for clip in clips]
+    scale = default_scale(clips, recipe) if scale is None else scale
     put(network, device)
     _try(network, clips, len(cache.classes), device)
     with autocast(device, wanted=recipe.mixed_precision):

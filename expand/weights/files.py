@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import re
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,9 @@ import torch
 from torch import Tensor
 
 from expand.core.errors import ExpandError, UsageError
-from expand.core.files import misfit, not_a_file, read_json
+from expand.core.files import not_a_file, read_json
 from expand.core.space import Architecture
+from expand.storage.serialize import from_plain
 from expand.training import checkpoint
 
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"  # the first bytes of torch files; before torch 1.6 a pickle
@@ -44,8 +47,8 @@ def read(path: Path) -> WeightFile:
     try:
         with path.open("rb") as stream:
             head = stream.read(40)
-        about = _about(path)
-        content = _content(path, head, about)
+        export = _export(path)
+        content = _content(path, head, export)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from None
     tensors = _unwrapped(content)
@@ -53,7 +56,7 @@ def read(path: Path) -> WeightFile:
         raise UsageError(
             f"{path} holds no weights: no tensors by name, neither at its top nor under {', '.join(WRAPPERS)}"
         )
-    return WeightFile(path, tensors, _architecture(about))
+    return WeightFile(path, tensors, _architecture(export))
 
 
 def weights_file(path: Path) -> Path:
@@ -72,25 +75,42 @@ def weights_file(path: Path) -> Path:
     return path / "model.safetensors"
 
 
-def _about(path: Path) -> dict[str, Any]:
-    """The content of the architecture.json beside the file; {} if there is none."""
+@dataclass(frozen=True)
+class Digest:
+    """The content of a file."""
+
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Export:
+    """What an export's architecture.json says of the file beside it."""
+
+    architecture: Mapping[str, Any]
+    weights: Digest
+
+
+def _export(path: Path) -> Export | None:
+    """The architecture.json beside the file; None if there is none of ours."""
     file = path.with_name("architecture.json")
     if path.name != "model.safetensors" or not file.is_file():
-        return {}
+        return None
     try:
         about = read_json(file)
     except (OSError, ValueError) as error:
         raise UsageError(f"{file} is damaged ({error}); export the network again") from None
-    return {} if misfit(about, {"architecture": dict, "weights": {"sha256": str}}) else about  # somebody else's
+    with contextlib.suppress(ValueError):  # somebody else's
+        return from_plain(about, Export)
+    return None
 
 
-def _architecture(about: dict[str, Any]) -> Architecture | None:
-    values = dict(about.get("architecture") or {})
+def _architecture(export: Export | None) -> Architecture | None:
+    values = dict(export.architecture) if export else {}
     family = values.pop("family", None)
     return Architecture(family, tuple(values.items())) if family else None
 
 
-def _content(path: Path, head: bytes, about: dict[str, Any]) -> Any:
+def _content(path: Path, head: bytes, export: Export | None) -> Any:
     if head[32:36] == ZIP:
         try:
             return checkpoint.load(path)
@@ -99,7 +119,7 @@ def _content(path: Path, head: bytes, about: dict[str, Any]) -> Any:
     if head[:4] == ZIP or head[:1] == PICKLE:
         return _torch_file(path)
     if head[8:9] == b"{":
-        return _safetensors(path, about)
+        return _safetensors(path, export)
     raise UsageError(f"{path} is no file of weights: neither safetensors nor torch's (it begins with {head[:12]!r})")
 
 
@@ -132,14 +152,14 @@ def _refuse_bomb(path: Path) -> None:
         raise UsageError(f"{path} is no file of weights: its {size:,} bytes unpack to {promised:,}")
 
 
-def _safetensors(path: Path, about: dict[str, Any]) -> dict[str, Tensor]:
+def _safetensors(path: Path, export: Export | None) -> dict[str, Tensor]:
     import hashlib
 
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     raw = path.read_bytes()
-    expected = about.get("weights", {}).get("sha256")
+    expected = export.weights.sha256 if export else None
     if expected is not None and hashlib.sha256(raw).hexdigest() != expected:
         raise UsageError(f"{path} is damaged or not the exported file: its SHA-256 is not the one in architecture.json")
     try:

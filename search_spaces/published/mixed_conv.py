@@ -48,14 +48,10 @@ PUBLISHED = (
 )  # fmt: skip
 
 
-def _tenths(params: int) -> str:
-    """Millions with one decimal, without a trailing zero, as VMZ prints them."""
-    return f"{params / 1e6:.1f}".removesuffix(".0")
-
-
 def _as_printed(cost: CostOf, *, weights: bool) -> int:
+    """How many networks on 8 frames have the printed parameters: millions with one decimal, without a trailing zero."""
     counts = {name: cost(name).params_published if weights else cost(name).params for name in PRINTED}
-    return sum(_tenths(count) == PRINTED[name][2] for name, count in counts.items())
+    return sum(f"{count / 1e6:.1f}".removesuffix(".0") == PRINTED[name][2] for name, count in counts.items())
 
 
 CLAIMS = (

@@ -15,10 +15,11 @@ import torch
 from conftest import ROOT, STUDIES
 from rich.console import Console
 from safetensors.torch import load_file
+from tiny_records import facts_of
 from torch import nn
 
 from expand.cli import full_training
-from expand.cli.full_training import Wishes
+from expand.cli.full_training import TrainingOptions
 from expand.config.request import Request
 from expand.config.single_network import stretched
 from expand.core.errors import ExpandError, UsageError
@@ -29,14 +30,16 @@ from expand.data.read_source import read_source
 from expand.monitoring.progress import PlainLines
 from expand.search.run import run
 from expand.search.worker_plan import Workers
+from expand.storage.facts import Facts
 from expand.storage.run_directory import Record, open_for_reading
-from expand.storage.stored_study import study_of
+from expand.storage.serialize import from_plain, to_plain
+from expand.storage.stored_study import request_of, study_of
 from expand.testing.space_contract import plain_kernels
 from expand.training import state
 from expand.training.ema import AveragedWeights
 from expand.training.finetune import freeze_trunk, head_of, training_mode
 from expand.training.identity import Identity
-from expand.training.loop import train
+from expand.training.loop import Listener, train
 from expand.weights.matching import load_weights
 from search_spaces.x3d import X3DSpace
 
@@ -62,8 +65,8 @@ def searched(squares, tmp_path_factory) -> Path:
     return folder
 
 
-def trained(searched: Path, folder: Path, **wishes) -> Record:
-    return carried_out(full_training.request(str(searched), 0, None, [], None, Wishes(**wishes)), folder)
+def trained(searched: Path, folder: Path, **options) -> Record:
+    return carried_out(full_training.request(str(searched), 0, None, [], None, TrainingOptions(**options)), folder)
 
 
 def weights_of(folder: Path, number: int = 0) -> dict[str, torch.Tensor]:
@@ -90,24 +93,18 @@ def test_epochs_stretch_the_schedule_and_a_full_training_hands_on_what_it_was_ma
     recipe = stretched(Recipe(epochs=16, warmup_epochs=2, schedule="step", decay_every=4), 64)
     assert (recipe.epochs, recipe.warmup_epochs, recipe.decay_every) == (64, 8, 16)
     request = full_training.request(
-        str(searched), 0, None, [], None, Wishes(epochs=6, settings=("recipe.ema=0.9",), seeds=(3, 4))
+        str(searched), 0, None, [], None, TrainingOptions(epochs=6, settings=("recipe.ema=0.9",), seeds=(3, 4))
     )
     study = request.study()
     assert (study.recipe.epochs, study.recipe.warmup_epochs, study.recipe.ema, study.seeds) == (6, 3, 0.9, (3, 4))
-    assert Request.of(json.loads(json.dumps(_facts(request)))).study() == study
+    facts = facts_of(study, reference=request.reference, alone=request.alone, data_option=request.data)
+    assert request_of(from_plain(json.loads(json.dumps(to_plain(facts))), Facts)) == request
     paper = replace(request, alone=replace(request.alone, recipe_scale="paper", epochs=None, settings=()))
     assert paper.study().recipe.epochs == 2  # the tiny study is the same at every scale
 
 
-def _facts(request: Request) -> dict:
-    from dataclasses import asdict
-
-    plain = asdict(request)
-    return plain | {"data_option": plain["data"], "seed_option": plain["seed"]}
-
-
 def test_a_published_network_takes_the_recipe_of_its_family(squares):
-    request = full_training.request("x3d", None, "S", [], None, Wishes(data=str(squares), epochs=128))
+    request = full_training.request("x3d", None, "S", [], None, TrainingOptions(data=str(squares), epochs=128))
     study = request.study()
     assert (study.recipe.epochs, study.recipe.warmup_epochs, study.data.cache_side) == (128, 17.5, 356)
     assert study.strategy.network == X3DSpace().point("S").to_json() and study.name == "train-x3d-S"
@@ -129,9 +126,9 @@ def test_a_published_network_takes_the_recipe_of_its_family(squares):
     ],
 )
 def test_what_cannot_be_trained_is_refused(searched, asked, words):
-    source, *middle, wishes = asked
+    source, *middle, options = asked
     with pytest.raises(UsageError) as error:
-        full_training.request({"SPACE": "x3d", "RUN": str(searched)}[source], *middle, Wishes(**wishes))
+        full_training.request({"SPACE": "x3d", "RUN": str(searched)}[source], *middle, TrainingOptions(**options))
     assert words in str(error.value)
 
 
@@ -190,10 +187,10 @@ def loop(squares: Path, folder: Path, recipe: Recipe, stop_after: int | None = N
             raise Stopped
 
     train(
-        network, SPACE.inputs(SPACE.start), *caches, recipe, epochs=recipe.epochs, seed=0, device=torch.device("cpu"),
-        checkpoint_path=folder / "last.pt",
-        identity=Identity(SPACE.start, 0, recipe.epochs, recipe, ["train", "val"], []),
-        on_epoch=lambda entry: None, note=pytest.fail, on_step=on_step,
+        network, SPACE.inputs(SPACE.start), *caches,
+        Identity(SPACE.start, 0, recipe.epochs, recipe, ["train", "val"], []),
+        device=torch.device("cpu"), checkpoint_path=folder / "last.pt",
+        listener=Listener(lambda entry: None, pytest.fail, on_step),
     )  # fmt: skip
     return network.state_dict()
 
@@ -280,7 +277,7 @@ def test_fine_tuning_on_other_classes_replaces_the_head_and_records_it(squares, 
 
 
 def test_what_is_announced_is_the_network_the_work_and_the_weights(searched, tmp_path):
-    request = full_training.request(str(searched), 0, None, [], None, Wishes(epochs=3, weights="same"))
+    request = full_training.request(str(searched), 0, None, [], None, TrainingOptions(epochs=3, weights="same"))
     said: list[str] = []
     full_training.announce(request, tmp_path / "full", Workers(0, 1), said.append, calibrated=False)
     (trial,) = open_for_reading(searched).trials()

@@ -15,7 +15,9 @@ from expand.config.serialize import describe, differences
 from expand.core.errors import UsageError
 from expand.core.study import Budget, Data, Objective, Recipe
 from expand.search.worker_plan import plan_workers
-from expand.storage.stored_study import _without_place
+from expand.storage.facts import StudyFacts
+from expand.storage.serialize import from_plain, to_plain
+from expand.storage.stored_study import study_differences
 
 
 def test_every_study_of_ours_loads_at_every_scale_and_writes_out_as_json():
@@ -138,15 +140,19 @@ def test_a_study_file_that_does_not_even_import_is_one_line(tmp_path):
 
 
 def test_a_run_from_before_a_field_was_there_is_the_same_experiment():
-    now = describe(load_study("x3d_stepwise"))
-    old = now | {
-        part: {k: v for k, v in now[part].items() if k not in ("crop", "mixup")} for part in ("recipe", "data")
-    }
-    assert "crop" not in old["recipe"] and differences(_without_place(old), _without_place(now)) == []
-    other = describe(override(load_study("x3d_stepwise"), ["recipe.crop=fixed"]))
-    assert differences(_without_place(old), _without_place(other)) == [
-        "recipe.crop: scale_jitter in the run, fixed now"
-    ]
+    now = StudyFacts.of(load_study("x3d_stepwise"))
+    plain = to_plain(now)
+    del plain["recipe"]["crop"], plain["recipe"]["mixup"], plain["data"]["mirrored"]
+    old = from_plain(plain, StudyFacts)
+    assert study_differences(old, now) == []
+    other = StudyFacts.of(override(load_study("x3d_stepwise"), ["recipe.crop=fixed", "recipe.loader_workers=2"]))
+    assert study_differences(old, other) == ["recipe.crop: scale_jitter in the run, fixed now"]
+
+
+def test_a_study_is_written_down_as_it_is_described():
+    study = load_study("x3d_stepwise")
+    plain = json.loads(json.dumps(to_plain(StudyFacts.of(study))))
+    assert plain == describe(study) | {"data": describe(study.data) | {"source": "rendered"}}
 
 
 def test_differences_name_the_field_and_both_values():

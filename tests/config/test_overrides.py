@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
@@ -12,6 +13,8 @@ from expand.config.loading import load_study
 from expand.config.overrides import limited, override
 from expand.config.serialize import describe, differences
 from expand.core.errors import UsageError
+from expand.core.study import LAYOUTS
+from expand.data.sources import detect
 
 STUDY = load_study("x3d_stepwise")
 NAMES = [field.name for field in study_fields(STUDY)]
@@ -43,3 +46,10 @@ def test_any_limit_is_a_study_or_one_usage_error(text):
         assert limited(STUDY, [text]) != STUDY
     except UsageError:
         return
+
+
+def test_a_layout_that_does_not_exist_is_refused_without_videos_too():
+    assert {layout.name for layout in detect.LAYOUTS} == set(LAYOUTS)
+    assert override(STUDY, ["data.layout=ucf101"]).data.layout == "ucf101"
+    with pytest.raises(UsageError, match=r"data\.layout=nope: ucf101, .*, or none to detect it"):
+        override(STUDY, ["data.layout=nope"])

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from conftest import STUDIES, moving_square, write_video
 from rich.console import Console
 
@@ -26,6 +25,7 @@ from expand.evaluation.test_split import Question
 from expand.export.bundle import describe, kept_test
 from expand.monitoring.progress import PlainLines
 from expand.report.about import about_run
+from expand.report.choosing import Choice
 from expand.report.drawing import COLUMN
 from expand.search.run import report, run
 from expand.search.worker_plan import Workers
@@ -64,9 +64,7 @@ def home(trained, tmp_path):
 
 def ask(home, *, views="3x3", trial=0, best=None, under=None, all_front=False, as_json=True, **question):
     question = Question(Views.parse(views), **question)
-    return show_tests(
-        home / "run", question, trial=trial, best=best, under=under, all_front=all_front, as_json=as_json
-    )  # fmt: skip
+    return show_tests(home / "run", question, Choice(trial, best, under, all_front), as_json=as_json)
 
 
 def test_a_test_keeps_what_was_scored_and_how(home, trained, capsys):
@@ -77,7 +75,7 @@ def test_a_test_keeps_what_was_scored_and_how(home, trained, capsys):
     record = open_for_reading(home / "run")
     trial, study = record.trial(0), study_of(record)
     assert test.cost.macs_per_view == trial.cost.macs and test.cost.macs_per_video == 9 * trial.cost.macs
-    assert test.own_videos and test.data_fingerprint == record.facts["data"]["fingerprint"]
+    assert test.own_videos and test.data_fingerprint == record.facts.data.fingerprint
 
     from safetensors.torch import load_file
 
@@ -85,9 +83,7 @@ def test_a_test_keeps_what_was_scored_and_how(home, trained, capsys):
     network = study.space.build(trial.architecture, 3)
     network.load_state_dict(load_file(record.weights(0)))
     clips = study.space.inputs(trial.architecture)
-    scores = views.test_network(
-        network, clips, ClipCache(folder), study.recipe, views=(3, 3), device=torch.device("cpu")
-    )
+    scores = views.test_network(network, clips, ClipCache(folder), study.recipe, views=(3, 3))
     assert test.video_top1.value == scores.metrics().top1 and test.loss == scores.loss
     folder = home / "run" / STEM
     kept = np.load(folder / "scores.npz")
@@ -221,7 +217,7 @@ def test_other_videos_are_labelled_by_name_and_their_faults_said(home, squares, 
     assert "test_top1" not in exported(home)
     (other / "test" / "to the right").rename(other / "test" / "upwards")
     (other / "train" / "to the right").rename(other / "train" / "upwards")
-    with pytest.raises(UsageError, match=r"class 'upwards' is none of the network's 3 \(at rest, to the left"):
+    with pytest.raises(UsageError, match=r"class 'upwards' is not among the network's 3 \(at rest, to the left"):
         ask(home, data=str(other))
 
 

@@ -172,7 +172,7 @@ def test_the_readme_tells_classes_clips_and_figures(answer):
         "raise, lower, wave",
         "- top1: 0.5",
         "(B, 2, 3, 12, 20)",
-        f"multiply-adds: {TOY_MACS:,} a clip",
+        f"multiply-adds: {TOY_MACS:,} per clip",
         "[0.225, 0.224, 0.225]",
     ):
         assert told in text
@@ -222,7 +222,7 @@ def test_a_folder_of_something_else_is_refused(toy, tmp_path, name):
     with pytest.raises(UsageError, match="only an earlier export can be replaced"):
         export_network(tmp_path / "out", toy, force=True)
     assert (tmp_path / "out" / name).read_text() == "mine"
-    with pytest.raises(UsageError, match="a file is there"):
+    with pytest.raises(UsageError, match="it is a file"):
         export_network(tmp_path / "out" / name, toy, force=True)
 
 
@@ -255,7 +255,7 @@ def test_other_costs_are_an_error(toy, tmp_path):
         ({"logits": [[1.0, 2.0], [3.0, 4.1]], "first": [[1.0, 2.0]]}, "differ by 0.1"),
         ({"logits": [[1.0, 2.0], [3.0, 4.0]], "first": [[1.0, 2.001]]}, "differ by 0.001"),
         ({"logits": [[1.0, 2.0], [3.0, math.nan]], "first": [[1.0, 2.0]]}, "differ by nan"),
-        ({"logits": [[1.0, 2.0, 0.0]], "first": [[1.0, 2.0, 0.0]]}, r"answers \(1, 3\), here it is \(2, 2\)"),
+        ({"logits": [[1.0, 2.0, 0.0]], "first": [[1.0, 2.0, 0.0]]}, r"shape \(1, 3\), expected \(2, 2\)"),
     ],
 )
 def test_other_logits_are_an_error(tmp_path, got, words):
@@ -271,7 +271,7 @@ def test_another_runtime_may_round_as_much_as_torch_does_but_torch_may_not(tmp_p
     rough = verify.Written(tmp_path, ("model.onnx",), (), logits, logits, rounding=1e-5)
     assert verify._difference(rough, "model.onnx", got) == pytest.approx(3e-5)
     for written, file in ((rough, "model.pt2"), (replace(rough, rounding=1e-6), "model.onnx")):
-        with pytest.raises(ExpandError, match="allowed are 1e-05"):
+        with pytest.raises(ExpandError, match="allowed is 1e-05"):
             verify._difference(written, file, got)
 
 

@@ -33,17 +33,19 @@ from expand.monitoring.dashboard.presenter import MOST_FAILURES, Presenter
 from expand.report.candidates import RunFacts
 from expand.report.front import front_of
 from expand.report.run_report import run_facts
+from expand.storage.facts import Facts
 from expand.storage.run_directory import Record, open_for_writing
+from expand.storage.serialize import from_plain
 from search_spaces.x3d import X3DSpace
 
 SPACE = X3DSpace()
 STUDY = Study("walk", SPACE, strategy=load_study("x3d_stepwise", "demo").strategy)
 CURVE = tuple(Epoch(e, 2.0 / e, 0.1 * e, seconds=1.0) for e in (1, 2))
-FACTS = {
+FACTS = from_plain({
     "reference": "x3d_stepwise", "scale": "demo", "settings": ["budget.steps=1"], "data_option": None, "seed_option": 3,
     "study": describe(STUDY),
     "data": {"name": "clips", "videos": {"train": 4, "val": 40}, "classes": ["a", "b"], "fingerprint": "f" * 64},
-}  # fmt: skip
+}, Facts)  # fmt: skip
 
 
 def suggested(step: int, axes: tuple[str, ...], **values: Any) -> Suggestion:

@@ -1,4 +1,4 @@
-"""Plans: the courses a search may take, what they come to, planned against actual. No timing is asserted."""
+"""Plans: simulated trajectories of a search, their cost, planned against actual. No timing is asserted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from expand.monitoring.progress import PlainLines
 from expand.planning import planned_run as planning
 from expand.planning.calibration import Calibration, _fit, _left_out_error, _spread
 from expand.planning.plan import distinct, make_plan, training_macs, wall_seconds
-from expand.planning.trajectories import Course, Network, clips_seen, courses
+from expand.planning.trajectories import Network, Trajectory, clips_seen, simulated
 from expand.profiling.benchmark import Timing
 from expand.report.plan_vs_actual import compare_plan, planned_markdown
 from expand.search.engine import MacsCounter
@@ -37,26 +37,29 @@ GRID = load_study(str(STUDIES / "tiny_grid.py"))
 VIDEOS = Videos(100, 20, 3, "as typed")
 
 
-def played(study, **options) -> tuple[Course, ...]:
+def played(study, **options) -> tuple[Trajectory, ...]:
     macs = MacsCounter(study.space, 3)
-    return courses(study, macs, macs.cost, **options)
+    return simulated(study, macs, macs.cost, **options)
 
 
-# --- courses ---------------------------------------------------------------------------------------------------------
+# --- trajectories ----------------------------------------------------------------------------------------------------
 
 
 def test_a_grid_has_one_course_with_all_networks_and_seeds():
-    (course,) = played(GRID)
-    assert len(course.networks) == 6 and course.trainings == 12
-    assert {network.trainings for network in course.networks} == {2}
+    (trajectory,) = played(GRID)
+    assert len(trajectory.networks) == 6 and trajectory.trainings == 12
+    assert {network.trainings for network in trajectory.networks} == {2}
 
 
 def test_a_stepwise_search_is_played_so_that_each_axis_and_the_extremes_win():
     found = played(TINY)
-    assert [course.name for course in found] == ["cheapest wins", "most expensive wins"]  # with two axes, nothing else
-    first = [{n.architecture for n in course.networks if n.step <= 1} for course in found]
+    assert [trajectory.name for trajectory in found] == [
+        "cheapest wins",
+        "most expensive wins",
+    ]  # with two axes, nothing else
+    first = [{n.architecture for n in trajectory.networks if n.step <= 1} for trajectory in found]
     assert first[0] == first[1], "the first step is known exactly"
-    second = [{n.architecture for n in course.networks if n.step == 2} for course in found]
+    second = [{n.architecture for n in trajectory.networks if n.step == 2} for trajectory in found]
     assert second[0] != second[1]
     assert len(distinct(found)) == len(first[0] | second[0] | second[1])
 
@@ -76,7 +79,7 @@ def test_the_published_walk_is_a_course():
     study = load_study("x3d_stepwise", "paper")
     walk = ("bottleneck", "frames", "resolution", "depth", *3 * ("frames",), *2 * ("resolution",), "depth", "width")
     macs = MacsCounter(study.space, 400)
-    one, *_ = courses(study, macs, macs.cost, wins=walk)
+    one, *_ = simulated(study, macs, macs.cost, wins=walk)
     steps = {network.architecture: network.step for network in one.networks}
     assert {name: steps[study.space.point(name)] for name in ("XS", "S", "M", "L", "XL")} == {
         "XS": 5, "S": 7, "M": 8, "L": 10, "XL": 11,
@@ -85,8 +88,8 @@ def test_the_published_walk_is_a_course():
 
 def test_a_sample_is_planned_as_far_as_its_budget_goes():
     study = load_study("c3d_depth_free")
-    (course,) = played(study)
-    assert course.trainings == study.budget.trials and len(course.networks) == 8
+    (trajectory,) = played(study)
+    assert trajectory.trainings == study.budget.trials and len(trajectory.networks) == 8
     hours = override(study, ["budget.trials=none", "budget.hours=1"])
     (open_ended,) = played(hours)  # nobody knows yet how long a training takes
     assert len(open_ended.networks) == 20
@@ -98,10 +101,10 @@ def test_limits_keep_candidates_from_being_trained_and_from_winning():
     free = played(TINY)
     step = sorted(n.cost.macs for n in free[0].networks if n.step == 1)
     study = limited(TINY, [f"gmacs<={(step[0] + step[1]) / 2e9}"])
-    for course in played(study):
-        over = [network for network in course.networks if network.over]
+    for trajectory in played(study):
+        over = [network for network in trajectory.networks if network.over]
         assert over and all("gmacs" in network.over for network in over)
-        assert all(network.cost.macs <= (step[0] + step[1]) / 2 for network in course.trained)
+        assert all(network.cost.macs <= (step[0] + step[1]) / 2 for network in trajectory.trained)
 
 
 # --- what it comes to ------------------------------------------------------------------------------------------------
@@ -119,11 +122,13 @@ def test_arithmetic_of_a_training():
 
 
 def test_workers_wait_at_the_end_of_a_step_only():
-    course = Course("", (network(step=0), network(2000), network(3000), network(4000, step=2), network(9000, over="x")))
+    trajectory = Trajectory(
+        "", (network(step=0), network(2000), network(3000), network(4000, step=2), network(9000, over="x"))
+    )
     seconds = {1000: 1.0, 2000: 2.0, 3000: 3.0, 4000: 4.0}
-    wall = wall_seconds(course, lambda one: seconds[one.cost.macs], 2)
+    wall = wall_seconds(trajectory, lambda one: seconds[one.cost.macs], 2)
     assert wall == 3 + 4  # (3 | 2 + 1), then 4 alone
-    assert wall_seconds(course, lambda one: seconds[one.cost.macs], 0) == 10
+    assert wall_seconds(trajectory, lambda one: seconds[one.cost.macs], 0) == 10
 
 
 def calibration(timings: dict | None = None) -> Calibration:
@@ -139,14 +144,14 @@ def test_a_plan_says_hours_memory_and_disk():
     training = 200 * 0.001 + 40 * 0.0005
     assert all(one.seconds == pytest.approx(training) and not one.timed for one in plan.networks)
     low, middle, high = plan.device_hours
-    counts = [course.trainings for course in plan.courses]
+    counts = [trajectory.trainings for trajectory in plan.courses]
     assert low == pytest.approx(0.8 * min(counts) * training / 3600) and low < middle < high
     assert plan.peak_bytes > 5e6 and plan.fit_together.count >= 1 and plan.disk.cache == 1e6
     assert from_plain(json.loads(json.dumps(to_plain(plan))), Plan) == plan
     console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     planning.print_plan(console, plan)
     text = console.export_text()
-    assert "device time" in text and "± 20 %" in text and "courses of the search" in text
+    assert "device time" in text and "± 20 %" in text and "trajectories of the search" in text
 
 
 def test_without_calibration_there_are_no_hours():

@@ -18,11 +18,10 @@ from rich.console import Console
 from scipy.stats import ttest_rel
 
 from expand.cli.compare_runs import compare
-from expand.config.serialize import describe
 from expand.core.attempt import Epoch
 from expand.core.errors import UsageError
 from expand.core.space import Architecture
-from expand.core.study import Recipe
+from expand.core.study import Data, Recipe
 from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
 from expand.report import noise as seeds_noise
 from expand.report.candidates import RunFacts, candidates
@@ -42,15 +41,11 @@ from expand.report.compare.tables import print_sections, sections
 from expand.report.drawing import picture_names
 from expand.report.hypervolume import Box
 from expand.report.significance import scored_networks
+from expand.storage.facts import Facts, StudyFacts, VideoCounts, VideoFacts
 
 CLIPS = 160
-RULES = {"study": {"recipe": describe(Recipe()), "data": {"cache_side": 64}}}
-DATA = {
-    "name": "clips",
-    "fingerprint": "f" * 64,
-    "classes": ["a", "b"],
-    "videos": {"train": 100, "val": CLIPS, "test": 9},
-}
+DATA = VideoFacts("clips", "f" * 64, ("a", "b"), VideoCounts(100, CLIPS, 9))
+RULES = Facts(study=StudyFacts("x", (), (0,), data=Data(cache_side=64)), data=DATA)
 
 
 def made(name, networks, seeds=(0, 1, 2), *, clips=CLIPS, facts=None, complete=True):
@@ -71,7 +66,7 @@ def made(name, networks, seeds=(0, 1, 2), *, clips=CLIPS, facts=None, complete=T
     )
     about = RunFacts(name, "demo", "clips", 1, 1, clips, tuple(seeds), complete=complete)
     found, left = scored_networks(candidates(trials, seeds), trials, seeds)
-    return Run(name, facts or {**RULES, "data": DATA}, about, tuple(found), len(left), trials)
+    return Run(name, facts or RULES, about, tuple(found), len(left), trials)
 
 
 # --- intervals -------------------------------------------------------------------------------------------------------
@@ -278,7 +273,9 @@ def test_one_seed_leaves_the_clips():
     error = math.sqrt(sum(guess * (1 - guess) / (CLIPS + 2) for guess in guesses))
     assert first.noise.basis == "clips" and first.noise.standard_error == pytest.approx(error)
     assert first.half_width == pytest.approx(2.236 * error, rel=0.02)  # two bins: 5 % for both together
-    assert first.verdict.endswith("that of training is unknown") and found.versus[0].difference.noise.basis == "clips"
+    assert (
+        first.verdict.endswith("the noise of training is unknown") and found.versus[0].difference.noise.basis == "clips"
+    )
     assert second.noise.standard_error != first.noise.standard_error
     assert 0.01 < found.versus[0].difference.noise.standard_error < 0.06
 
@@ -337,17 +334,12 @@ def test_files(tmp_path):
 
 
 def test_runs_of_other_videos_are_refused_and_of_another_recipe_warned_about():
-    other = {"study": {"recipe": RULES["study"]["recipe"] | {"epochs": 99}, "data": {"cache_side": 64}}, "data": DATA}
+    other = replace(RULES, study=replace(RULES.study, recipe=Recipe(epochs=99)))
     assert check_alike([A, B]) == []
     (warning,) = check_alike([A, made("c", {"c1": (1, (0.1,) * 3)}, facts=other)])
     assert "a and c" in warning and "recipe.epochs 12 / 99" in warning and "views" not in warning
-    older = {
-        "study": {"recipe": {"epochs": 12}, "data": {}},
-        "data": DATA,
-    }  # knew fewer fields, which were at their defaults
-    assert check_alike([A, made("d", {"d1": (1, (0.1,) * 3)}, facts=older)]) == []
-    for field, value, said in (("fingerprint", "e" * 64, "other videos"), ("classes", ["a", "x"], "other classes")):
-        strange = made("s", {"s1": (1, (0.1,) * 3)}, facts={**RULES, "data": DATA | {field: value}})
+    for field, value, said in (("fingerprint", "e" * 64, "other videos"), ("classes", ("a", "x"), "other classes")):
+        strange = made("s", {"s1": (1, (0.1,) * 3)}, facts=replace(RULES, data=replace(DATA, **{field: value})))
         with pytest.raises(UsageError, match=said):
             check_alike([A, strange])
         assert said in check_alike([A, strange], anyway=True)[0]

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from tiny_records import facts_of
 
 from expand.cli.report import report as report_command
-from expand.config.serialize import describe
 from expand.core.attempt import Epoch
 from expand.core.errors import ExpandError, UsageError
 from expand.core.outcome import Failed
 from expand.core.space import Architecture
-from expand.core.study import Objective, Study
+from expand.core.study import Objective, Recipe, Study
 from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
 from expand.report.about import About, about_run, unique_names, videos_by_class
 from expand.report.candidates import RunFacts, candidates
@@ -31,6 +31,7 @@ from expand.report.page import embedded, render_page
 from expand.report.page_data import RunOnPage, page_data
 from expand.report.run_report import show_report
 from expand.storage import run_directory as records
+from expand.storage.facts import Facts, StudyFacts, VideoCounts, VideoFacts
 from expand.strategies.ledger import ledger
 from expand.strategies.stepwise import Stepwise
 from search_spaces.x3d import X3DSpace
@@ -61,8 +62,9 @@ TRIALS = (
     made(4, 2, ("width",), 1, 400, 0.70),
     made(5, 2, ("depth",), 1, 900, None, TrialState.INFEASIBLE),
 )
-VIDEOS = {"videos": {"train": 40, "val": 10}, "name": "clips", "fingerprint": "f" * 64, "classes": ["a", "b"]}
-RUN = RunOnPage(FACTS, TRIALS, OBJECTIVES, ledger(TRIALS), None, About("one", {"data": VIDEOS}))
+VIDEOS = VideoFacts("clips", "f" * 64, ("a", "b"), VideoCounts(40, 10))
+ASKED = Facts(study=StudyFacts("grown", OBJECTIVES, (0,)), data=VIDEOS)
+RUN = RunOnPage(FACTS, TRIALS, OBJECTIVES, ledger(TRIALS), None, About("one", ASKED))
 
 
 def test_training_multiply_adds_by_hand():
@@ -149,7 +151,7 @@ class Page(HTMLParser):
 def test_names_cannot_break_out_of_the_page():
     trials = [replace(t, suggestion=replace(t.suggestion, name=EVIL), error=EVIL) for t in TRIALS]
     facts = replace(FACTS, study=EVIL, data=EVIL)
-    about = About(EVIL, {"data": VIDEOS | {"name": EVIL}}, {}, {EVIL: {"train": 1}})
+    about = About(EVIL, replace(ASKED, data=replace(VIDEOS, name=EVIL)), classes={EVIL: {"train": 1}})
     data = page_data([RunOnPage(facts, trials, OBJECTIVES, ledger(trials), None, about)])
     plain, evil = Page(render_page(page_data([RUN]))), Page(render_page(data))
     assert evil.tags == plain.tags
@@ -173,8 +175,8 @@ def test_runs_together_say_what_sets_them_apart(tmp_path):
 
 def test_what_stands_beside_a_record_may_be_missing(tmp_path):
     (tmp_path / "environment.json").write_text("{broken")
-    assert about_run(tmp_path, {}) == About(tmp_path.name)
-    listing = {"x.mp4": ["b", "train", "0"], "y.mp4": ["b", "val", "0"], "z.mp4": ["a", "train", "0"]}
+    assert about_run(tmp_path, ASKED) == About(tmp_path.name, ASKED)
+    listing = {"x.mp4": ("b", "train", "0"), "y.mp4": ("b", "val", "0"), "z.mp4": ("a", "train", "0")}
     assert videos_by_class(listing) == {"a": {"train": 1}, "b": {"train": 1, "val": 1}}
     assert unique_names(["run", "run", "run-2", "b"]) == ["run", "run-2", "run-2-2", "b"]
 
@@ -184,8 +186,7 @@ def unfinished(tmp_path: Path) -> Path:
     """A run whose one trial has failed and whose other one runs."""
     space = X3DSpace()
     study = Study("begun", space, Stepwise())
-    facts = {"study": describe(study), "scale": "demo", "data": VIDEOS | {"videos": {"train": 4, "val": 2, "test": 2}}}
-    with records.open_for_writing(tmp_path / "begun", facts, study) as record:
+    with records.open_for_writing(tmp_path / "begun", facts_of(study), study) as record:
         for frames in (1, 2):
             wish = Suggestion(space.architecture(frames=frames), 2, 0, kind="sample")
             record.open_trial(wish, Cost(10, 5, 5, 5, ((3, 1, 8, 8),)), space)
@@ -244,8 +245,8 @@ def test_chromium_shows_the_test_split_near_the_top_and_short_settings(tmp_path)
         "trial": 4, "top1": 0.625, "standard_error": 0.171, "videos": 8, "views": "10x3", "crop": 64, "classes": rows,
         "confusion": [[3, 1], [2, 2]],
     }  # fmt: skip
-    recipe = {"weight_decay": 0.00010000000000000002, "scale_jitter": [1.1428571428571428, 1.4]}
-    about = replace(RUN.about, tests=(test,), facts={"data": VIDEOS, "study": {"recipe": recipe}})
+    recipe = Recipe(weight_decay=0.00010000000000000002, scale_jitter=(1.1428571428571428, 1.4))
+    about = replace(RUN.about, tests=(test,), facts=replace(ASKED, study=replace(ASKED.study, recipe=recipe)))
     write_report(tmp_path, FACTS, TRIALS, OBJECTIVES, RUN.steps, None, about)
     document, console = opened(tmp_path / "index.html")
     assert console == "" and document.index("<h2>Test split") < document.index("<h2>The expansion, step by step")

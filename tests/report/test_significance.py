@@ -155,10 +155,10 @@ def test_nothing_to_compare_with_one_seed():
 
 
 def test_networks_without_names_are_told_apart():
-    wishes = [(step, axis, seed) for step, axis in ((1, "depth"), (2, "width")) for seed in SEEDS]
+    suggestions = [(step, axis, seed) for step, axis in ((1, "depth"), (2, "width")) for seed in SEEDS]
     trials = [
         trial(n, "", seed, 0.5 + 0.1 * step + 0.01 * seed * step, kind="expand", step=step, axes=(axis,))
-        for n, (step, axis, seed) in enumerate(wishes)
+        for n, (step, axis, seed) in enumerate(suggestions)
     ]
     assert [network.label for network in compared(trials).networks] == ["2 width", "1 depth"]
     other = Architecture("c3d", (("depths", "other"),))
@@ -184,7 +184,7 @@ def test_the_table_says_what_the_noise_is():
     assert "│ A │ 1.00 │ 0.10 │ 82.0 ± 2.0 │ 80.0 82.0 84.0 │ B, C │" in text
     for words in (
         "MMACs", "seeds 0, 1, 2", "3 networks x 3 seeds, 14 epochs", "160 validation clips", "2 centre clips",
-        "5 % for all 3 pairs together", "confirmed by the pair's own paired t test",
+        "5 % for all 3 pairs together", "the pair's own paired t test",
         f"must exceed at least {percent(compared(grid(BY_HAND)).least_difference)} points",
         "initialisation and order of clips, with the same validation clips", "binomial standard error of 3.5",
     ):  # fmt: skip

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from conftest import STUDIES
 from rich.console import Console
+from tiny_records import facts_of
 
 from expand.config.loading import load_study
 from expand.config.overrides import override
-from expand.config.serialize import describe
 from expand.core.attempt import Epoch
 from expand.core.outcome import Completed
 from expand.core.study import Study
@@ -32,7 +32,7 @@ def tiny(*settings: str) -> Study:
 
 @contextlib.contextmanager
 def searching(folder: Path, study: Study) -> Iterator[Search]:
-    with open_for_writing(folder, {"study": describe(study)}, study) as record:
+    with open_for_writing(folder, facts_of(study), study) as record:
         watch = PlainLines(Console(quiet=True))
         show = Presenter(record, lambda: run_facts(record), watch.note)
         yield Search(study, record, MacsCounter(study.space, 3), ("train", "val"), [], 3, watch, show, at_once=6)

@@ -17,10 +17,10 @@ import pytest
 import torch
 from conftest import ROOT, STUDIES
 from rich.console import Console
+from tiny_records import facts_of
 
 from expand.config.loading import load_study
 from expand.config.request import Request
-from expand.config.serialize import describe
 from expand.core.errors import ExpandError, Unavailable
 from expand.core.outcome import Retry
 from expand.core.study import Recipe
@@ -319,7 +319,7 @@ def ended_early(squares, tmp_path):
     def make(stamps: list) -> tuple[Request, Path]:
         request, study = Request(str(TINY), data=str(squares), settings=("budget.steps=0",)), load_study(str(TINY))
         run(request, tmp_path / "run", Workers(0, 1), Meddling())
-        with open_for_writing(tmp_path / "run", {"study": describe(study)}, study) as record:
+        with open_for_writing(tmp_path / "run", facts_of(study), study) as record:
             record.reopen(0)
             starts(record.checkpoint(0).parent, stamps)
         return request, tmp_path / "run"
@@ -338,7 +338,7 @@ def test_a_training_that_gets_further_may_be_started_any_number_of_times(ended_e
 def test_a_trial_that_ended_with_its_process_twelve_times_halts_the_search_and_the_user_decides(ended_early):
     """Kills from outside cannot be told from a candidate that takes all memory: neither fails it for ever, nor loops."""
     request, folder = ended_early([None] * 12)
-    said = r"^trial 0: the process that trained it ended 12 times.*--retry-failed.*goes on without it$"
+    said = r"^trial 0: the process that trained it ended 12 times.*--retry-failed.*resumes without it$"
     with pytest.raises(ExpandError, match=said):
         run(request, folder, Workers(0, 1), Meddling())
     (trial,) = trials_of(folder)

@@ -46,7 +46,7 @@ def test_a_candidate_that_takes_all_memory_of_a_node_fails_alone(expand, squares
     assert "low on memory" in failed.error and "the last time with no other trial running" in failed.error
     assert "OOM kill reason" in failed.traceback  # Ray's own words
     assert [entry.fault for entry in failed.retries] == ["memory"] * 3
-    assert "memory was short: from now on at most 1 trials at once" in done.stdout
+    assert "memory was short: from now on at most 1 trials in parallel" in done.stdout
     assert time.monotonic() - began > 11  # the waits between the three
 
 

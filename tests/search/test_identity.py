@@ -21,12 +21,12 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, STUDIES
 from rich.console import Console
+from tiny_records import facts_of
 
 from expand.cli import full_training
 from expand.cli.scoring import show_tests
 from expand.config.loading import load_study
 from expand.config.request import Request
-from expand.config.serialize import describe
 from expand.core.errors import ExpandError, UsageError
 from expand.core.outcome import Completed
 from expand.core.study import Recipe
@@ -36,6 +36,7 @@ from expand.data.read_source import read_source
 from expand.evaluation.test_split import Question
 from expand.export.bundle import export_run
 from expand.monitoring.progress import PlainLines
+from expand.report.choosing import Choice
 from expand.search.job import Job, evaluate
 from expand.search.run import run
 from expand.search.worker_plan import Workers
@@ -72,7 +73,7 @@ def study(scale):
 '''
 EDITED = HERE.replace("GAIN = 1.0", "GAIN = 2.0").replace("    return clip * GAIN", "    return GAIN * clip")
 FORMATTED = HERE.replace('"""Nothing yet."""', "# Not yet.").replace("clip * GAIN", "(clip *\n        GAIN)")
-ONE: dict[str, str | None] = {"under": None, "best": None}
+FIRST = Choice(trial=0)
 VIEWS = Question(Views.parse("1x1"))
 
 
@@ -148,18 +149,18 @@ def test_edited_network_code_is_refused_by_name_and_formatting_is_not(home, squa
     )
     edit(home, FORMATTED)
     carried_out(home, squares)
-    export_run(home / "run", tmp_path / "network", trial=0, trust=True, **ONE)
+    export_run(home / "run", tmp_path / "network", FIRST, trust=True)
     assert "s on cpu (threads: 1)\n" in (tmp_path / "network" / "README.md").read_text()
     edit(home, EDITED)
     words = "GAIN, louder changed"
     with pytest.raises(UsageError, match=f"holds another experiment: code of the networks: {words}"):
         carried_out(home, squares)
     with pytest.raises(ExpandError, match=f"code of the network of trial 0: {words} since it was trained"):
-        export_run(home / "run", tmp_path / "other", trial=0, trust=True, **ONE)
+        export_run(home / "run", tmp_path / "other", FIRST, trust=True)
     with pytest.raises(ExpandError, match=words):
-        show_tests(home / "run", VIEWS, trial=0, all_front=False, as_json=True, trust=True, **ONE)
+        show_tests(home / "run", VIEWS, FIRST, as_json=True, trust=True)
     with pytest.raises(ExpandError, match=words):
-        full_training.of_run(home / "run", 0, full_training.Wishes(weights="same", trust=True))
+        full_training.of_run(home / "run", 0, full_training.TrainingOptions(weights="same", trust=True))
     assert not (tmp_path / "other").exists()
 
 
@@ -183,7 +184,7 @@ def test_a_run_without_hashes_goes_on(home, squares, tmp_path):
     kept(home, "null")
     edit(home, EDITED)
     carried_out(home, squares)
-    export_run(home / "run", tmp_path / "network", trial=0, **ONE)
+    export_run(home / "run", tmp_path / "network", FIRST)
 
 
 def test_a_network_without_source_runs_and_says_so(tmp_path, squares):
@@ -194,7 +195,7 @@ def test_a_network_without_source_runs_and_says_so(tmp_path, squares):
     text = text.replace("super().forward", "super(Louder, self).forward")
     edit(tmp_path, text)
     record, notes = carried_out(tmp_path, squares)
-    assert record.trial(0).state == "complete" and record.facts["code"] is None
+    assert record.trial(0).state == "complete" and record.facts.code is None
     assert any("so changes in it will not be noticed" in note for note in notes)
     carried_out(tmp_path, squares)
 
@@ -318,10 +319,10 @@ def test_a_study_file_inside_a_run_is_run_on_trust_only(home, expand):
     words = f"expand: {file} would be run as code, and lies in the run {home / 'run'}: look at it, then add --trust\n"
     assert asked.returncode == 2 and asked.stderr == words and not (home / "ran").exists()
     with pytest.raises(UsageError, match="--trust"):
-        show_tests(home / "run", VIEWS, trial=0, all_front=False, as_json=True, **ONE)
+        show_tests(home / "run", VIEWS, FIRST, as_json=True)
     with pytest.raises(UsageError, match="--trust"):
-        full_training.of_run(home / "run", 0, full_training.Wishes())
-    export_run(home / "run", home / "network", trial=0, trust=True, **ONE)
+        full_training.of_run(home / "run", 0, full_training.TrainingOptions())
+    export_run(home / "run", home / "network", FIRST, trust=True)
     assert (home / "ran").exists()
 
 
@@ -336,7 +337,7 @@ def test_a_study_file_inside_a_run_is_asked_about_when_it_is_typed_too(home, exp
 def test_a_study_file_that_has_changed_is_run_on_trust_only(home, tmp_path):
     edit(home, FORMATTED)
     with pytest.raises(UsageError, match=r"louder_study.py would be run as code, and has changed since .* --trust"):
-        export_run(home / "run", tmp_path / "network", trial=0, **ONE)
+        export_run(home / "run", tmp_path / "network", FIRST)
     assert "louder_study" not in sys.modules
 
 
@@ -347,7 +348,7 @@ def test_a_package_inside_a_run_is_not_taken_for_an_installed_one(home, monkeypa
     told(home, lambda facts: facts | {"reference": "posted.study"})
     monkeypatch.chdir(home / "run")
     with pytest.raises(UsageError, match="lies in the run"):
-        export_run(home / "run", home / "network", trial=0, **ONE)
+        export_run(home / "run", home / "network", FIRST)
     assert "posted" not in sys.modules
 
 
@@ -373,7 +374,7 @@ def test_an_export_killed_while_it_writes_leaves_no_half_folder(home, old):
     assert (home / "network").exists() == old and (
         not old or (home / "network" / "README.md").read_text() == "the one before"
     )
-    export_run(home / "run", home / "network", trial=0, force=True, **ONE)
+    export_run(home / "run", home / "network", FIRST, force=True)
     assert (home / "network" / "model.safetensors").exists() and not list(home.glob(".network*"))
 
 
@@ -393,9 +394,9 @@ def test_runs_of_the_same_second_and_of_a_clock_set_back_keep_apart(tmp_path, mo
         monkeypatch.setattr("expand.storage.folder.datetime", Clock)
         monkeypatch.setattr("time.time", partial(Clock.timestamp, Clock.now(UTC)))
         random.seed(0)
-        with open_for_writing(tmp_path / str(len(names)), {"study": describe(study)}, study, storage=url) as record:
+        with open_for_writing(tmp_path / str(len(names)), facts_of(study), study, storage=url) as record:
             record.open_trial(Suggestion(study.space.start, 1, len(names)), Cost(1, 1, 1, 1, ()), study.space)
-            names.append(record.facts["optuna_study"])
+            names.append(record.facts.optuna_study)
     assert len(set(names)) == 3
     assert [[t.suggestion.seed for t in open_for_reading(tmp_path / str(n)).trials()] for n in range(3)] == [
         [0],

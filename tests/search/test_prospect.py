@@ -14,7 +14,7 @@ from expand.core.attempt import Epoch
 from expand.core.trial import Metrics, Trial, TrialState
 from expand.monitoring import progress
 from expand.monitoring.progress import LiveTable, Outlook, PlainLines
-from expand.planning.trajectories import courses
+from expand.planning.trajectories import simulated
 from expand.search.engine import MacsCounter
 from expand.search.prospect import Prospect, seconds_of
 from expand.storage.folder import in_training
@@ -49,7 +49,7 @@ def complete(trial: Trial, top1: float, seconds: float = 10.0) -> Trial:
 
 def test_the_whole_search_is_counted_from_its_first_suggestions():
     prospect, trials = searched("budget.steps=4")
-    (cheapest, *_) = courses(prospect.study, prospect.macs, prospect.cost)
+    (cheapest, *_) = simulated(prospect.study, prospect.macs, prospect.cost)
     outlook = prospect.outlook(trials)
     assert cheapest.name == "cheapest wins" and cheapest.trainings > len(trials)
     assert (outlook.ended, outlook.trials, outlook.exact, outlook.seconds) == (0, cheapest.trainings, False, None)

@@ -12,18 +12,18 @@ import time
 import psutil
 import pytest
 from rich.console import Console
-from tiny_runs import FAULTY, TINY, outcome, start, trials_of, wait_for_line
+from tiny_records import facts_of
+from tiny_runs import FAULTY, TINY, outcome, start, trials_of
 
 from expand.config.loading import load_study
 from expand.config.overrides import override
 from expand.config.request import Request
-from expand.config.serialize import describe
 from expand.core.errors import ExpandError, UsageError
 from expand.core.trial import Cost, Suggestion
 from expand.export.bundle import export_run
 from expand.monitoring.dashboard.presenter import Presenter
 from expand.monitoring.progress import PlainLines
-from expand.report.choosing import choose, choose_front
+from expand.report.choosing import Choice, choose
 from expand.report.run_report import run_facts
 from expand.search.engine import MacsCounter, Search
 from expand.search.run import run
@@ -67,14 +67,14 @@ def test_a_search_in_this_process_from_start_to_export(expand, squares, tmp_path
         ({"best": "top1", "trial": 0}, "say which"),
     ):  # fmt: skip
         with pytest.raises(UsageError, match=words):
-            choose(record, **({"under": None, "trial": None, "best": None} | wrong))
+            choose(record, Choice(**wrong))
     with pytest.raises(UsageError, match=f"the cheapest is trial [0-9]+ with gmacs={cheapest / 1e9:.4g}"):
-        choose(record, under="gmacs=0.0000001", trial=None, best=None)
+        choose(record, Choice(under="gmacs=0.0000001"))
 
-    nothing: dict[str, None] = {"under": None, "trial": None, "best": None}
-    export_run(tmp_path / "run", tmp_path / "front", **nothing, all_front=True)
+    whole = Choice(all_front=True)
+    export_run(tmp_path / "run", tmp_path / "front", whole)
     index = list(csv.DictReader((tmp_path / "front" / "front.csv").open()))
-    assert [int(row["trial"]) for row in index] == [trial.number for trial in choose_front(record)]
+    assert [int(row["trial"]) for row in index] == [trial.number for trial in whole.trials(record)]
     card = (tmp_path / "front" / index[-1]["folder"] / "README.md").read_text()
     last = record.trial(int(index[-1]["trial"]))
     for told in (
@@ -83,7 +83,7 @@ def test_a_search_in_this_process_from_start_to_export(expand, squares, tmp_path
     ):  # fmt: skip
         assert told in card, told
     with pytest.raises(UsageError, match="--force replaces it"):
-        export_run(tmp_path / "run", tmp_path / "front", **nothing, all_front=True)
+        export_run(tmp_path / "run", tmp_path / "front", whole)
 
 
 @pytest.mark.ray
@@ -155,7 +155,7 @@ def test_a_search_killed_with_9_and_run_again_ends_as_an_unbroken_one(expand, sq
     assert whole.returncode == 0, whole.stderr
     for words in ("trial 1 epoch 1/2", "trial 3 queued"):
         process = start(squares, tmp_path, "--workers", "0")
-        wait_for_line(process, words)
+        process.wait_for(words)
         process.kill()
         process.wait(timeout=20)
     before = outcome(tmp_path / "run")
@@ -170,7 +170,7 @@ def test_a_search_killed_with_9_and_run_again_ends_as_an_unbroken_one(expand, sq
 
 def test_an_interrupt_marks_what_is_in_flight_and_says_how_to_go_on(expand, squares, tmp_path):
     process = start(squares, tmp_path, "--workers", "0", "--set", "recipe.epochs=400")
-    wait_for_line(process, "epoch 1/")
+    process.wait_for("epoch 1/")
     second = expand("run", TINY, "--data", squares, "--workers", 0, "--out", "run", "--set", "recipe.epochs=400")
     assert second.returncode == 2 and f"pid {process.pid}" in second.stderr
     process.send_signal(signal.SIGINT)
@@ -184,8 +184,8 @@ def test_an_interrupt_marks_what_is_in_flight_and_says_how_to_go_on(expand, squa
 @pytest.mark.parametrize("workers", ["0", pytest.param("1", marks=[pytest.mark.heavy, pytest.mark.ray])])
 def test_sigterm_ends_with_its_own_code(squares, tmp_path, workers):
     process = start(squares, tmp_path, "--workers", workers, "--set", "recipe.epochs=400")
-    wait_for_line(process, "epoch 1/")
-    process.terminate()
+    process.wait_for("epoch 1/")
+    process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=30)
     assert process.returncode == 143 and "run the same command again" in error
     assert any(trial.interrupted for trial in trials_of(tmp_path / "run"))
@@ -194,7 +194,7 @@ def test_sigterm_ends_with_its_own_code(squares, tmp_path, workers):
 @pytest.mark.ray
 def test_a_driver_killed_with_9_leaves_no_worker_behind(squares, tmp_path):
     process = start(squares, tmp_path, "--workers", "2", "--set", "recipe.epochs=200")
-    wait_for_line(process, "epoch 1/200")
+    process.wait_for("epoch 1/200")
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) > 3
     process.kill()
@@ -221,7 +221,7 @@ def commands(process: psutil.Process) -> str:
 def test_a_candidate_over_its_limit_is_not_trained_after_a_resume(squares, tmp_path):
     """Killed between opening an infeasible trial and telling it."""
     study = override(load_study(str(TINY)), ["objectives.gmacs.limit=0.0001"])
-    with open_for_writing(tmp_path, {"study": describe(study)}, study) as record:
+    with open_for_writing(tmp_path, facts_of(study), study) as record:
         cost = Cost(200_000, 10, 10, 10, ((3, 2, 16, 16),))
         number = record.open_trial(Suggestion(study.space.start, 2, 0, kind="start"), cost, study.space)
         watch = PlainLines(Console())

@@ -15,10 +15,10 @@ import psutil
 import pytest
 from conftest import ROOT, STUDIES
 from rich.console import Console
+from tiny_records import facts_of
 
 from expand.config.loading import load_study
 from expand.config.request import Request
-from expand.config.serialize import describe
 from expand.core import signals
 from expand.core.attempt import Epoch
 from expand.core.errors import UsageError
@@ -101,7 +101,7 @@ with signals.handled(), signals.deferred():
 
 def test_signals_during_writes_leave_no_lock_on_the_database(tmp_path):
     study = load_study(str(TINY))
-    with open_for_writing(tmp_path, {"study": describe(study)}, study) as record:
+    with open_for_writing(tmp_path, facts_of(study), study) as record:
         cost = Cost(200_000, 10, 10, 10, ((3, 2, 16, 16),))
         number = record.open_trial(Suggestion(study.space.start, 2, 0, kind="start"), cost, study.space)
         for turn in range(40):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import random
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -15,10 +17,12 @@ from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy
 from conftest import STUDIES
+from optuna.storages._rdb import models
 from rich.console import Console
-from tiny_records import COST, SPACE, opened, study, suggestion
-from tiny_runs import start, trials_of, wait_for_line
+from tiny_records import COST, SPACE, facts_of, opened, study, suggestion
+from tiny_runs import start, trials_of
 
 from expand.config.request import Request
 from expand.core.errors import ExpandError, UsageError
@@ -163,7 +167,7 @@ def test_a_journal_file_is_refused_at_once(tmp_path, left):
     else:
         os.symlink(log, f"{log}.lock")
     began = time.monotonic()
-    opening = records.open_for_writing(tmp_path / "run", {"study": {}}, study(), storage=f"journal:///{log}")
+    opening = records.open_for_writing(tmp_path / "run", facts_of(study()), study(), storage=f"journal:///{log}")
     with pytest.raises(UsageError, match="use SQLite, PostgreSQL or MySQL"), opening:
         pass
     assert time.monotonic() - began < 5
@@ -295,13 +299,31 @@ def test_an_interrupt_anywhere_in_a_write_does_not_lock_the_driver_out(tmp_path)
         assert numbers == list(range(len(numbers)))
 
 
+def killed_while_it_makes_the_tables(folder: Path) -> None:
+    sqlalchemy.event.listen(
+        models.TrialModel.__table__, "before_create", lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+    )
+    with opened(folder):
+        pass
+
+
+def test_a_driver_killed_while_it_makes_the_tables_leaves_none(tmp_path):
+    process = multiprocessing.get_context("fork").Process(target=killed_while_it_makes_the_tables, args=(tmp_path,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL and (tmp_path / "optuna.db").exists()
+    with opened(tmp_path) as record:
+        record.open_trial(suggestion(frames=2), COST, SPACE)
+        assert len(record.trials()) == 1
+
+
 # --- trials of a driver that is gone ---------------------------------------------------------------------------------
 
 
 @pytest.mark.heavy
 def test_trials_left_running_are_taken_up_again_under_their_numbers(expand, squares, tmp_path):
     process = start(squares, tmp_path, "--workers", "0", "--set", "budget.steps=0")
-    wait_for_line(process, "epoch 1/")
+    process.wait_for("epoch 1/")
     process.kill()
     process.wait(timeout=20)
     assert [trial.state for trial in trials_of(tmp_path / "run")] == [TrialState.RUNNING]

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, STUDIES
 from postgres import PASSWORD, Line, free_port, server, why_not
-from tiny_records import COST, SPACE, described, study, suggestion
-from tiny_runs import outcome, start, wait_for_line
+from tiny_records import COST, SPACE, facts_of, study, suggestion
+from tiny_runs import outcome, start
 
 from expand.core.attempt import Epoch
 from expand.core.errors import ExpandError, UsageError
@@ -34,7 +34,7 @@ def postgres():
 
 
 def opened(folder: Path, url: str):
-    return records.open_for_writing(folder, {"study": described(study())}, study(), storage=url)
+    return records.open_for_writing(folder, facts_of(study()), study(), storage=url)
 
 
 @needs_server
@@ -155,7 +155,7 @@ sys.stdin.read(1)
 of = study()
 storage = sys.argv[3] or None
 try:
-    with records.open_for_writing(Path(sys.argv[1]), {"study": described(of)}, of, storage=storage) as record:
+    with records.open_for_writing(Path(sys.argv[1]), facts_of(of), of, storage=storage) as record:
         print("opened", record.open_trial(suggestion(frames=2), COST, SPACE), flush=True)
         sys.stdin.read(1)
 except Exception as error:
@@ -212,7 +212,7 @@ def test_a_whole_search_goes_through_restarts_and_ends_as_without(expand, postgr
     whole = expand("run", STUDIES / "tiny.py", "--data", squares, "--workers", 0, "--out", "whole")
     assert whole.returncode == 0, whole.stderr
     process = start(squares, tmp_path, "--workers", "0", "--storage", postgres.create("searched"))
-    wait_for_line(process, "trial 0")
+    process.wait_for("trial 0")
     while process.poll() is None:
         postgres.restart(away=1.0)
         time.sleep(1)

@@ -13,7 +13,7 @@ from pathlib import Path
 import optuna
 import pytest
 from conftest import ROOT
-from tiny_records import COST, SPACE, described, opened, study, suggestion
+from tiny_records import COST, SPACE, facts_of, opened, study, suggestion
 
 from expand.core.attempt import Attempt, EndedTry, Epoch, Fault, Speed
 from expand.core.errors import ExpandError, UsageError
@@ -131,7 +131,7 @@ def test_a_changed_experiment_is_refused_before_anything_is_written(tmp_path):
         pass
     before = (tmp_path / "optuna.db").read_bytes()
     params_m = study(objectives=(Objective("top1", "maximize"), Objective("params_m", "minimize", True)))
-    opening = records.open_for_writing(tmp_path, {"study": described(params_m)}, params_m, refuse=refuse)
+    opening = records.open_for_writing(tmp_path, facts_of(params_m), params_m, refuse=refuse)
     with pytest.raises(UsageError, match="another experiment"), opening:
         pass
     assert (tmp_path / "optuna.db").read_bytes() == before
@@ -141,7 +141,7 @@ def test_runs_in_one_database_do_not_mix(tmp_path):
     url = f"sqlite:///{tmp_path}/shared.db"
     of = study()
     for name in "ab":
-        with records.open_for_writing(tmp_path / name, {"study": described(of)}, of, storage=url) as record:
+        with records.open_for_writing(tmp_path / name, facts_of(of), of, storage=url) as record:
             record.open_trial(suggestion(frames=2), COST, SPACE)
             assert len(record.trials()) == 1
     assert len(records.open_for_reading(tmp_path / "a").trials()) == 1
@@ -172,7 +172,7 @@ def test_a_password_is_not_kept_and_is_taken_from_the_environment(tmp_path, monk
             super().__init__(bare, **options)
 
     monkeypatch.setattr(database, "Storage", Spy)
-    opening = {"facts": {"study": described(of)}, "study": of}
+    opening = {"facts": facts_of(of), "study": of}
     with records.open_for_writing(tmp_path / "run", **opening, storage=secret) as record:
         record.open_trial(suggestion(frames=2), COST, SPACE)
         assert database.storage_url(record.folder, record.facts) == bare
@@ -182,7 +182,7 @@ def test_a_password_is_not_kept_and_is_taken_from_the_environment(tmp_path, monk
     with records.open_for_writing(tmp_path / "run", **opening):
         pass
     with records.open_for_writing(tmp_path / "other", **opening) as record:  # a new run goes there, too
-        assert record.facts["storage"] == bare
+        assert record.facts.storage == bare
     monkeypatch.setenv("EXPAND_STORAGE", "postgresql://me:hunter2@host/other")
     records.open_for_reading(tmp_path / "run")
     assert opened_with == [secret] * 5 + [bare]  # the first twice: it found no tables
@@ -195,7 +195,7 @@ def test_a_password_is_not_kept_and_is_taken_from_the_environment(tmp_path, monk
 @pytest.mark.parametrize("url", ["foo", "nosuchdatabase://x", "journal:///x.log"])
 def test_a_wrong_storage_is_named_and_not_kept(tmp_path, url):
     of = study()
-    opening = records.open_for_writing(tmp_path, {"study": described(of)}, of, storage=url)
+    opening = records.open_for_writing(tmp_path, facts_of(of), of, storage=url)
     with pytest.raises(UsageError, match=url.partition(":")[0]), opening:
         pass
     assert not (tmp_path / "study.json").exists()

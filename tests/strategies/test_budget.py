@@ -20,7 +20,7 @@ def study(budget: Budget, seeds=(0, 1, 2), strategy=None) -> Study:
     return Study("test", SPACE, grid, budget=budget, recipe=Recipe(epochs=10), seeds=seeds)
 
 
-def wishes(name: str, *seeds: int) -> list[Suggestion]:
+def suggestions(name: str, *seeds: int) -> list[Suggestion]:
     return [Suggestion(SPACE.point(name), 10, seed, kind="grid", name=name) for seed in seeds]
 
 
@@ -47,22 +47,24 @@ def test_networks_begin_whole_or_not_at_all(budget: Budget, count: int, sampled:
 
 
 def test_the_sentence_says_what_is_used_up_and_when() -> None:
-    allowed, said = affordable(study(Budget(trials=4)), (), wishes("depth-1", 0, 1, 2) + wishes("depth-3", 0, 1, 2))
+    allowed, said = affordable(
+        study(Budget(trials=4)), (), suggestions("depth-1", 0, 1, 2) + suggestions("depth-3", 0, 1, 2)
+    )
     assert names(allowed) == [("depth-1", 0), ("depth-1", 1), ("depth-1", 2)]
     assert said == "budget.trials=4 is used up after 3 trials"
-    both = affordable(study(Budget(trials=1, epochs=9)), (), wishes("depth-1", 0, 1, 2))
+    both = affordable(study(Budget(trials=1, epochs=9)), (), suggestions("depth-1", 0, 1, 2))
     assert both == ([], "budget.trials=1, budget.epochs=9 is used up after 0 trials")
-    assert affordable(study(Budget(trials=3)), (), wishes("depth-1", 0, 1, 2))[1] == ""
+    assert affordable(study(Budget(trials=3)), (), suggestions("depth-1", 0, 1, 2))[1] == ""
     assert affordable(study(Budget(trials=1)), (), []) == ([], "")
 
 
 def test_what_has_begun_is_finished_even_over_the_budget() -> None:
     """A run that was started with a larger budget, or whose seeds grew."""
-    first = [ended(opened(0, wishes("depth-1", 0)[0]), 0.5)]
+    first = [ended(opened(0, suggestions("depth-1", 0)[0]), 0.5)]
     for budget in (Budget(trials=1), Budget(epochs=10), Budget(hours=0.0001)):
-        allowed, said = affordable(study(budget), first, wishes("depth-1", 1, 2))
+        allowed, said = affordable(study(budget), first, suggestions("depth-1", 1, 2))
         assert names(allowed) == [("depth-1", 1), ("depth-1", 2)] and not said
-    allowed, said = affordable(study(Budget(trials=1)), first, wishes("depth-1", 1, 2) + wishes("depth-3", 0))
+    allowed, said = affordable(study(Budget(trials=1)), first, suggestions("depth-1", 1, 2) + suggestions("depth-3", 0))
     assert names(allowed) == [("depth-1", 1), ("depth-1", 2)] and "budget.trials=1 is used up after 3 trials" in said
 
 
@@ -74,15 +76,15 @@ def test_hours_are_added_up_over_trials() -> None:
 
 
 def test_a_candidate_over_a_limit_costs_nothing() -> None:
-    over = [ended(opened(0, s), TrialState.INFEASIBLE, seconds=9999) for s in wishes("depth-7", 0, 1, 2)]
-    allowed, said = affordable(study(Budget(trials=3, epochs=30, hours=1)), over, wishes("depth-1", 0, 1, 2))
+    over = [ended(opened(0, s), TrialState.INFEASIBLE, seconds=9999) for s in suggestions("depth-7", 0, 1, 2)]
+    allowed, said = affordable(study(Budget(trials=3, epochs=30, hours=1)), over, suggestions("depth-1", 0, 1, 2))
     assert len(allowed) == 3 and not said
 
 
 @pytest.mark.parametrize("state", [TrialState.FAILED, TrialState.RUNNING, TrialState.PRUNED, TrialState.COMPLETE])
 def test_every_other_candidate_counts(state: TrialState) -> None:
-    begun = [ended(opened(i, s), state) for i, s in enumerate(wishes("depth-7", 0, 1, 2))]
-    allowed, said = affordable(study(Budget(trials=5)), begun, wishes("depth-1", 0, 1, 2))
+    begun = [ended(opened(i, s), state) for i, s in enumerate(suggestions("depth-7", 0, 1, 2))]
+    allowed, said = affordable(study(Budget(trials=5)), begun, suggestions("depth-1", 0, 1, 2))
     assert not allowed and said == "budget.trials=5 is used up after 3 trials"
 
 

@@ -19,7 +19,7 @@ from expand.data.read_source import read_source
 from expand.training import checkpoint, device, state
 from expand.training.ema import AveragedWeights
 from expand.training.identity import Identity
-from expand.training.loop import NonFiniteLoss, set_up, train, training_step
+from expand.training.loop import Listener, NonFiniteLoss, set_up, train, training_step
 from expand.training.multi_view import validate
 from expand.training.state import State
 
@@ -78,9 +78,8 @@ def caches(squares) -> list[ClipCache]:
 
 def trained(caches: list[ClipCache], folder: Path, recipe: Recipe, network: nn.Module, **more):
     return train(
-        network, CLIPS, *caches, recipe, epochs=recipe.epochs, seed=0, device=CPU, checkpoint_path=folder / "last.pt",
-        identity=Identity(Architecture("small", ()), 0, recipe.epochs, recipe, ["clips"], ["folder"]),
-        on_epoch=lambda entry: None, note=pytest.fail, **more,
+        network, CLIPS, *caches, Identity(Architecture("small", ()), 0, recipe.epochs, recipe, ["clips"], ["folder"]),
+        device=CPU, checkpoint_path=folder / "last.pt", listener=Listener(lambda entry: None, pytest.fail), **more,
     )  # fmt: skip
 
 
@@ -201,7 +200,7 @@ class Bursting(Small):
         return logits * float("nan") if self.training and self.batches >= self.burst else logits
 
 
-@pytest.mark.parametrize("seconds", [0.0, 1e9])  # looked at after every step, or at the end of an epoch only
+@pytest.mark.parametrize("seconds", [0.0, 1e9])  # checked after every step, or only at the end of an epoch
 def test_the_step_whose_loss_is_no_number_is_named_and_never_saved(caches, tmp_path, monkeypatch, seconds):
     """Three batches an epoch. A checkpoint is due after each."""
     monkeypatch.setattr(state, "SECONDS_BETWEEN_CHECKS", seconds)
@@ -248,7 +247,7 @@ def test_when_losses_are_looked_at_changes_no_number(caches, tmp_path, monkeypat
         curves.append([replace(entry, seconds=0) for entry in curve])
         heard.append(losses)
     assert curves[0] == curves[1]
-    assert len(set(heard[0])) == 6 and len(heard[1]) == 6  # the mean loss so far, as far as it was looked at
+    assert len(set(heard[0])) == 6 and len(heard[1]) == 6  # the mean of the losses checked so far
 
 
 def test_no_step_waits_for_the_device():
@@ -259,7 +258,7 @@ def test_no_step_waits_for_the_device():
     meta = torch.device("meta")
     current = State(network, optimiser, scaler, AveragedWeights(network, 0.9), Path("unused"), "one")
     current.start_clock()
-    current._looked = float("inf")  # not yet due
+    current._checked = float("inf")  # not yet due
     for recipe in (PLAIN, replace(PLAIN, clip_gradient_norm=1.0)):
         streams, labels = batch()
         loss = training_step(network, optimiser, scaler, streams, labels, recipe, meta)

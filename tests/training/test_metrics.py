@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ class Made(nn.Module):
 def test_videos_and_views_are_judged_as_worked_out(workers):
     told = []
     scores = views.test_network(
-        Made(), [Clip(2, 1, 8, 8)], Cache(), Recipe(batch_size=2, loader_workers=workers), views=(2, 3), scale=1.0, device=CPU,
+        Made(), [Clip(2, 1, 8, 8)], Cache(), Recipe(batch_size=2, loader_workers=workers), views=(2, 3), scale=1.0,
         progress=lambda done, total: told.append((done, total)),
     )  # fmt: skip
     # video 2: the first clip (3 crops) is wrong, and the right-hand crop of the second; 2 of 6 views are right
@@ -88,7 +89,7 @@ def test_videos_and_views_are_judged_as_worked_out(workers):
 def test_validation_is_the_same_code_with_centre_clips():
     made = Made().train()
     metrics = views.validate(made, Cache(), [Clip(2, 1, 8, 8)], RECIPE, views=2, device=CPU)
-    scores = views.test_network(made, [Clip(2, 1, 8, 8)], Cache(), RECIPE, views=(2, 1), device=CPU)
+    scores = views.test_network(made, [Clip(2, 1, 8, 8)], Cache(), RECIPE, views=(2, 1))
     assert metrics == scores.metrics() and metrics.views == 2 and made.training
 
 
@@ -128,9 +129,9 @@ def test_what_a_network_cannot_take_is_said_before_anything_is_scored():
     space = C3DSpace(width=0.05, frames=9, resolution=17)
     network, clips = space.build(space.start, 6), space.inputs(space.start)
     with pytest.raises(UsageError, match="cannot take a crop of 64 pixels"):
-        views.test_network(network, clips, Cache(), RECIPE, crop=64, device=CPU)
+        views.test_network(network, [replace(clips[0], height=64, width=64)], Cache(), RECIPE)
     with pytest.raises(UsageError, match="has 4 output classes, the videos have 6"):
-        views.test_network(space.build(space.start, 4), clips, Cache(), RECIPE, device=CPU)
+        views.test_network(space.build(space.start, 4), clips, Cache(), RECIPE)
 
 
 def test_short_videos_are_counted():

@@ -46,17 +46,11 @@ def reference_fps(manifest: Manifest) -> float:
 
 
 def expected_bytes(
-    manifest: Manifest,
-    videos: Sequence[Video],
-    side: int,
-    fps: float | None = None,
-    *,
-    frames: int | None = None,
-    fly: bool = False,
+    manifest: Manifest, videos: Sequence[Video], side: int, *, frames: int | None = None, fly: bool = False
 ) -> float | None:
     """The bytes that these videos need in a cache, estimated from some of them; None if none of these can be read."""
-    budget = Budget(side, reference_fps(manifest) if fps is None else fps, frames, fly)
-    sizes = [length * area for length, area in _kept(manifest, videos, budget)]
+    kept = _kept(manifest, videos, Budget(side, reference_fps(manifest), frames, fly))
+    sizes = [length * area for length, area in kept]
     return statistics.fmean(sizes) * len(videos) if sizes else None
 
 

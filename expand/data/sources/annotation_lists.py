@@ -11,7 +11,7 @@ import csv
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from expand.core.errors import UsageError, unknown
@@ -100,17 +100,7 @@ def read_list(path: Path, root: Path, options: Options, problems: Problems, spli
     rows = [_row(name, number, cells, table, split, problems) for number, cells in table.lines]
     there = [row for row in rows if row is not None]
     base = base_of(root, (str(row.path) for row in there))
-    return [
-        Row(
-            place(root, base, str(row.path), row.where, problems),
-            row.label,
-            row.split,
-            row.group,
-            row.where,
-            row.frames,
-        )
-        for row in there
-    ]
+    return [replace(row, path=place(root, base, str(row.path), row.where, problems)) for row in there]
 
 
 def _table(name: str, lines: list[tuple[int, str]], root: Path, options: Options, problems: Problems) -> _Table | None:

@@ -6,8 +6,8 @@ import re
 import shlex
 import textwrap
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from expand.core.accuracy import percent
 from expand.core.study import Objective
@@ -15,6 +15,7 @@ from expand.core.trial import Trial, TrialState
 from expand.core.units import format_bytes, format_macs, format_seconds
 from expand.report.candidates import Candidate, RunFacts, candidates, cost_name, front
 from expand.report.tables import caption, cost_unit, counted, markdown_row, show_cost, show_top1
+from expand.storage.facts import Facts, StudyFacts
 from expand.storage.plans import Plan
 from expand.strategies.ledger import LedgerStep, ledger
 
@@ -24,7 +25,7 @@ MOST_ROWS = 20  # of the front's table
 
 def study_note(
     run: RunFacts,
-    facts: dict[str, Any],
+    facts: Facts,
     trials: Sequence[Trial],
     objectives: Sequence[Objective],
     folder: Path,
@@ -43,7 +44,7 @@ def study_note(
         f"{counted(found)}; {ended}.",
         *_steps(ledger(trials)),
         "### Plan",
-        _plan(facts["study"], plan),
+        _plan(facts.study, plan),
         "### Front",
         _front(found, objectives),
         "### How the numbers were measured",
@@ -121,15 +122,17 @@ def _steps(steps: Sequence[LedgerStep]) -> list[str]:
     return lines
 
 
-def _plan(study: dict[str, Any], plan: Plan | None) -> str:
-    strategy = ", ".join(f"{name} {_value(value)}" for name, value in study["strategy"].items() if name != "type")
-    budget = ", ".join(f"{name} {_value(value)}" for name, value in study["budget"].items() if value not in (None, []))
+def _plan(study: StudyFacts, plan: Plan | None) -> str:
+    strategy = ", ".join(f"{name} {_value(value)}" for name, value in study.strategy.items() if name != "type")
+    budget = ", ".join(
+        f"{name} {_value(value)}" for name, value in asdict(study.budget).items() if value not in (None, ())
+    )
     aims = ", ".join(
-        f"{o['name']} ({o['direction']}{'' if o.get('limit') is None else ', limit ' + format(o['limit'], 'g')})"
-        for o in study["objectives"]
+        f"{aim.name} ({aim.direction}{'' if aim.limit is None else f', limit {aim.limit:g}'})"
+        for aim in study.objectives
     )
     lines = [
-        f"- strategy: {plain(study['strategy'].get('type', ''))} ({plain(strategy)})",
+        f"- strategy: {plain(study.strategy.get('type', ''))} ({plain(strategy)})",
         f"- objectives: {plain(aims)}",
         f"- budget: {plain(budget)}",
     ]
@@ -153,24 +156,26 @@ def _front(found: Sequence[Candidate], objectives: Sequence[Objective]) -> str:
     return "\n".join(rows) + (f"\n\n{left} cheaper ones are in `expand report`." if left > 0 else "")
 
 
-def _basis(run: RunFacts, facts: dict[str, Any]) -> str:
-    data, recipe = facts["data"], facts["study"]["recipe"]
-    videos = ", ".join(f"{count} {split}" for split, count in data["videos"].items())
-    recipe_text = ", ".join(f"{name} {_value(value)}" for name, value in recipe.items() if value is not None)
+def _basis(run: RunFacts, facts: Facts) -> str:
+    data = facts.data
+    videos = ", ".join(f"{count} {split}" for split, count in asdict(data.videos).items())
+    recipe = ", ".join(
+        f"{name} {_value(value)}" for name, value in asdict(facts.study.recipe).items() if value is not None
+    )
     return "\n".join([
         *(f"- {plain(part)}" for part in caption(run).split("; ")),
-        f"- data: {plain(data['name'])}, {videos} videos, {len(data['classes'])} classes, fingerprint {data['fingerprint'][:12]}",
-        f"- recipe: {plain(recipe_text)}",
+        f"- data: {plain(data.name)}, {videos} videos, {len(data.classes)} classes, fingerprint {data.fingerprint[:12]}",
+        f"- recipe: {plain(recipe)}",
     ])  # fmt: skip
 
 
-def _commands(facts: dict[str, Any], folder: Path) -> str:
+def _commands(facts: Facts, folder: Path) -> str:
     """The commands for this run, ready to copy."""
     place = shlex.quote(str(folder))
-    run = [f"expand run {shlex.quote(facts['reference'])} --scale {facts['scale']}"]
-    for option, values in (("--set", facts["settings"]), ("--limit", facts.get("limits", []))):
+    run = [f"expand run {shlex.quote(facts.reference or 'STUDY')} --scale {facts.scale}"]
+    for option, values in (("--set", facts.settings), ("--limit", facts.limits)):
         run += [f"{option} {shlex.quote(value)}" for value in values]
-    for option, value in (("--data", facts["data_option"]), ("--seed", facts["seed_option"])):
+    for option, value in (("--data", facts.data_option), ("--seed", facts.seed_option)):
         run += [] if value is None else [f"{option} {shlex.quote(str(value))}"]
     lines = (
         "# resumes a run that was stopped",

@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
-from expand.config.serialize import describe
 from expand.core.errors import UsageError
-from expand.core.study import Recipe
 from expand.core.trial import Trial
 from expand.report.candidates import RunFacts, candidates
 from expand.report.significance import Network, scored_networks
+from expand.storage.facts import Facts, StudyFacts, VideoFacts
 
 MOST_RUNS = 8  # as many as one plot has distinct colours and markers for
 
@@ -31,7 +29,7 @@ class Run:
     """
 
     name: str
-    facts: dict[str, Any]
+    facts: Facts
     about: RunFacts
     networks: tuple[Network, ...]
     left_out: int
@@ -101,7 +99,7 @@ def check_alike(runs: Sequence[Run], *, anyway: bool = False) -> list[str]:
             if not anyway:
                 raise UsageError(f"{names} cannot be compared: {serious}; --anyway compares them nevertheless")
             warnings.append(f"{names} cannot really be compared: {serious}")
-        if fields := _other_training(first.facts["study"], second.facts["study"]):
+        if fields := _other_training(first.facts.study, second.facts.study):
             warnings.append(f"{names} were trained or scored differently: {', '.join(fields)}")
         if first.about.clips != second.about.clips and not serious:
             warnings.append(f"{names} were scored on {first.about.clips} and {second.about.clips} validation clips")
@@ -136,29 +134,28 @@ def _names(places: Sequence[Path]) -> list[str]:
 
 
 def _other_videos(first: Run, second: Run) -> str:
-    one, two = first.facts["data"], second.facts["data"]
-    if one["classes"] != two["classes"]:
-        apart = sorted(set(one["classes"]) ^ set(two["classes"]))
+    one, two = first.facts.data, second.facts.data
+    if one.classes != two.classes:
+        apart = sorted(set(one.classes) ^ set(two.classes))
         such = f", such as '{apart[0]}' in only one of them" if apart else ", in another order"
-        return f"other classes ({len(one['classes'])} and {len(two['classes'])}{such})"
-    if one["fingerprint"] != two["fingerprint"]:
+        return f"other classes ({len(one.classes)} and {len(two.classes)}{such})"
+    if one.fingerprint != two.fingerprint:
         return f"other videos or another split ({_videos(one)} and {_videos(two)})"
     return ""
 
 
-def _videos(data: dict[str, Any]) -> str:
-    counts = ", ".join(f"{count} {split}" for split, count in data["videos"].items())
-    return f"{data['name']}: {counts}, fingerprint {data['fingerprint'][:12]}"
+def _videos(data: VideoFacts) -> str:
+    counts = ", ".join(f"{count} {split}" for split, count in asdict(data.videos).items())
+    return f"{data.name}: {counts}, fingerprint {data.fingerprint[:12]}"
 
 
-def _other_training(one: dict[str, Any], two: dict[str, Any]) -> list[str]:
-    """Fields of recipe and data that differ, as "recipe.epochs 12 / 30". A field that an older run lacks had its default."""
-    usual = describe(Recipe())
-    parts = (("recipe", usual | one["recipe"], usual | two["recipe"]), ("data", one["data"], two["data"]))
+def _other_training(one: StudyFacts, two: StudyFacts) -> list[str]:
+    """Fields of recipe and data that differ, as "recipe.epochs 12 / 30"."""
+    parts = (("recipe", asdict(one.recipe), asdict(two.recipe)), ("data", asdict(one.data), asdict(two.data)))
     places = ("source", "published", "validation_share", "test_share")  # the fingerprint covers these
     return [
-        f"{part}.{name} {old.get(name)} / {new.get(name)}"
+        f"{part}.{name} {value} / {new[name]}"
         for part, old, new in parts
-        for name in dict.fromkeys([*old, *new])
-        if name not in places and name in old and name in new and old[name] != new[name]
+        for name, value in old.items()
+        if name not in places and value != new[name]
     ]

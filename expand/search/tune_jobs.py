@@ -1,0 +1,92 @@
+"""The engine's jobs as Ray Tune sees them: what it is given, by its own names of trials, and what it brings back. Without ray."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from expand.core import time_limit
+from expand.core.attempt import Epoch
+from expand.core.outcome import Failed, Outcome
+from expand.core.time_limit import TimedOut
+from expand.search.faults import worker_died
+from expand.search.job import Job
+from expand.search.watchdog import Watched
+from expand.storage.serialize import from_plain, outcome_from_text
+
+if TYPE_CHECKING:
+    from expand.search.engine import Search
+
+Avoid = Callable[[Job, Mapping[str, int]], list[str] | None]
+
+
+class TuneJobs:
+    """What fails on the driver's side is kept as `error` and ends Tune, which would swallow it.
+
+    Args:
+        avoid: the nodes that a job must avoid, None if all others are full; gets the number of trials on each node.
+    """
+
+    def __init__(self, watched: Watched, avoid: Avoid) -> None:
+        self.watched, self.avoid = watched, avoid
+        self.error: BaseException | None = None
+        self.finished = False
+        self.reasons: dict[str, str] = {}  # why workers are gone
+        self._jobs: dict[str, Job] = {}
+        self._outcomes: dict[str, Outcome] = {}
+        self._nodes: dict[str, str] = {}
+
+    def take(self, trial: str) -> tuple[Job, list[str]] | None:
+        """The next job and the nodes to avoid; None where there is nothing to start now, or at all (`finished`)."""
+        if self.error is None:
+            with self._driver() as search:
+                job = search.next()
+                if job is None:
+                    self.finished = search.done
+                    return None
+                avoid = self.avoid(job, Counter(self._nodes.values()))
+                if avoid is None:
+                    search.put_back(job.number)
+                    return None
+                self._jobs[trial] = job
+                return job, avoid
+        self.finished = True
+        return None
+
+    def report(self, trial: str, result: Mapping[str, Any]) -> None:
+        """An epoch, the outcome, or where the job runs."""
+        with self._driver() as search:
+            if "outcome" in result:
+                self._outcomes[trial] = outcome_from_text(result["outcome"])
+            elif "entry" in result:
+                search.on_epoch(self._jobs[trial].number, from_plain(json.loads(result["entry"]), Epoch))
+            elif "node" in result:
+                self._nodes[trial] = result["node"]
+
+    def ended(self, trial: str, result: Mapping[str, Any] | None) -> None:
+        """Tune is through with a job, or its worker is gone."""
+        with self._driver() as search:
+            job, node = self._jobs.pop(trial), self._nodes.pop(trial, "")
+            outcome = self._outcomes.pop(trial, None)
+            if outcome is None and result and "outcome" in result:
+                outcome = outcome_from_text(result["outcome"])
+            outcome = outcome or timed_out(job) or worker_died(self.reasons.pop(trial, ""), node)
+            search.on_end(job.number, outcome)
+
+    @contextlib.contextmanager
+    def _driver(self) -> Iterator[Search]:
+        try:
+            with self.watched.held() as search:
+                yield search
+        except Exception as error:
+            self.error = self.error or error
+
+
+def timed_out(job: Job) -> Failed | None:
+    """The outcome of a job whose last attempt exceeded its time limit; another attempt would do so again."""
+    if job.seconds is None or not (where := time_limit.stack(job.timeout_log)):
+        return None
+    return Failed(str(TimedOut(job.seconds)), traceback=where[-6000:], train_seconds=job.seconds)
