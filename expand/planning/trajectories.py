@@ -117,7 +117,7 @@ def _simulate(
     """The trajectory in which `choose` picks the winner of each step."""
     trials: list[Trial] = []
     networks: dict[Architecture, Network] = {}
-    while suggestions := affordable(study, trials, study.strategy.ask(study, trials, macs))[0]:
+    while suggestions := affordable(study, trials, study.strategy.ask(study, trials, macs), macs)[0]:
         winners: set[Architecture] = set()
         steps: dict[int, dict[Architecture, Suggestion]] = {}
         costs = {suggestion.architecture: cost(suggestion.architecture) for suggestion in suggestions}
@@ -150,7 +150,7 @@ def _simulate(
 
 def over_limit(study: Study, cost: Cost) -> str:
     """The counted limit that a candidate exceeds, or ""; limits on measured costs cannot be checked yet."""
-    from expand.storage.run_directory import known_cost
+    from expand.storage.attributes import known_cost
 
     for objective in study.objectives:
         value = known_cost(objective, cost)

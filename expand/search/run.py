@@ -87,7 +87,7 @@ def run(
                 with contextlib.suppress(ExpandError):  # such as an unavailable database
                     search.interrupted()
                 raise
-            record.set_finished(True)
+            search.end()
             show.refresh(now=True)
             with signals.immediate():
                 report(record)
@@ -185,7 +185,11 @@ def _look_at_trials(record: Record, study: Study, workers: Workers, watch: Watch
     """Refuses a run whose trials were trained with other code, and notes other differences."""
     if foreign := record.foreign():
         watch.note(f"{len(foreign)} trials of other programs are in this run's database and are ignored: {foreign[:9]}")
-    trials = [trial for trial in record.trials() if trial.state in (TrialState.RUNNING, TrialState.COMPLETE)]
+    trials = [
+        trial
+        for trial in record.trials()
+        if trial.state in (TrialState.RUNNING, TrialState.PAUSED, TrialState.COMPLETE)
+    ]
     if other := edited(study.space, trials):
         raise UsageError(
             f"{record.folder} holds another experiment: {other}. Undo the change, or give another folder with --out"

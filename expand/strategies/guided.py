@@ -95,8 +95,10 @@ class Guided:
         count = self.first or max(6, len(self.axes or study.space.axes) + 1)
         for row in first_networks(found, count, self.seed):
             if not known.begun[row]:
-                if known.spending((row, rungs[0])).over(study):
-                    return []
+                begun = [*np.flatnonzero(known.begun & ~known.out), row]
+                cheapest = int(min(begun, key=lambda each: found.gmacs[each]))  # at least this one must be finished
+                if known.spending((row, rungs[0]), (cheapest, rungs[-1])).over(study):
+                    break
                 reason = f"one of the first {count} networks, spread over all costs"
                 return known.suggest(row, rungs[0], "guided", reason)
         return _next_segment(known, rungs, self.enough) if known.seen else []

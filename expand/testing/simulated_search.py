@@ -77,14 +77,12 @@ def simulate(
     order: int | None = None,
     seconds: float = 0.0,
     most: int = MOST_TRIALS,
-    on_ask: Callable[[list[Trial], list[Suggestion]], None] = lambda trials, wanted: None,
 ) -> list[Trial]:
     """All trials of a search by their numbers, budgets held as the engine holds them.
 
     Args:
         known: trials to continue from; running ones are trained first.
         at_once: the strategy is asked again while up to this many trials, less one, are training.
-        on_ask: called with the trials and the answer each time the strategy is asked.
         order: the seed of a random order in which trials end; None ends the longest open one first.
 
     Raises:
@@ -96,9 +94,7 @@ def simulate(
         open_ones = [number for number, trial in trials.items() if trial.state is TrialState.RUNNING]
         if len(open_ones) < at_once:
             known = list(trials.values())
-            asked = study.strategy.ask(study, known, macs)
-            on_ask(known, asked)
-            wanted, _ = affordable(study, known, asked, macs)
+            wanted, _ = affordable(study, known, study.strategy.ask(study, known, macs), macs)
             for suggestion in wanted:
                 number = _begin(trials, suggestion, macs)
                 open_ones.append(number)

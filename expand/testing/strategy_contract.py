@@ -16,12 +16,12 @@ import json
 import pickle
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from expand.config.serialize import describe
 from expand.core.errors import UsageError
 from expand.core.space import Architecture
-from expand.core.study import Costs, Study
+from expand.core.study import Costs, SearchStrategy, Study
 from expand.core.trial import Suggestion, Trial, TrialState
 from expand.counting.cost import cost_of
 from expand.testing.checks import spread, works
@@ -33,6 +33,19 @@ WORLDS: dict[str, Outcome] = {
     "where every training fails": lambda suggestion: TrialState.FAILED,
 }
 MOST_PREFIXES = 8  # of one search that are gone on from; of more trials, evenly spread ones
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A strategy that keeps what it was asked and what it answered."""
+
+    strategy: SearchStrategy
+    asks: list[tuple[Sequence[Trial], list[Suggestion]]]
+
+    def ask(self, study: Study, trials: Sequence[Trial], macs: Costs) -> list[Suggestion]:
+        wanted = self.strategy.ask(study, trials, macs)
+        self.asks.append((trials, wanted))
+        return wanted
 
 
 class StrategyContract:
@@ -144,12 +157,10 @@ class StrategyContract:
     def test_resumed_at_any_ask_it_wants_the_same(self) -> None:
         """Killed while three trainings run, and asked again in another process: nothing but the trials is left of it."""
         for world, outcome in WORLDS.items():
-            asks: list[tuple[list[Trial], list[Suggestion]]] = []
+            asks: list[tuple[Sequence[Trial], list[Suggestion]]] = []
+            recorded = replace(self.study, strategy=Recorded(self.study.strategy, asks))
             with works("a simulated search"):
-                simulate(
-                    self.study, self.costs, outcome, at_once=3, order=0, most=self.most,
-                    on_ask=lambda trials, wanted: asks.append((trials, wanted)),  # noqa: B023
-                )  # fmt: skip
+                simulate(recorded, self.costs, outcome, at_once=3, order=0, most=self.most)
             for trials, wanted in spread(asks, MOST_PREFIXES):
                 again = self._ask(trials, pickle.loads(pickle.dumps(self.study)))
                 assert again == wanted, (

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from expand.core.study import Budget, Study
+from expand.core.study import Budget, Recipe, Study
 from expand.strategies.evolved import Evolved, crowding
+from expand.strategies.halving import Halving
 from expand.strategies.optuna_sampler import OptunaSampler
 from expand.testing.simulated_search import simulate
 from expand.testing.strategy_contract import StrategyContract
@@ -41,6 +43,17 @@ class TestTpe(StrategyContract):
 class TestNsga2(StrategyContract):
     study = study_of(OptunaSampler("nsga2", axes=GROUPS, values=0), budget=Budget(trials=14))
     learns = True
+
+    def macs(self, architecture) -> int:
+        return kernels(architecture)
+
+
+class TestHalving(StrategyContract):
+    study = study_of(Halving(axes=GROUPS, values=0), budget=Budget(gmac_epochs=1.5), seeds=(0, 1))
+    learns = True
+    refused: ClassVar[dict[str, Study]] = {
+        "too few to pause": replace(study_of(Halving(axes=GROUPS)), recipe=Recipe(epochs=2)),
+    }
 
     def macs(self, architecture) -> int:
         return kernels(architecture)
