@@ -181,14 +181,13 @@ def _plan_block(plan: LayerPlan, channels: int, inner: int, *, stride: int, sque
 
 # --- the search space ------------------------------------------------------------------------------------------------
 
-# Widths of res2 to res5 at the code's factor 1, which is 2 for the paper's γ_w = 1. The stem has the width of res2.
-STAGE_BASES = (12, 24, 48, 96)
+STAGE_BASES = (12, 24, 48, 96)  # widths at γ_w = 0.5, the factor 1 of the authors' code; the stem is as wide as res2
 DEPTH_BASES = (1, 2, 5, 3)
 LEAST_WIDTH = 0.1
 TIME_AXES = ("frame_rate", "frames")
 TIME_STEPS = (1, *(n * 2**power for power in range(8) for n in (2, 3)))  # 1, 2, 3, 4, 6, 8, 12 ... 256, 384
 VALUES = ("frames", "stride", "resolution", "width", "bottleneck", "depth")
-INSTANCES = {  # Tables 1 and 3
+INSTANCES = {  # Tables 1 and 3, in the order of `VALUES`
     "X2D": (1, 16, 112, 1, 1, 1),
     "XS": (4, 12, 160, 1, 2.25, 2.2),
     "S": (13, 6, 160, 1, 2.25, 2.2),
@@ -322,7 +321,7 @@ class X3DSpace(SearchSpace):
         return self._moved(architecture, moves)
 
     def rungs(self, architecture: Architecture, axis: Axis) -> Sequence[Value]:
-        """Each distinct set of depths or widths once, bottlenecks in steps of 1/20; none for the time axes, which move together."""
+        """Each distinct set of depths or widths once, bottlenecks in steps of 1/20; none for the time axes."""
         match axis.name:
             case "depth":
                 blocks = {basis: range(1, int(basis * axis.high) + 1) for basis in DEPTH_BASES}

@@ -86,6 +86,20 @@ def test_the_reference_page_is_fresh():
         assert all(f"{field.name}` |" in written for field in fields(kind))
 
 
+def test_commands_stand_in_one_order_whatever_was_imported_first():
+    code = """
+import {first}expand.cli.app
+print([command.callback.__name__ for command in expand.cli.app.app.registered_commands])
+"""
+    orders = {
+        subprocess.run(
+            [sys.executable, "-c", code.format(first=first)], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
+        for first in ("", "expand.cli.test, expand.cli.cost, ")
+    }
+    assert len(orders) == 1 and "predict" in orders.pop()
+
+
 EXAMPLES = (
     "expand.core.accuracy", "expand.core.layer_plan", "expand.core.pareto", "expand.core.space", "expand.core.units",
     "expand.counting.cost", "expand.strategies.budget", "expand.strategies.fixed", "expand.strategies.grid",

@@ -83,7 +83,7 @@ def _start_numpy() -> None:
 
 @dataclass(frozen=True)
 class _Start:
-    """What runs where, and what a person is told."""
+    """A run that is about to start, and the console for its lines."""
 
     request: Request
     title: str

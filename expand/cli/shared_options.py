@@ -54,7 +54,7 @@ def names_in(package: str) -> Callable[[str], list[str]]:
     return names
 
 
-# --- what is asked about ---------------------------------------------------------------------------------------------
+# --- which study, run, network ---------------------------------------------------------------------------------------
 
 StudyName = Annotated[
     str,

@@ -192,9 +192,3 @@ def _line_in(error: BaseException, reference: str) -> str:
 def _is(name: str, path: Path) -> bool:
     spec = importlib.util.find_spec(name)
     return spec is not None and spec.origin == str(path)
-
-
-# --- overriding fields -----------------------------------------------------------------------------------------------
-
-
-# --- writing out -----------------------------------------------------------------------------------------------------

@@ -51,59 +51,18 @@ def read_bytes(path: str | Path, most: int = MOST_BYTES) -> bytes:
     return Path(path).read_bytes()
 
 
-def read_json(path: str | Path, shape: Any = object) -> Any:
-    """The content of a JSON file, checked against `shape` (see `misfit`).
+def read_json(path: str | Path) -> Any:
+    """The content of a JSON file.
 
     Raises:
         FileNotFoundError: the file does not exist.
         OSError: as `read_bytes`.
-        ValueError: it is not JSON, or does not have this shape.
+        ValueError: it is not JSON.
     """
     try:
-        content = json.loads(read_bytes(path).decode("utf-8-sig"))
+        return json.loads(read_bytes(path).decode("utf-8-sig"))
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    if reason := misfit(content, shape):
-        raise ValueError(reason)
-    return content
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in an optional file; {} if it is missing or unreadable."""
-    try:
-        return read_json(path, dict)
-    except (OSError, ValueError):
-        return {}
-
-
-def misfit(plain: Any, shape: Any, name: str = "") -> str:
-    """Where a JSON value differs from a shape, such as "'study.seeds' is no list"; "" if it matches.
-
-    Args:
-        plain: the decoded JSON.
-        shape: a type or union of types, a dict of fields (required unless the key ends in "?"), or a list of one shape for
-            all entries.
-        name: the dotted name of the value, for the message.
-    """
-    label = f"'{name}'" if name else "it"
-    kind = "object" if isinstance(shape, dict) else "list" if isinstance(shape, list) else ""
-    if kind and not isinstance(plain, type(shape)):
-        return f"{label} is no {kind}"
-    if kind == "object":
-        for field, inner in shape.items():
-            key = field.removesuffix("?")
-            path = f"{name}.{key}".lstrip(".")
-            if key not in plain and key == field:
-                return f"'{path}' is missing"
-            if key in plain and (reason := misfit(plain[key], inner, path)):
-                return reason
-        return ""
-    if kind == "list":
-        return next((reason for i, each in enumerate(plain) if (reason := misfit(each, shape[0], f"{name}[{i}]"))), "")
-    if isinstance(plain, shape) and not (shape is int and isinstance(plain, bool)):
-        return ""
-    names: dict[Any, str] = {dict: "an object", list: "a list", str: "a text", int: "a whole number"}
-    return f"{label} is {shortened(json.dumps(plain), 40)}, not {names.get(shape, shape)}"
 
 
 def json_bytes(content: Any, **options: Any) -> bytes:

@@ -193,11 +193,11 @@ class Budget:
 
     Attributes:
         targets_gmacs: costs, in rising order, that a stepwise expansion reaches one after the other; it ends at the last.
-        steps: most expansion steps of a stepwise search.
-        trials: most trainings; each seed of a network is one.
-        epochs: most training epochs, summed over all trials.
-        hours: most hours of training, summed over all workers.
-        gmac_epochs: most training work: billions of multiply-adds of one clip times epochs, summed over all trials. It is the
+        steps: maximum number of expansion steps of a stepwise search.
+        trials: maximum number of trainings; each seed of a network is one.
+        epochs: maximum number of training epochs, summed over all trials.
+        hours: maximum hours of training, summed over all workers.
+        gmac_epochs: maximum training work: billions of multiply-adds of one clip times epochs, summed over all trials. It is the
             same on every machine.
         attempts: how often a trial is started in a row without a new checkpoint when its worker process dies.
         minutes_per_trial: longest training time of one trial since its last start; a longer one fails. None is no limit.
@@ -236,7 +236,7 @@ class Data:
     Attributes:
         source: a folder or a list of videos; none uses the rendered default clips.
         cache_side: largest short side of cached frames, in pixels.
-        cache_frames: most frames cached per video, taken from its middle; none caches all.
+        cache_frames: maximum number of frames cached per video, taken from its middle; none caches all.
         decode: "cache" decodes every video once into the cache; "fly" decodes the same frames from the files each time.
         validation_share: share of the videos used for validation where the source has no validation list.
         test_share: share of the videos used for testing where the source has no test list.

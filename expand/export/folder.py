@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from expand.core.atomic import placed, recover
 from expand.core.clip import Clip
 from expand.core.errors import ExpandError, UsageError
 from expand.core.layer_plan import Layer
@@ -21,7 +22,6 @@ from expand.export.model_card import card
 from expand.export.portable import ONNX, require, write_portable
 from expand.export.templates import load, predict
 from expand.export.verify import Written, fixed_inputs, verify
-from expand.storage.place import placed, recover
 
 FORMAT = "expand-export-2"
 FORMATS = ("expand-export-1", FORMAT)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-from expand.core.accuracy import in_percent
+from expand.core.accuracy import ClassRow, in_percent
 from expand.core.errors import UsageError
 from expand.core.files import escaped
 from expand.storage.facts import Facts
@@ -30,7 +30,7 @@ class About:
         environment: environment.json.
         classes: class -> split -> number of videos, from data.json.
         tested: one line per network that was scored on the test split.
-        tests: the same networks with accuracy per class and confusion matrix, as plain JSON.
+        tests: the same networks with accuracy per class and confusion matrix.
     """
 
     name: str
@@ -38,7 +38,7 @@ class About:
     environment: Environment = field(default_factory=Environment)
     classes: dict[str, dict[str, int]] = field(default_factory=dict)
     tested: tuple[str, ...] = ()
-    tests: tuple[dict[str, Any], ...] = ()
+    tests: tuple[TestOnPage, ...] = ()
 
 
 def about_run(folder: Path, facts: Facts) -> About:
@@ -51,7 +51,7 @@ def about_run(folder: Path, facts: Facts) -> About:
     return About(
         escaped(folder.resolve().name), facts, read_environment(folder), videos_by_class(listing),
         tuple(_tested(tests[number]) for number in sorted(tests)),
-        tuple(_whole(folder, tests[number]) for number in sorted(tests)),
+        tuple(_on_page(folder, tests[number]) for number in sorted(tests)),
     )  # fmt: skip
 
 
@@ -66,14 +66,28 @@ def _tested(test: TestResult) -> str:
 MOST_CLASSES = 60  # whose confusion matrix a page shows
 
 
-def _whole(folder: Path, test: TestResult) -> dict[str, Any]:
+@dataclass(frozen=True)
+class TestOnPage:
     """One network's test for the page: fractions, accuracy per class, and the confusion matrix of up to `MOST_CLASSES`."""
+
+    __test__: ClassVar = False  # nothing for pytest to collect
+
+    trial: int
+    top1: float
+    standard_error: float
+    videos: int
+    views: str
+    crop: int
+    classes: tuple[ClassRow, ...]
+    confusion: list[list[int]]
+
+
+def _on_page(folder: Path, test: TestResult) -> TestOnPage:
     rate, classes = test.video_top1, test.classes
-    return {
-        "trial": test.trial, "top1": rate.value, "standard_error": rate.standard_error, "videos": test.videos,
-        "views": test.views, "crop": test.crop, "classes": [asdict(row) for row in classes],
-        "confusion": confusion_of(folder, test) if len(classes) <= MOST_CLASSES else [],
-    }  # fmt: skip
+    confusion = confusion_of(folder, test) if len(classes) <= MOST_CLASSES else []
+    return TestOnPage(
+        test.trial, rate.value, rate.standard_error, test.videos, test.views, test.crop, classes, confusion
+    )
 
 
 def videos_by_class(listing: Listing) -> dict[str, dict[str, int]]:

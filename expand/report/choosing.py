@@ -23,10 +23,10 @@ class Choice:
     all_front: bool = False
 
     def trials(self, record: Record) -> list[Trial]:
-        """The trials meant. With several seeds, the best seed of a network.
+        """The chosen trials. With several seeds, the best seed of a network.
 
         Raises:
-            UsageError: not exactly one choice, or one that no complete trial answers.
+            UsageError: not exactly one option is given, or no complete trial fits it.
         """
         if not self.all_front:
             return [choose(record, self)]
@@ -37,7 +37,7 @@ class Choice:
 
 
 def choose(record: Record, choice: Choice) -> Trial:
-    """The one trial that is meant."""
+    """The one chosen trial."""
     trial, under, best = choice.trial, choice.under, choice.best
     if sum(option is not None for option in (under, trial, best)) != 1:
         raise UsageError("say which network: --under gmacs=X, --trial N, --best top1 or --all-front")

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from expand.core.atomic import appearing
 from expand.core.study import Objective
@@ -157,7 +157,7 @@ def _value_column(name: str) -> str:
     return f"architecture_{name}" if name in {*_FRONT, *_TRIAL, *_COST, *_FRONT_ACCURACY, *_TRIAL_ACCURACY} else name
 
 
-def _front_row(candidate: Candidate, facts: RunFacts, tests: Mapping[int, TestResult]) -> dict[str, Any]:
+def _front_row(candidate: Candidate, facts: RunFacts, tests: Mapping[int, TestResult]) -> dict[str, object]:
     return {
         "name": candidate.name,
         "step": candidate.step,
@@ -177,7 +177,7 @@ def _front_row(candidate: Candidate, facts: RunFacts, tests: Mapping[int, TestRe
     }
 
 
-def _trial_row(trial: Trial, tests: Mapping[int, TestResult]) -> dict[str, Any]:
+def _trial_row(trial: Trial, tests: Mapping[int, TestResult]) -> dict[str, object]:
     suggestion, metrics = trial.suggestion, trial.metrics
     row = {
         "number": trial.number,
@@ -205,7 +205,7 @@ def _trial_row(trial: Trial, tests: Mapping[int, TestResult]) -> dict[str, Any]:
     return row
 
 
-def _test_cells(tested: Tested | None) -> dict[str, Any]:
+def _test_cells(tested: Tested | None) -> dict[str, object]:
     """Empty if the trial was not tested."""
     if tested is None:
         return {}
@@ -213,16 +213,16 @@ def _test_cells(tested: Tested | None) -> dict[str, Any]:
     return dict(zip(_TEST, values, strict=True))
 
 
-def _cost_cells(cost: Cost) -> dict[str, Any]:
+def _cost_cells(cost: Cost) -> dict[str, object]:
     return {name: getattr(cost, name) for name in _COST}
 
 
-def _plain_step(step: LedgerStep) -> dict[str, Any]:
+def _plain_step(step: LedgerStep) -> dict[str, object]:
     base = None if step.base is None else {"family": step.base.family, "values": step.base.as_dict()}
     return asdict(step) | {"base": base}
 
 
-def _pair_rows(comparison: Comparison) -> list[dict[str, Any]]:
+def _pair_rows(comparison: Comparison) -> list[dict[str, object]]:
     """comparison.csv: one row per pair of networks, which are named by their trial numbers. Accuracies are fractions."""
     return [
         {
@@ -246,7 +246,7 @@ def _pair_rows(comparison: Comparison) -> list[dict[str, Any]]:
     ]
 
 
-def _plain_comparison(facts: RunFacts, comparison: Comparison) -> dict[str, Any]:
+def _plain_comparison(facts: RunFacts, comparison: Comparison) -> dict[str, object]:
     """comparison.json: the whole comparison as plain values."""
     return {
         "study": facts.study, "scale": facts.scale, "data": facts.data, "complete": facts.complete,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 PARTS = ("charts.js", "plots.js", "tables.js", "page.js")  # each uses those before it
 
 
-def render_page(data: dict[str, Any]) -> str:
+def render_page(data: Mapping[str, Any]) -> str:
     """The HTML page for the result of `page_data`. Names are user input: they are embedded as JSON, and the script writes them
     as text, never as markup."""
     runs = data["runs"]
@@ -29,7 +30,7 @@ def render_page(data: dict[str, Any]) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _asset("page.html"))
 
 
-def embedded(data: dict[str, Any]) -> str:
+def embedded(data: object) -> str:
     """JSON that is safe in a script element whatever its strings contain: it has no `<`, so no `</script>` and no `<!--`."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for sign in "<>&\u2028\u2029":

@@ -83,7 +83,7 @@ def page_data(runs: Sequence[RunOnPage], fronts: Sequence[Front] | None = None) 
     return {"format": FORMAT, "runs": plain, "apart": _apart(runs)}
 
 
-def run_data(run: RunOnPage, front: Front) -> dict[str, Any]:
+def run_data(run: RunOnPage, front: Front) -> dict[str, object]:
     """The data of one run. The module's docstring gives the units."""
     facts, trials = run.facts, sorted(run.trials, key=lambda trial: trial.number)
     found, box = front.candidates, front.box
@@ -119,16 +119,16 @@ def run_data(run: RunOnPage, front: Front) -> dict[str, Any]:
         "planned": _planned(run.plan, planned) if run.plan and planned else None,
         "about": {
             "data": {}, "classes": run.about.classes, "environment": _known(run.about.environment),
-            "tested": list(run.about.tested), "tests": list(run.about.tests), **_asked(run.about.facts),
+            "tested": list(run.about.tested), "tests": to_plain(run.about.tests), **_asked(run.about.facts),
         },
     }  # fmt: skip
 
 
-def _known(environment: Environment) -> dict[str, Any]:
+def _known(environment: Environment) -> dict[str, object]:
     return {name: value for name, value in to_plain(environment).items() if value}
 
 
-def _asked(facts: Facts | None) -> dict[str, Any]:
+def _asked(facts: Facts | None) -> dict[str, object]:
     """What study.json says of the run, by the headings of the page."""
     if facts is None:
         return {}
@@ -161,7 +161,7 @@ def _costs(candidate: Candidate, own: Sequence[Trial], spent: dict[int, int]) ->
     return {name: value if value and math.isfinite(value) else None for name, value in plain.items()}
 
 
-def _candidate(candidate: Candidate, cost: dict[str, float | None], at: dict[int, int]) -> dict[str, Any]:
+def _candidate(candidate: Candidate, cost: dict[str, float | None], at: dict[int, int]) -> dict[str, object]:
     parent = None if candidate.parent is None else at.get(candidate.parent)
     return {
         "label": candidate.label, "title": candidate.title, "name": candidate.name, "kind": candidate.kind,
@@ -174,7 +174,7 @@ def _candidate(candidate: Candidate, cost: dict[str, float | None], at: dict[int
     }  # fmt: skip
 
 
-def _step(step: LedgerStep, place: dict[Any, int], at: dict[int, int]) -> dict[str, Any]:
+def _step(step: LedgerStep, place: dict[Any, int], at: dict[int, int]) -> dict[str, object]:
     return {
         "step": step.step, "kind": step.kind, "base": place.get(step.base) if step.base is not None else None,
         "chosen": step.chosen, "why": step.why, "notes": list(step.notes),
@@ -189,12 +189,12 @@ def _step(step: LedgerStep, place: dict[Any, int], at: dict[int, int]) -> dict[s
     }  # fmt: skip
 
 
-def _payoff(payoff: Payoff) -> dict[str, Any]:
+def _payoff(payoff: Payoff) -> dict[str, object]:
     plain = asdict(payoff) | {"gains": list(payoff.gains)}
     return plain | {"mean": payoff.mean, "standard_error": payoff.standard_error}
 
 
-def _comparison(facts: RunFacts, comparison: Comparison, place: dict[Any, int]) -> dict[str, Any]:
+def _comparison(facts: RunFacts, comparison: Comparison, place: dict[Any, int]) -> dict[str, object]:
     return {
         "seeds": list(comparison.seeds), "least_difference": comparison.least_difference,
         "note": comparison_note(facts, comparison),
@@ -208,7 +208,7 @@ def _comparison(facts: RunFacts, comparison: Comparison, place: dict[Any, int]) 
     }  # fmt: skip
 
 
-def _trial(trial: Trial, place: int) -> dict[str, Any]:
+def _trial(trial: Trial, place: int) -> dict[str, object]:
     metrics = trial.metrics
     return {
         "number": trial.number, "candidate": place, "state": trial.state.value,
@@ -227,7 +227,7 @@ def _number(value: Any) -> float | None:
     return round(value, 6) if isinstance(value, (int, float)) and math.isfinite(value) else None
 
 
-def _planned(plan: Plan, planned: PlannedActual) -> dict[str, Any]:
+def _planned(plan: Plan, planned: PlannedActual) -> dict[str, object]:
     rows = [row | {"label": kept.label} for row, kept in zip(planned_rows(planned), planned.rows, strict=True)]
     return {
         "lines": planned_lines(planned),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from expand.core.trial import Trial, TrialState
 from expand.core.units import format_bytes, format_macs, format_seconds
@@ -142,7 +142,7 @@ def planned_markdown(plan: Plan, found: PlannedActual) -> str:
     return "\n".join(lines) + "\n"
 
 
-def planned_rows(found: PlannedActual) -> list[dict[str, Any]]:
+def planned_rows(found: PlannedActual) -> list[dict[str, object]]:
     """planned.csv: one row per training."""
     return [
         {

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -217,12 +216,12 @@ def fruitless_starts(checkpoint: Path) -> int:
     return count
 
 
-def _log(checkpoint: Path, line: dict[str, Any]) -> None:
+def _log(checkpoint: Path, line: dict[str, object]) -> None:
     with (checkpoint.parent / "attempts.jsonl").open("a") as stream:
         stream.write(json.dumps(line) + "\n")
 
 
-def _logged(checkpoint: Path) -> list[dict[str, Any]]:
+def _logged(checkpoint: Path) -> list[dict[str, object]]:
     log = checkpoint.parent / "attempts.jsonl"
     lines = []
     for text in log.read_text().splitlines() if log.exists() else ():

@@ -239,20 +239,16 @@ def _elsewhere(workers: Workers, job: Job, busy: Mapping[str, int]) -> list[str]
 
 
 def _let_tune_survive_out_of_memory() -> None:
-    """Works around Tune 2.60, which ends with a RuntimeError when Ray's memory monitor has killed a worker: it expects only
+    """Works around Tune 2.60, which ends with the error of a worker that Ray's memory monitor has killed: it expects only
     `RayActorError` from an actor, but this is another error."""
-    from ray.air.execution._internal.actor_manager import RayActorManager
+    from ray.air.execution._internal import actor_manager
     from ray.exceptions import OutOfMemoryError, RayActorError
+    from ray.tune.execution import tune_controller
+    from ray.tune.experiment import trial
 
-    handle = RayActorManager._actor_task_failed
-
-    def failed(self: Any, tracked_actor_task: Any, exception: Exception) -> None:
-        if isinstance(exception, OutOfMemoryError):
-            exception = RayActorError(error_msg=str(exception))
-        handle(self, tracked_actor_task, exception)
-
-    if handle.__name__ != failed.__name__:  # once per process
-        RayActorManager._actor_task_failed = failed
+    OutOfMemoryError.preempted = False  # as an actor's error says it
+    for module in (actor_manager, trial, tune_controller):  # they compare with it, and say `except`
+        module.RayActorError = (RayActorError, OutOfMemoryError)
 
 
 def _tunes_parts(jobs: TuneJobs) -> dict[str, Any]:

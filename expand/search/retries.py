@@ -1,4 +1,4 @@
-"""Which trials may start now, and what follows when one could not be trained. In the driver's memory only."""
+"""Which trials may start now, and what to do when one could not be trained. In the driver's memory only."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Retries:
         return [number for number in queue if number not in self._tries or not self._tries[number].alone]
 
     def startable(self, queue: Sequence[int], running: int) -> int | None:
-        """The first trial of the queue that may start now, beside so many."""
+        """The first trial of the queue that may start now, while `running` trials run."""
         if self._alone is not None or running >= self.at_once:
             return None
         candidates = self.waiting(queue) or ([] if running else queue)
@@ -58,7 +58,7 @@ class Retries:
         return next((n for n in candidates if n not in self._tries or self._tries[n].not_before <= now), None)
 
     def nodes(self, number: int) -> tuple[str, ...]:
-        """Where a trial could not be trained."""
+        """The nodes on which a trial could not be trained."""
         return self._tries[number].nodes if number in self._tries else ()
 
     def started(self, number: int) -> None:
@@ -66,7 +66,7 @@ class Retries:
             self._alone = number
 
     def put_back(self, number: int) -> None:
-        """A trial that was to start again cannot be placed at the moment."""
+        """Delays a trial that cannot be placed at the moment."""
         self.ended(number)
         self._tries[number].not_before = time.monotonic() + 1.0
 
@@ -74,18 +74,18 @@ class Retries:
         self._alone = None if self._alone == number else self._alone
 
     def forget(self, number: int) -> bool:
-        """What came of a trial before; whether there was anything."""
+        """Forgets the tries of a trial; returns whether there were any."""
         return self._tries.pop(number, None) is not None
 
     def on_epoch(self, number: int) -> bool:
-        """A trial has made progress; whether it had been tried before."""
+        """A trial has made progress; returns whether it had failed tries."""
         self._epochs += 1
         self.failed_in_a_row = 0
         self.ended(number)  # the first epoch takes the most memory: other trials may run beside it again
         return self.forget(number)
 
     def judged(self, number: int, outcome: Retry, stamp: int | None) -> tuple[Verdict, str]:
-        """What follows for a trial, whose newest checkpoint has this stamp; for a failure also how often, in words."""
+        """What to do with a trial whose newest checkpoint has this stamp, and how often it failed, in words."""
         alone = self.at_once == 1 or self._alone == number
         tries = self._tries.get(number)
         if tries is None or (stamp is not None and stamp != tries.stamp):
@@ -102,14 +102,14 @@ class Retries:
         self.at_once += self._tries[number].lowered  # the trials beside it were not the cause
 
     def try_again(self, number: int, fault: Fault, what: Verdict, running: int) -> list[str]:
-        """Lets a trial start again later, with fewer parallel trials if memory was short; what a person is told."""
+        """Lets a trial start again later, with fewer parallel trials if memory was short; returns lines for the user."""
         tries = self._tries[number]
         wait = wait_before(tries.count)
         tries.not_before, tries.alone = time.monotonic() + wait, what is Verdict.ALONE
         how = " with no other trial running" if tries.alone and self.at_once > 1 else ""
-        said = [f"tried again in {wait:g} s or later{how}"]
+        lines = [f"tried again in {wait:g} s or later{how}"]
         if fault is Fault.MEMORY and 0 < running < self.at_once:
             tries.lowered += self.at_once - running
             self.at_once = running
-            said.append(f"memory was short: from now on at most {running} trials in parallel")
-        return said
+            lines.append(f"memory was short: from now on at most {running} trials in parallel")
+        return lines

@@ -1,4 +1,4 @@
-"""The engine's jobs as Ray Tune sees them: what it is given, by its own names of trials, and what it brings back. Without ray."""
+"""The engine's jobs as Ray Tune sees them: the jobs that it gets, by Tune's names of trials, and their results. Without ray."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ Avoid = Callable[[Job, Mapping[str, int]], list[str] | None]
 
 
 class TuneJobs:
-    """What fails on the driver's side is kept as `error` and ends Tune, which would swallow it.
+    """Gives jobs to Tune and takes their results. An exception on the driver's side is stored as `error` and ends Tune, which
+    would hide it.
 
     Args:
         avoid: the nodes that a job must avoid, None if all others are full; gets the number of trials on each node.
@@ -34,13 +35,13 @@ class TuneJobs:
         self.watched, self.avoid = watched, avoid
         self.error: BaseException | None = None
         self.finished = False
-        self.reasons: dict[str, str] = {}  # why workers are gone
+        self.reasons: dict[str, str] = {}  # why workers have died
         self._jobs: dict[str, Job] = {}
         self._outcomes: dict[str, Outcome] = {}
         self._nodes: dict[str, str] = {}
 
     def take(self, trial: str) -> tuple[Job, list[str]] | None:
-        """The next job and the nodes to avoid; None where there is nothing to start now, or at all (`finished`)."""
+        """The next job and the nodes to avoid; None if nothing can start now, or if the search has ended (`finished`)."""
         if self.error is None:
             with self._driver() as search:
                 job = search.next()
@@ -57,7 +58,7 @@ class TuneJobs:
         return None
 
     def report(self, trial: str, result: Mapping[str, Any]) -> None:
-        """An epoch, the outcome, or where the job runs."""
+        """Takes a report of a job: an epoch, the outcome, or the node on which it runs."""
         with self._driver() as search:
             if "outcome" in result:
                 self._outcomes[trial] = outcome_from_text(result["outcome"])
@@ -67,7 +68,7 @@ class TuneJobs:
                 self._nodes[trial] = result["node"]
 
     def ended(self, trial: str, result: Mapping[str, Any] | None) -> None:
-        """Tune is through with a job, or its worker is gone."""
+        """Tune has finished a job, or its worker has died."""
         with self._driver() as search:
             job, node = self._jobs.pop(trial), self._nodes.pop(trial, "")
             outcome = self._outcomes.pop(trial, None)

@@ -31,13 +31,13 @@ def known_cost(objective: Objective, cost: Cost) -> float | None:
     return {"gmacs": cost.gmacs, "params_m": cost.params / 1e6}.get(objective.name)
 
 
-def stop_of(suggestion: Suggestion) -> dict[str, Any]:
+def stop_of(suggestion: Suggestion) -> dict[str, object]:
     """What a strategy that learns adds to a suggestion; unknown values are left out."""
     values = {"until": suggestion.until, "seen": suggestion.seen, "predicted": to_plain(suggestion.predicted)}
     return {name: value for name, value in values.items() if value is not None}
 
 
-def kept_of(outcome: Completed | Paused | Failed) -> dict[str, Any]:
+def kept_of(outcome: Completed | Paused | Failed) -> dict[str, object]:
     """The attributes of a trial that store an outcome besides its result; unknown values are left out."""
     plain = {"curve": to_plain(outcome.curve), "train_seconds": outcome.train_seconds}
     if isinstance(outcome, Failed):
@@ -45,7 +45,7 @@ def kept_of(outcome: Completed | Paused | Failed) -> dict[str, Any]:
     return {name: value for name, value in plain.items() if value} | attempt_of(outcome.attempt)
 
 
-def attempt_of(attempt: Attempt) -> dict[str, Any]:
+def attempt_of(attempt: Attempt) -> dict[str, object]:
     return {name: value for name, value in to_plain(attempt).items() if value and name != "node"}
 
 

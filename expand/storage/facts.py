@@ -1,5 +1,5 @@
-"""study.json of a run: what it was asked for, whole, and what its videos were. A field with a default may be missing in a file
-of an earlier version."""
+"""study.json of a run: the whole study and facts about its videos. A field with a default may be missing in a file of an earlier
+version."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from typing import Any
 
 from expand.config.serialize import describe
 from expand.config.single_network import Alone
-from expand.core.errors import UsageError
-from expand.core.files import read_json
 from expand.core.study import Budget, Data, Objective, Recipe, Study
-from expand.storage.serialize import from_plain, write_json
+from expand.storage.serialize import from_plain, read_file, write_json
 
 RENDERED = "rendered"  # stands for `Data.source=None`
 
 
 @dataclass(frozen=True)
 class StudyFacts:
-    """A study as it was written down. The fields of its space and its strategy are plain JSON, because their classes are the
+    """A stored study. The fields of its space and its strategy are plain JSON, because their classes are the
     user's; "type" is the class's name. `data.source` is RENDERED for the default clips."""
 
     name: str
@@ -47,7 +45,7 @@ class StudyFacts:
 
 @dataclass(frozen=True)
 class VideoCounts:
-    """Videos of each split."""
+    """Numbers of videos per split."""
 
     train: int
     val: int
@@ -72,7 +70,7 @@ class VideoFacts:
 
 @dataclass(frozen=True)
 class Forced:
-    """What `--force` let differ: fields of the study in words, and the fingerprint of the videos before."""
+    """Differences accepted with `--force`: fields of the study in words, and the earlier fingerprint of the videos."""
 
     study: tuple[str, ...]
     data: str
@@ -87,7 +85,7 @@ class Facts:
         classes: where the classes of the study's space and strategy are defined (`stored_study.classes_of`).
         settings: values of `--set`; `limits`, `data_option` and `seed_option` are those of the options of these names.
         alone: the one network of a full training.
-        weights_sha256: of the file that the networks start from.
+        weights_sha256: of the file of initial weights.
         code: hashes of the code of the space's start (`expand/source/fingerprint.py`); None if it could not be read.
         files: SHA-256 of the Python files in `references`, by role.
         storage: URL of the database; None for optuna.db in the run directory.
@@ -113,7 +111,7 @@ class Facts:
 
     @property
     def references(self) -> dict[str, str]:
-        """What is imported to build the study again, by role: files and dotted names."""
+        """Files and dotted names that are imported to build the study again, by role."""
         found = {"study": self.reference, "space": self.alone.space if self.alone else None}
         if not self.reference:
             found |= {role: _importable(place) for role, place in self.classes.items()}
@@ -127,18 +125,12 @@ def _importable(place: str) -> str:
 
 
 def read_facts(folder: Path) -> Facts | None:
-    """study.json of a run; None where there is none.
+    """study.json of a run; None if there is none.
 
     Raises:
-        UsageError: it is damaged, or somebody else's.
+        UsageError: it is damaged, or not written by expand.
     """
-    try:
-        return from_plain(read_json(folder / "study.json"), Facts)
-    except FileNotFoundError:
-        return None
-    except (ValueError, OSError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"{folder}/study.json cannot be read ({reason}); give another folder with --out") from None
+    return read_file(folder / "study.json", Facts, remedy="give another folder with --out")
 
 
 def write_facts(folder: Path, facts: Facts) -> None:

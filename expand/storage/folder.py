@@ -14,9 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from expand.core.errors import ExpandError, UsageError
-from expand.core.files import read_json
 from expand.storage.facts import read_facts
-from expand.storage.serialize import from_plain
+from expand.storage.serialize import read_file
 
 Listing = dict[str, tuple[str, str, str]]  # data.json: class, split and SHA-256 of each video, by path
 
@@ -152,23 +151,15 @@ def environment(threads: int | None) -> Environment:
 
 
 def read_environment(folder: Path) -> Environment:
-    """environment.json of a run; empty where it is missing or damaged."""
-    try:
-        return from_plain(read_json(folder / "environment.json"), Environment)
-    except (OSError, ValueError):
-        return Environment()
+    """environment.json of a run; empty if it is missing or damaged."""
+    with contextlib.suppress(UsageError):
+        return read_file(folder / "environment.json", Environment, remedy="delete it") or Environment()
+    return Environment()
 
 
 def read_listing(folder: Path) -> Listing | None:
-    """data.json of a run: its videos as `Manifest.listing` gave them."""
-    try:
-        return from_plain(read_json(folder / "data.json"), Listing)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{folder}/data.json cannot be read ({getattr(error, 'strerror', None) or error}): put it back as it was"
-        ) from None
+    """data.json of a run: its videos."""
+    return read_file(folder / "data.json", Listing, remedy="put it back as it was")
 
 
 def _now() -> str:

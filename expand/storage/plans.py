@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from expand.core.errors import UsageError
-from expand.core.files import read_json
 from expand.storage.facts import StudyFacts
-from expand.storage.serialize import from_plain, write_json
+from expand.storage.serialize import read_file, write_json
 
 Range = tuple[float, float, float]  # low, middle, high, over the trajectories of a search
 
@@ -143,15 +141,7 @@ def read_plan(folder: Path) -> Plan | None:
     Raises:
         UsageError: it is damaged.
     """
-    try:
-        return from_plain(read_json(folder / "plan.json"), Plan)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{folder}/plan.json cannot be read ({getattr(error, 'strerror', None) or error}): delete it, or make it again "
-            "with --keep"
-        ) from None
+    return read_file(folder / "plan.json", Plan, remedy="delete it, or make it again with --keep")
 
 
 def write_plan(folder: Path, plan: Plan) -> Path:

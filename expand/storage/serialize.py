@@ -19,7 +19,8 @@ from cattrs.strategies import configure_tagged_union
 
 from expand.core.atomic import write_atomically
 from expand.core.attempt import Speed
-from expand.core.files import json_bytes, shortened
+from expand.core.errors import UsageError
+from expand.core.files import json_bytes, read_json, shortened
 from expand.core.outcome import Outcome
 
 T = TypeVar("T")
@@ -41,6 +42,21 @@ def from_plain(plain: Any, kind: type[T]) -> T:
         return _CONVERTER.structure(plain, kind)
     except Exception as error:
         raise ValueError(_misfit(error)) from None
+
+
+def read_file(path: Path, kind: type[T], *, remedy: str) -> T | None:
+    """The value in a JSON file; None if there is no such file.
+
+    Raises:
+        UsageError: the file cannot be read or is not of this shape.
+    """
+    try:
+        return from_plain(read_json(path), kind)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{path} cannot be read ({reason}); {remedy}") from None
 
 
 def write_json(path: Path, value: Any) -> None:

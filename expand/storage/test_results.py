@@ -115,9 +115,9 @@ class TestResult(Asked):
             self.weights_sha256, self.videos_sha256, self.split, self.views, self.crop, self.scale, self.cache_side
         )
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, object]:
         """The content of its file."""
-        plain: dict[str, Any] = to_plain(self)
+        plain: dict[str, object] = to_plain(self)
         return plain if self.from_file else {name: value for name, value in plain.items() if name != "from_file"}
 
 

@@ -65,7 +65,7 @@ def affordable(
 ) -> tuple[list[Suggestion], str]:
     """The suggestions that the study's budget allows, in order, and why the budget ends the search ("" if it does not).
 
-    A network starts only if all its seeds fit; one that has been trained to its end with some seed is finished.
+    A network starts only if all its seeds fit; one that has started is finished, before others start.
 
     Args:
         macs: multiply-adds of a network; needed only with `budget.gmac_epochs`.
@@ -85,7 +85,7 @@ def affordable(
     for suggestion in suggestions:
         groups.setdefault(suggestion.architecture, []).append(suggestion)
     allowed: list[Suggestion] = []
-    for architecture, group in groups.items():
+    for architecture, group in sorted(groups.items(), key=lambda item: item[0] not in started):
         before = [reached.get((architecture, suggestion.seed)) for suggestion in group]
         epochs = sum(each.last_epoch - (done or 0) for each, done in zip(group, before, strict=True))
         gmacs = macs(architecture) / 1e9 if macs and study.budget.gmac_epochs is not None else 0.0

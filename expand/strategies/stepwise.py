@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal, TypeVar
 
 from expand.core.errors import UsageError
@@ -181,7 +182,7 @@ class Stepwise:
         if self.growth == "paper":
             return space.published_growth(state, axis)
         target = self.factor * macs(state)
-        ladder = space.larger(state, axis)
+        ladder = _ladder(space, state, axis, larger=True)
         above = first_that(ladder, lambda point: macs(point) >= target)
         nearest = ladder[max(above - 1, 0) : above + 1]
         return min(nearest, key=lambda point: abs(math.log(macs(point) / target)), default=None)
@@ -190,9 +191,15 @@ class Stepwise:
         self, space: SearchSpace, state: Architecture, axis: Axis, target: float, macs: CountMacs
     ) -> Architecture | None:
         """The most expensive network up to `overshoot` times the target, reached by shrinking this axis alone."""
-        ladder = space.smaller(state, axis)
+        ladder = _ladder(space, state, axis, larger=False)
         index = first_that(ladder, lambda point: macs(point) <= self.overshoot * target)
         return ladder[index] if index < len(ladder) else None
+
+
+@lru_cache(maxsize=128)
+def _ladder(space: SearchSpace, state: Architecture, axis: Axis, *, larger: bool) -> Sequence[Architecture]:
+    """Kept, because every `ask` goes through all steps again, and a ladder has hundreds of networks."""
+    return tuple((space.larger if larger else space.smaller)(state, axis))
 
 
 def first_that(ladder: Sequence[T], passes: Callable[[T], bool]) -> int:

@@ -26,7 +26,7 @@ from expand.config.loading import load_factory, load_space, load_study
 from expand.config.overrides import override
 from expand.config.request import Request
 from expand.core.errors import UsageError
-from expand.core.files import MOST_BYTES, escaped, misfit, not_a_file, read_bytes, read_json
+from expand.core.files import MOST_BYTES, escaped, not_a_file, read_bytes, read_json
 from expand.counting.cost import cost_of
 from expand.data.cache.clip_cache import ClipCache, prepare
 from expand.data.cache.disk_space import expected_bytes
@@ -415,12 +415,6 @@ def test_plans_and_listings_of_somebody_else(content, tmp_path):
     (tmp_path / "data.json").write_text('{"a.avi": [1, 2]}' if content == "{}" else content)
     with pytest.raises(UsageError, match=r"data\.json cannot be read"):
         read_listing(tmp_path)
-
-
-def test_shapes():
-    assert misfit({"a": [1, 2], "b": None}, {"a": [int], "b": str | None, "c?": int}) == ""
-    assert misfit({"a": [1, "x"]}, {"a": [int]}) == "'a[1]' is \"x\", not a whole number"
-    assert misfit({"a": True}, {"a": int}) == "'a' is true, not a whole number"
 
 
 # --- study files -----------------------------------------------------------------------------------------------------

@@ -130,6 +130,14 @@ def test_every_help_ends_with_examples_that_parse(path):
         parses(ALL_COMMANDS[()], words)
 
 
+def test_commands_are_listed_as_a_user_meets_them():
+    group = ALL_COMMANDS[()]
+    listed = group.list_commands(None)
+    assert listed[:5] == ["list", "run", "plan", "status", "report"] and set(listed) == set(group.commands)
+    panels = [group.commands[name].rich_help_panel for name in listed]
+    assert None not in panels and panels == sorted(panels, key=panels.index)  # each is one block
+
+
 def parses(command: Any, words: list[str], parent: Any = None) -> None:
     """Reads the words as the command line would, and calls nothing.
 

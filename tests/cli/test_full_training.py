@@ -97,7 +97,8 @@ def test_epochs_stretch_the_schedule_and_a_full_training_hands_on_what_it_was_ma
     )
     study = request.study()
     assert (study.recipe.epochs, study.recipe.warmup_epochs, study.recipe.ema, study.seeds) == (6, 3, 0.9, (3, 4))
-    facts = facts_of(study, reference=request.reference, alone=request.alone, data_option=request.data)
+    asked = {"settings": request.settings, "alone": request.alone, "data_option": request.data}
+    facts = facts_of(study, reference=request.reference, **asked)
     assert request_of(from_plain(json.loads(json.dumps(to_plain(facts))), Facts)) == request
     paper = replace(request, alone=replace(request.alone, recipe_scale="paper", epochs=None, settings=()))
     assert paper.study().recipe.epochs == 2  # the tiny study is the same at every scale
@@ -203,15 +204,15 @@ def test_a_training_broken_off_within_an_epoch_goes_on_to_the_same_weights(squar
     with pytest.raises(Stopped):
         loop(squares, tmp_path / "broken", recipe, stop_after)
     seen: list[int] = []
-    monkeypatch.setattr(state.State, "took_step", _counted(state.State.took_step, seen))
+    monkeypatch.setattr(state.State, "end_step", _counted(state.State.end_step, seen))
     assert same(loop(squares, tmp_path / "broken", recipe), whole)
     assert len(seen) == 6 - stop_after
 
 
-def _counted(took_step, seen: list[int]):
+def _counted(end_step, seen: list[int]):
     def counting(self, loss: float, clips: int) -> None:
         seen.append(clips)
-        took_step(self, loss, clips)
+        end_step(self, loss, clips)
 
     return counting
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 from conftest import STUDIES
+from tiny_records import facts_of
 
 from expand.config.loading import load_space, load_study, names_in
 from expand.config.overrides import override
@@ -15,9 +16,9 @@ from expand.config.serialize import describe, differences
 from expand.core.errors import UsageError
 from expand.core.study import Budget, Data, Objective, Recipe
 from expand.search.worker_plan import plan_workers
-from expand.storage.facts import StudyFacts
+from expand.storage.facts import Facts, StudyFacts
 from expand.storage.serialize import from_plain, to_plain
-from expand.storage.stored_study import study_differences
+from expand.storage.stored_study import classes_of, request_of, study_differences
 
 
 def test_every_study_of_ours_loads_at_every_scale_and_writes_out_as_json():
@@ -147,6 +148,13 @@ def test_a_run_from_before_a_field_was_there_is_the_same_experiment():
     assert study_differences(old, now) == []
     other = StudyFacts.of(override(load_study("x3d_stepwise"), ["recipe.crop=fixed", "recipe.loader_workers=2"]))
     assert study_differences(old, other) == ["recipe.crop: scale_jitter in the run, fixed now"]
+
+
+def test_a_study_that_was_an_object_is_built_again_from_study_json():
+    for study in (load_study("x3d_stepwise"), override(load_study("mcx_split"), ["data.source=/videos"])):
+        facts = facts_of(study, classes=classes_of(study), scale=study.scale)
+        again = from_plain(json.loads(json.dumps(to_plain(facts))), Facts)
+        assert again == facts and request_of(again).study() == study
 
 
 def test_a_study_is_written_down_as_it_is_described():

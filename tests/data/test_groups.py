@@ -93,7 +93,7 @@ def test_check_and_prepare_say_it_and_take_the_pattern(expand, tmp_path):
     checked = expand("data", "check", "clips")
     assert "each of the 16 files is its own group" in checked.stdout and "4 groups" in checked.stdout
     made = expand("data", "prepare", "clips", "--to", "my prepared", "--no-cache", "--group-pattern", r"(person\d)")
-    assert made.returncode == 0 and "group of its own" not in made.stdout, made.stdout + made.stderr
+    assert made.returncode == 0 and "its own group" not in made.stdout, made.stdout + made.stderr
     assert "expand run STUDY --data 'my prepared'" in made.stdout
     assert {video.group for video in read_source(tmp_path / "my prepared").videos} == {f"person{n}" for n in range(4)}
 

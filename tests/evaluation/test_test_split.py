@@ -153,8 +153,8 @@ def test_export_and_report_take_the_newest_matching_test(home):
     ask(home, views="1x1")
     (test,) = ask(home)
     (shown,) = about_run(home / "run", open_for_reading(home / "run").facts).tests
-    assert [sum(row) for row in shown["confusion"]] == [row["videos"] for row in shown["classes"]] == [2, 2, 2]
-    assert [row[place] for place, row in enumerate(shown["confusion"])] == [row["right"] for row in shown["classes"]]
+    assert [sum(row) for row in shown.confusion] == [row.videos for row in shown.classes] == [2, 2, 2]
+    assert [row[place] for place, row in enumerate(shown.confusion)] == [row.right for row in shown.classes]
     about = exported(home)
     assert (about["test_top1"], about["test_views"], about["test_videos"]) == (test.video_top1.value, "3x3", 6)
     report(open_for_reading(home / "run"))

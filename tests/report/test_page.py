@@ -16,13 +16,14 @@ from rich.console import Console
 from tiny_records import facts_of
 
 from expand.cli.report import report as report_command
+from expand.core.accuracy import ClassRow
 from expand.core.attempt import Epoch
 from expand.core.errors import ExpandError, UsageError
 from expand.core.outcome import Failed
 from expand.core.space import Architecture
 from expand.core.study import Objective, Recipe, Study
 from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
-from expand.report.about import About, about_run, unique_names, videos_by_class
+from expand.report.about import About, TestOnPage, about_run, unique_names, videos_by_class
 from expand.report.candidates import RunFacts, candidates
 from expand.report.drawing import picture_names
 from expand.report.files import write_page, write_report
@@ -237,14 +238,8 @@ def test_chromium_opens_the_page_without_an_error(tmp_path, trials):
 @pytest.mark.heavy
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 def test_chromium_shows_the_test_split_near_the_top_and_short_settings(tmp_path):
-    rows = [
-        {"name": name, "videos": 4, "right": right, "accuracy": right / 4, "low": 0.1, "high": 0.9}
-        for name, right in (("a", 3), ("b", 2))
-    ]
-    test = {
-        "trial": 4, "top1": 0.625, "standard_error": 0.171, "videos": 8, "views": "10x3", "crop": 64, "classes": rows,
-        "confusion": [[3, 1], [2, 2]],
-    }  # fmt: skip
+    rows = tuple(ClassRow(name, 4, right, right / 4, 0.1, 0.9) for name, right in (("a", 3), ("b", 2)))
+    test = TestOnPage(4, 0.625, 0.171, 8, "10x3", 64, rows, [[3, 1], [2, 2]])
     recipe = Recipe(weight_decay=0.00010000000000000002, scale_jitter=(1.1428571428571428, 1.4))
     about = replace(RUN.about, tests=(test,), facts=replace(ASKED, study=replace(ASKED.study, recipe=recipe)))
     write_report(tmp_path, FACTS, TRIALS, OBJECTIVES, RUN.steps, None, about)

@@ -109,4 +109,4 @@ def test_what_cannot_be_trained_on_one_node_is_trained_on_the_other(squares, tmp
     assert [trial.state for trial in trials] == ["complete"] * 3
     (struck,) = [trial for trial in trials if trial.retries]
     (entry,) = struck.retries
-    assert entry["node"] == (tmp_path / "broken-node").read_text() and entry["fault"] == "surroundings"
+    assert entry.node == (tmp_path / "broken-node").read_text() and entry.fault == "surroundings"

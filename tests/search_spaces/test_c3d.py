@@ -14,6 +14,7 @@ from expand.core.space import Architecture
 from expand.counting.cost import cost_of, count_cost, count_macs
 from expand.testing.space_contract import plain_kernels
 from search_spaces.c3d import C3D, GROUPS, PATTERNS, C3DSpace
+from search_spaces.published.c3d import FILTERS, SEARCHED
 
 SPACE = C3DSpace()
 
@@ -53,6 +54,7 @@ def test_the_six_networks_of_the_search(name: str) -> None:
         layers = [m for m in SPACE.build(point, 101).modules() if isinstance(m, nn.Conv3d)]
     assert sum(p.numel() for layer in layers for p in layer.parameters()) == convolutions
     assert [layer.kernel_size[0] for layer in layers] == list(PATTERNS[name])
+    assert [layer.out_channels for layer in layers] == list(FILTERS) and set(SEARCHED) == set(PATTERNS)
 
 
 @pytest.mark.parametrize("classes", EIGHT)

@@ -9,6 +9,7 @@ import pytest
 from expand.core.attempt import Attempt, Epoch, Fault, InitialWeights, Speed
 from expand.core.outcome import Completed, Failed, Halted, Infeasible, Retry
 from expand.core.trial import Metrics
+from expand.storage.facts import StudyFacts
 from expand.storage.serialize import from_plain, outcome_from_text, outcome_to_text, to_plain
 
 SPEED = Speed(1.0, 0.1, False, 1, 1, 3, "float32", "cpu", 0)
@@ -60,3 +61,23 @@ def test_the_path_to_what_does_not_fit_is_told():
         from_plain(text | {"attempt": {"notes": "a"}}, Completed)
     with pytest.raises(ValueError, match=r"^'metrics.views' is missing$"):
         from_plain(text | {"metrics": {"top1": 0.5, "top5": 1.0, "loss": 1.0, "clips": 12}}, Completed)
+
+
+@pytest.mark.parametrize(
+    ("plain", "said"),
+    [
+        ([], "it is no object"),
+        ({"a.mp4": "class, split, SHA-256"}, "'a.mp4' is no list"),
+        ({"a.mp4": ["class", "split"]}, "'a.mp4' has 2 entries, not 3"),
+        ({"a.mp4": ["class", 3, "SHA-256"]}, "'a.mp4[1]' is 3, not a text"),
+    ],
+)
+def test_what_does_not_fit_in_a_mapping_is_named(plain, said):
+    with pytest.raises(ValueError) as caught:
+        from_plain(plain, dict[str, tuple[str, str, str]])
+    assert str(caught.value) == said
+
+
+def test_a_value_that_its_own_class_refuses_is_named_with_what_is_allowed():
+    with pytest.raises(ValueError, match=r"^'recipe' recipe\.epochs=0: at least 1$"):
+        from_plain({"name": "x", "objectives": [], "seeds": [0], "recipe": {"epochs": 0}}, StudyFacts)

@@ -58,6 +58,13 @@ def test_the_sentence_says_what_is_used_up_and_when() -> None:
     assert affordable(study(Budget(trials=1)), (), []) == ([], "")
 
 
+def test_what_has_begun_is_finished_before_others_begin() -> None:
+    """After a kill: of one network a seed is there, and the others' first seeds come before its last ones in the answer."""
+    one, other = (suggestions(name, 0, 1, 2) for name in ("depth-1", "depth-3"))
+    allowed, said = affordable(study(Budget(trials=3)), [opened(0, one[0])], [*other, *one[1:]])
+    assert names(allowed) == [("depth-1", 1), ("depth-1", 2)] and said
+
+
 def test_what_has_begun_is_finished_even_over_the_budget() -> None:
     """A run that was started with a larger budget, or whose seeds grew."""
     first = [ended(opened(0, suggestions("depth-1", 0)[0]), 0.5)]

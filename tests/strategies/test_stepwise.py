@@ -43,7 +43,6 @@ def favour(*choices: str) -> Outcome:
     return lambda s: 0.1 + 0.05 * s.step + (0.04 if s.step and choices[s.step - 1] in s.axes else 0.0)
 
 
-@pytest.mark.heavy  # X3D grows along ladders of hundreds of networks
 class TestSteps(StrategyContract):
     study = study_of(seeds=(0, 1))
     refused: ClassVar[dict[str, Study]] = {
@@ -56,12 +55,10 @@ class TestSteps(StrategyContract):
     }
 
 
-@pytest.mark.heavy
 class TestTargets(StrategyContract):
     study = study_of(Stepwise(growth="paper"), Budget(targets_gmacs=(0.028, 0.066)))
 
 
-@pytest.mark.heavy
 class TestStepsWithinTrials(StrategyContract):
     study = study_of(budget=Budget(steps=3, trials=21), seeds=(2, 0, 1))
 
@@ -232,7 +229,3 @@ def test_an_axis_at_its_end_is_left_out_and_named():
     full = Study("test", X3DSpace(stride=1, frames=4, longest_clip=4), Stepwise(), budget=Budget(steps=1))
     wanted = full.strategy.ask(full, [], macs)
     assert all("frames" not in s.axes for s in wanted) and "frames (at its end)" in wanted[-1].reason
-
-
-def test_what_cannot_be_searched_is_said():
-    TestSteps().test_what_cannot_be_searched_is_refused()

@@ -181,7 +181,6 @@ BUDGETS = some.builds(
 )
 
 
-@pytest.mark.heavy
 @settings(max_examples=4)
 @given(GRIDS | SAMPLES | STEPS, BUDGETS, some.lists(some.integers(0, 9), min_size=1, max_size=3, unique=True))
 def test_any_strategy_of_ours_keeps_the_contract_under_any_budget(strategy, budget, seeds) -> None:

@@ -12,25 +12,35 @@ import hashlib
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from expand.core.atomic import unfinished, write_atomically
 from expand.core.errors import ExpandError, UsageError
 from expand.core.files import json_bytes, not_a_file, read_bytes, read_json
 from expand.data.manifest import SPLITS, Manifest, Video, content_hashes, stamp_of
 from expand.data.sources.records import BadInput, Options
+from expand.storage.serialize import from_plain
 
 MADE_BY = "expand data prepare"
 BYTES = "surrogateescape"  # file names are bytes; names that are not UTF-8 are kept unchanged
-FACTS = {
-    "source": str, "root": str, "layout": str, "options": dict, "fps": float | int, "classes": [str], "csv_sha256": str,
-    "left_out": [str],
-}  # fmt: skip
 COLUMNS = (
     "path", "label", "class", "group", "split", "frames", "fps", "width", "height", "bytes", "mtime_ns", "sha256",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `manifest.json` says that is needed to read the folder."""
+
+    source: str
+    root: str
+    layout: str
+    options: Options
+    fps: float
+    classes: tuple[str, ...]
+    csv_sha256: str
+    left_out: tuple[str, ...]
 
 
 def is_free(folder: Path) -> bool:
@@ -60,12 +70,11 @@ def read_prepared(folder: Path, options: Options) -> Manifest:
         UsageError: it is incomplete or was edited, or `options` differ from those it was prepared with.
         BadInput: videos are missing or have changed; it lists all of them.
     """
-    facts, text = _facts(folder)
+    prepared, text = _read(folder)
     for name, value in asdict(options).items():
-        if value != getattr(Options(), name) and value != facts["options"].get(name):
-            made = facts["options"].get(name)
+        if value not in (getattr(Options(), name), made := getattr(prepared.options, name)):
             raise UsageError(f"{folder} was prepared with {name}={made}, not {value}: prepare the source again")
-    root = Path(os.path.normpath(folder / facts["root"]))
+    root = Path(os.path.normpath(folder / prepared.root))
     rows = list(csv.DictReader(io.StringIO(text)))
     videos = [
         Video(
@@ -75,22 +84,22 @@ def read_prepared(folder: Path, options: Options) -> Manifest:
         for row in rows
     ]  # fmt: skip
     manifest = Manifest(
-        root, tuple(facts["classes"]), tuple(videos), facts["layout"], f"prepared from {facts['source']}",
-        tuple(facts["left_out"]), facts["fps"],
+        root, prepared.classes, tuple(videos), prepared.layout, f"prepared from {prepared.source}",
+        prepared.left_out, prepared.fps,
     )  # fmt: skip
     _require_unchanged(folder, manifest, [int(row["mtime_ns"]) for row in rows])
     return manifest
 
 
-def _facts(folder: Path) -> tuple[dict[str, Any], str]:
+def _read(folder: Path) -> tuple[Prepared, str]:
     try:
-        facts = read_json(folder / "manifest.json", FACTS)
+        prepared = from_plain(read_json(folder / "manifest.json"), Prepared)
         text = read_bytes(folder / "manifest.csv")
     except (OSError, ValueError) as error:
         raise UsageError(f"{folder} was not prepared completely ({error}): run `{MADE_BY}` again") from error
-    if hashlib.sha256(text).hexdigest() != facts["csv_sha256"]:
+    if hashlib.sha256(text).hexdigest() != prepared.csv_sha256:
         raise UsageError(f"{folder}/manifest.csv is not the one that was prepared: run `{MADE_BY}` again")
-    return facts, text.decode(errors=BYTES)
+    return prepared, text.decode(errors=BYTES)
 
 
 def _require_unchanged(folder: Path, manifest: Manifest, times: Sequence[int]) -> None:

@@ -18,7 +18,6 @@ import io
 import json
 import multiprocessing
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -30,7 +29,7 @@ from typing import Any
 import av
 import numpy as np
 
-from expand.core.atomic import locked
+from expand.core.atomic import locked, placed
 from expand.core.errors import ExpandError, UsageError
 from expand.data.synthetic.drawing import render_frames
 from expand.data.synthetic.scenes import CLASSES, FPS, FRAMES, HEIGHT, WIDTH, draw_clip
@@ -215,25 +214,14 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _render(folder: Path, seed: int, groups: dict[str, int], progress: Progress | None) -> None:
-    """Renders next to `folder` and renames, so that it appears complete or not at all. The caller holds the lock."""
-    fresh, old = (folder.with_name(f".{folder.name}.{word}") for word in ("partial", "old"))
-    try:
-        for left in (fresh, old):  # by a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
+    """Renders the clips and lists, which appear complete or not at all. The caller holds the lock."""
+    with placed(folder) as fresh:
         for split in groups:
             for label in CLASSES:
                 (fresh / "videos" / split / label).mkdir(parents=True)
         entries = _render_clips(_clips(seed, groups), fresh, progress)
         _write_lists(fresh, groups, entries)
         _write_manifest(fresh, seed, groups, entries)
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(fresh, folder)
-    except OSError as error:
-        raise ExpandError(f"cannot render to {folder}: {error}; free some space or name another folder") from error
-    finally:
-        for left in (fresh, old):
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def render_dataset(

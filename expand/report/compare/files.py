@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from expand.core.errors import UsageError
 from expand.report.compare.fronts import UNITS, Fronts, Versus
@@ -57,7 +56,7 @@ def write_pair(
     })  # fmt: skip
 
 
-def plain_fronts(found: Fronts, warnings: Sequence[str]) -> dict[str, Any]:
+def plain_fronts(found: Fronts, warnings: Sequence[str]) -> dict[str, object]:
     """compare.json of runs: accuracies and hypervolumes are fractions, costs are in the unit of the cost's name."""
     unit = UNITS[found.cost]
     runs = [
@@ -88,7 +87,7 @@ def plain_fronts(found: Fronts, warnings: Sequence[str]) -> dict[str, Any]:
 
 def plain_pair(
     runs: Sequence[Run], networks: Sequence[Network], difference: Difference, warnings: Sequence[str]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """compare.json of two networks."""
     rows = [
         {
@@ -101,7 +100,7 @@ def plain_pair(
     return {"warnings": list(warnings), "networks": rows, "difference": _plain_difference(difference)}
 
 
-def _bin_rows(found: Fronts) -> list[dict[str, Any]]:
+def _bin_rows(found: Fronts) -> list[dict[str, object]]:
     """One row per bin and pair of runs."""
     unit, rows = UNITS[found.cost], []
     for entry in found.bins:
@@ -125,12 +124,12 @@ def _bin_rows(found: Fronts) -> list[dict[str, Any]]:
     return rows
 
 
-def _plain_versus(found: Fronts, versus: Versus) -> dict[str, Any]:
+def _plain_versus(found: Fronts, versus: Versus) -> dict[str, object]:
     names = {"first": found.runs[versus.first].name, "second": found.runs[versus.second].name}
     return names | _plain_difference(versus.difference)
 
 
-def _plain_difference(difference: Difference) -> dict[str, Any]:
+def _plain_difference(difference: Difference) -> dict[str, object]:
     low, high = difference.interval or (None, None)
     freedom = difference.noise.freedom
     return {
@@ -146,7 +145,7 @@ def _network_name(run: Run, network: Network) -> str:
     return f"{run.name}: {network.label}"
 
 
-def _table(rows: Sequence[dict[str, Any]]) -> Callable[[Path], object]:
+def _table(rows: Sequence[dict[str, object]]) -> Callable[[Path], object]:
     import pandas
 
     table = pandas.DataFrame(rows)

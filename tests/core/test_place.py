@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from expand.core.atomic import placed
 from expand.core.errors import ExpandError
-from expand.storage.place import placed
 
 ROOT = Path(__file__).resolve().parents[2]
 DYING = """
 import os, shutil, signal, sys
 from pathlib import Path
-from expand.storage.place import placed
+from expand.core.atomic import placed
 
 left = int(sys.argv[2])
 
