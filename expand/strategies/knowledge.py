@@ -15,6 +15,7 @@ from expand.core.study import Study
 from expand.core.trial import Suggestion, Trial, TrialState
 from expand.strategies.budget import Spending
 from expand.strategies.candidates import Pool
+from expand.strategies.grid import name_of
 from expand.strategies.learning_curves import Floats, Indices, Results
 
 Flags = NDArray[np.bool_]
@@ -73,6 +74,12 @@ class Knowledge:
             spent = spent.plus(new, (until - int(self.reached[row])) * seeds, float(self.pool.gmacs[row]))
         return spent
 
+    def _name(self, row: int) -> str:
+        """A named point's name, or the network's values on the searched axes."""
+        space, searched = self.study.space, dict(self.pool.lists)
+        axes = [axis for axis in space.axes if axis.parameter in searched]
+        return self.pool.name(row) or name_of(space, axes, self.pool.networks[row])
+
     def suggest(
         self, row: int, until: int, kind: str, reason: str, predicted: tuple[float, float] | None = None
     ) -> list[Suggestion]:
@@ -80,7 +87,7 @@ class Knowledge:
         network, stop = self.pool.networks[row], None if until >= self.study.recipe.epochs else until
         by_seed = {trial.suggestion.seed: trial for trial in self.trials if trial.architecture == network}
         new = Suggestion(
-            network, self.study.recipe.epochs, 0, kind=kind, reason=reason, name=self.pool.name(row), until=stop,
+            network, self.study.recipe.epochs, 0, kind=kind, reason=reason, name=self._name(row), until=stop,
             seen=self.seen, predicted=predicted,
         )  # fmt: skip
         found = []
