@@ -19,10 +19,11 @@ ORDER = (
 
 
 class InOrder(TyperGroup):
-    """Lists its commands by ORDER."""
+    """Has its commands by ORDER, whichever module was imported first."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        return sorted(self.commands, key=ORDER.index)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = dict(sorted(self.commands.items(), key=lambda command: ORDER.index(command[0])))
 
 
 app = typer.Typer(

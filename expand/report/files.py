@@ -53,28 +53,24 @@ def write_report(
     Raises:
         OSError: the folder cannot be written.
     """
-    import pandas
-
     found, tests = candidates(trials, facts.seeds), tests or {}
     files: dict[str, Writer] = {
-        "front.csv": lambda path: front_table(facts, trials, objectives, tests).to_csv(path, index=False),
-        "trials.csv": lambda path: trial_table(trials, tests).to_csv(path, index=False),
+        "front.csv": table(front_table(facts, trials, objectives, tests)),
+        "trials.csv": table(trial_table(trials, tests)),
     }
     if steps or not any(trial.suggestion.kind in UNSTEPPED for trial in trials):
-        ledger = json.dumps([_plain_step(step) for step in steps], indent=1) + "\n"
-        files["ledger.md"] = _text(ledger_markdown(steps, facts.clips))
-        files["ledger.json"] = _text(ledger)
+        files["ledger.md"] = text(ledger_markdown(steps, facts.clips))
+        files["ledger.json"] = plain_json([_plain_step(step) for step in steps])
     if comparison := compare(found, trials, facts.seeds):
-        pairs = pandas.DataFrame(_pair_rows(comparison))
-        files["comparison.md"] = _text(comparison_markdown(facts, comparison))
-        files["comparison.csv"] = lambda path: pairs.to_csv(path, index=False)
-        files["comparison.json"] = _text(json.dumps(_plain_comparison(facts, comparison), indent=1) + "\n")
+        files["comparison.md"] = text(comparison_markdown(facts, comparison))
+        files["comparison.csv"] = table(_pair_rows(comparison))
+        files["comparison.json"] = plain_json(_plain_comparison(facts, comparison))
     if plan and (found_plan := compare_plan(plan, trials)):
-        planned = pandas.DataFrame(planned_rows(found_plan))
-        files["planned.md"] = _text(planned_markdown(plan, found_plan))
-        files["planned.csv"] = lambda path: planned.to_csv(path, index=False)
+        files["planned.md"] = text(planned_markdown(plan, found_plan))
+        files["planned.csv"] = table(planned_rows(found_plan))
     about = about or About(folder.resolve().name)
-    return _write_all(folder, files | _page_files([RunOnPage(facts, trials, objectives, steps, plan, about)]))
+    files |= _page_files([RunOnPage(facts, trials, objectives, steps, plan, about)])
+    return write_files(folder, files, sometimes=SOMETIMES)
 
 
 def front_table(
@@ -101,7 +97,7 @@ def write_page(folder: Path, runs: Sequence[RunOnPage]) -> list[Path]:
     Raises:
         OSError: the folder cannot be written.
     """
-    return _write_all(folder, _page_files(runs))
+    return write_files(folder, _page_files(runs), sometimes=SOMETIMES)
 
 
 def _page_files(runs: Sequence[RunOnPage]) -> dict[str, Writer]:
@@ -111,23 +107,14 @@ def _page_files(runs: Sequence[RunOnPage]) -> dict[str, Writer]:
     fronts = fronts_of(runs)
     data = page_data(runs, fronts)
     files: dict[str, Writer] = {
-        "index.html": _text(render_page(data)),
-        "front.json": _text(json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"),
+        "index.html": text(render_page(data)),
+        "front.json": text(json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"),
     }
     alone = runs[0] if len(runs) == 1 else None
     figures = run_figures(fronts[0], alone.steps, alone.trials) if alone else runs_figures(fronts)
     for name, draw in figures.items():
         files |= picture_files(name, draw)
     return files
-
-
-def _write_all(folder: Path, files: dict[str, Writer]) -> list[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
-    written = [write_whole(folder / name, write) for name, write in files.items()]
-    for name in SOMETIMES:
-        if name not in files:
-            (folder / name).unlink(missing_ok=True)  # left by an earlier report and no longer true
-    return written
 
 
 # Files that a report may lack: a grid has no ledger, a comparison needs two networks with two seeds each, a plan is optional.
@@ -266,12 +253,32 @@ def _plain_comparison(facts: RunFacts, comparison: Comparison) -> dict[str, obje
     }  # fmt: skip
 
 
-def _text(content: str) -> Writer:
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def text(content: str) -> Writer:
     return lambda path: path.write_text(content, encoding="utf-8")
 
 
-def write_whole(path: Path, write: Writer) -> Path:
-    """Writes a file that no reader sees half of."""
-    with appearing(path) as partial:
-        write(partial)
-    return path
+def plain_json(content: object) -> Writer:
+    return text(json.dumps(content, indent=1) + "\n")
+
+
+def table(rows: pandas.DataFrame | Sequence[Mapping[str, object]]) -> Writer:
+    """A csv file."""
+    import pandas
+
+    return lambda path: pandas.DataFrame(rows).to_csv(path, index=False)
+
+
+def write_files(folder: Path, files: Mapping[str, Writer], *, sometimes: Sequence[str]) -> list[Path]:
+    """Writes files that no reader sees half of; those of `sometimes` that are not among them are removed, because they were left
+    by an earlier call and are no longer true."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, write in files.items():
+        with appearing(folder / name) as partial:
+            write(partial)
+    for name in sometimes:
+        if name not in files:
+            (folder / name).unlink(missing_ok=True)
+    return [folder / name for name in files]

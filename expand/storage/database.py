@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shlex
 import sqlite3
 import sys
@@ -23,6 +24,7 @@ from expand.storage.facts import Facts
 
 LOCK_WAIT_SECONDS = 60.0  # how long a call waits for a database that is locked or does not answer
 SIGNAL_SECONDS = 3.0  # the same after a signal to end
+RACE_SECONDS = 20.0  # how long to retry creating tables that other drivers create at the same time
 _BUSY_SECONDS = 0.25  # how long SQLite itself waits, before we close connections of ours that may still have its lock
 _CONNECTION = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 
@@ -173,9 +175,9 @@ def _waits(name: str) -> Callable[..., Any]:
 
 
 for _name in (
-    "get_all_studies", "get_study_directions", "get_study_id_from_name", "get_study_name_from_id", "get_study_system_attrs",
-    "get_study_user_attrs", "get_trial", "get_trial_id_from_study_id_trial_number", "_get_trials", "set_study_system_attr",
-    "set_study_user_attr", "set_trial_system_attr", "set_trial_user_attr",
+    "create_new_study", "get_all_studies", "get_study_directions", "get_study_id_from_name", "get_study_name_from_id",
+    "get_study_system_attrs", "get_study_user_attrs", "get_trial", "get_trial_id_from_study_id_trial_number", "_get_trials",
+    "set_study_system_attr", "set_study_user_attr", "set_trial_system_attr", "set_trial_user_attr",
 ):  # fmt: skip
     setattr(Storage, _name, _waits(_name))
 
@@ -209,25 +211,22 @@ def open_storage(url: str, *, make_tables: bool) -> Storage:
 
 
 def _with_tables(url: str) -> Storage:
-    """Creates the tables if there are none; Optuna would also change tables of an older version. Another driver may create them
-    at the same time."""
+    """Creates the tables if there are none; Optuna would also change tables of an older version. Other drivers may create them,
+    and Optuna's first rows, at the same time."""
     import sqlalchemy.exc
 
-    for last in (False, False, False, True):
+    races = ("version_info", "already exists", "unique", "no such table", "locked")
+    began, cause = time.monotonic(), ""
+    while True:
         try:
-            return Storage(url, skip_table_creation=True)
-        except StorageInternalError as error:
-            if "version_info" not in _cause(error):
-                raise
-        try:
-            _make_tables(url)
+            if "version_info" in cause:  # no such table
+                _make_tables(url)
             return Storage(url, skip_table_creation=True)
         except (sqlalchemy.exc.DBAPIError, StorageInternalError) as error:
             cause = _cause(error).lower()
-            if last or not any(words in cause for words in ("already exists", "unique", "no such table", "locked")):
+            if time.monotonic() - began > RACE_SECONDS or not any(words in cause for words in races):
                 raise
-            time.sleep(0.2)
-    raise AssertionError
+        time.sleep(random.uniform(0.0, 0.2))  # or those that met once would meet again
 
 
 def _make_tables(url: str) -> None:

@@ -42,7 +42,7 @@ def check_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         foreign = [entry.name for entry in folder.iterdir() if entry.name not in _OURS and entry.name[0] != "."]
-        if foreign and read_facts(folder) is None:
+        if read_facts(folder) is None and foreign:  # a study.json that cannot be read is reported now, too
             raise UsageError(f"{folder} holds {foreign[0]} and no run of expand; give another folder with --out")
         probe = folder / f".write-probe-{os.getpid()}"
         try:

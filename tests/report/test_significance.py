@@ -16,7 +16,7 @@ from rich.console import Console
 
 from expand.core.accuracy import percent
 from expand.core.space import Architecture
-from expand.core.study import Objective
+from expand.core.study import Objective, Recipe
 from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
 from expand.report.candidates import RunFacts, candidates
 from expand.report.drawing import PAGE, picture_names
@@ -27,6 +27,7 @@ from expand.report.run_report import summary
 from expand.report.significance import compare
 from expand.report.significance_tables import comparison_markdown, print_comparison
 from expand.report.tables import print_front
+from expand.storage.facts import Facts, StudyFacts, VideoCounts, VideoFacts
 from expand.strategies.ledger import ledger
 
 OBJECTIVES = (Objective("top1", "maximize"), Objective("gmacs", "minimize", known_before_training=True))
@@ -247,12 +248,8 @@ def test_the_ledger_holds_no_networks_of_a_grid_or_a_sample():
 
 
 def record_of(trials, seeds=SEEDS):
-    study = {"name": "depths", "recipe": {"epochs": 14, "views": 2}}
-    facts = {
-        "study": study,
-        "scale": "demo",
-        "data": {"name": "rendered clips", "fingerprint": "f", "videos": {"val": 160}},
-    }
+    study = StudyFacts("depths", OBJECTIVES, seeds, recipe=Recipe(epochs=14, views=2))
+    facts = Facts(study=study, data=VideoFacts("rendered clips", "f", ("a", "b"), VideoCounts(440, 160)))
     return SimpleNamespace(
         facts=facts, trials=lambda: trials, seeds=seeds, finished=True, objectives=OBJECTIVES, folder=Path("no such run")
     )  # fmt: skip

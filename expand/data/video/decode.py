@@ -25,9 +25,7 @@ from expand.data.video.images import is_stills, probe_stills, read_stills
 # A wrong time stamp would repeat one picture for hours, in as many copies. Slides and surveillance videos are still for minutes.
 MOST_STILL_SECONDS = 600.0
 MOST_REPEATS, SPARE_REPEATS = 30, 1800  # one picture per second, shown at 30 per second; and one minute in total
-READ_SECONDS = (
-    60.0  # the longest to read a header or a packet: in a file filled up with zeros FFmpeg searches to its end
-)
+READ_SECONDS = 60.0  # for a header or a packet: in a file filled up with zeros FFmpeg searches to its end
 
 
 @dataclass

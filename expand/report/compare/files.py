@@ -3,8 +3,7 @@ matplotlib are imported when files are written."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,8 +12,8 @@ from expand.report.compare.fronts import UNITS, Fronts, Versus
 from expand.report.compare.intervals import Difference
 from expand.report.compare.runs import Run
 from expand.report.compare.tables import Section, markdown, sections
-from expand.report.drawing import picture_files, picture_names
-from expand.report.files import write_whole
+from expand.report.drawing import Writer, picture_files, picture_names
+from expand.report.files import plain_json, table, text, write_files
 from expand.report.significance import Network
 
 OURS = ("compare.md", "compare.csv", "compare.json", *picture_names("fronts"))
@@ -29,10 +28,10 @@ def write_fronts(folder: Path, found: Fronts, warnings: Sequence[str]) -> list[P
     from expand.report.compare.figure import draw
 
     title = "Comparison of " + ", ".join(run.name for run in found.runs)
-    files: dict[str, Callable[[Path], object]] = {
-        "compare.md": _text(markdown(title, sections(found), warnings, "fronts.png")),
-        "compare.csv": _table(_bin_rows(found)),
-        "compare.json": _text(json.dumps(plain_fronts(found, warnings), indent=1) + "\n"),
+    files: dict[str, Writer] = {
+        "compare.md": text(markdown(title, sections(found), warnings, "fronts.png")),
+        "compare.csv": table(_bin_rows(found)),
+        "compare.json": plain_json(plain_fronts(found, warnings)),
     }
     return _write(folder, files | picture_files("fronts", partial(draw, found)))
 
@@ -48,11 +47,10 @@ def write_pair(
     """Writes the comparison of two networks, as `write_fronts` but without figures."""
     names = [_network_name(run, network) for run, network in zip(runs, networks, strict=True)]
     row = {"first": names[0], "second": names[1], **_plain_difference(difference)}
-    plain = json.dumps(plain_pair(runs, networks, difference, warnings), indent=1) + "\n"
     return _write(folder, {
-        "compare.md": _text(markdown(f"{names[0]} and {names[1]}", [part], warnings)),
-        "compare.csv": _table([row]),
-        "compare.json": _text(plain),
+        "compare.md": text(markdown(f"{names[0]} and {names[1]}", [part], warnings)),
+        "compare.csv": table([row]),
+        "compare.json": plain_json(plain_pair(runs, networks, difference, warnings)),
     })  # fmt: skip
 
 
@@ -145,18 +143,7 @@ def _network_name(run: Run, network: Network) -> str:
     return f"{run.name}: {network.label}"
 
 
-def _table(rows: Sequence[dict[str, object]]) -> Callable[[Path], object]:
-    import pandas
-
-    table = pandas.DataFrame(rows)
-    return lambda path: table.to_csv(path, index=False)
-
-
-def _text(content: str) -> Callable[[Path], object]:
-    return lambda path: path.write_text(content, encoding="utf-8")
-
-
-def _write(folder: Path, files: dict[str, Callable[[Path], object]]) -> list[Path]:
+def _write(folder: Path, files: dict[str, Writer]) -> list[Path]:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--to {folder}: it is a file; give a folder")
     foreign = [entry.name for entry in sorted(folder.iterdir()) if entry.name not in OURS] if folder.is_dir() else []
@@ -164,8 +151,4 @@ def _write(folder: Path, files: dict[str, Callable[[Path], object]]) -> list[Pat
         raise UsageError(
             f"--to {folder}: it contains {foreign[0]}, which is not part of a comparison; give an empty or a new folder"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in OURS:
-        if name not in files:
-            (folder / name).unlink(missing_ok=True)  # left by an earlier comparison and no longer true
-    return [write_whole(folder / name, write) for name, write in files.items()]
+    return write_files(folder, files, sometimes=OURS)
