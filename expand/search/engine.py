@@ -161,9 +161,8 @@ class Search:
         self._settled = True
         opened = []
         trials = self.record.trials()
-        wanted, spent = affordable(
-            self.study, trials, self.study.strategy.ask(self.study, trials, self.macs), self.macs
-        )
+        asked = self.study.strategy.ask(self.study, trials, self.macs)
+        wanted, spent = affordable(self.study, trials, asked, self.macs)
         if spent and not self._spent:
             self._spent = True
             self.watch.note(spent)
