@@ -89,16 +89,24 @@ def expand(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return call
 
 
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs in this process report without figures, which take longer to draw than tiny networks to train."""
+    monkeypatch.setattr("expand.report.files.picture_files", lambda name, draw: {})
+
+
 VERSIONS = sorted((ROOT / "tests" / "old_runs").iterdir())
+
+
+def placed(source: Path, folder: Path) -> Path:
+    """A copy of what lies beside an old run, with its study file, which it names by an absolute path."""
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+    facts = json.loads((folder / "run" / "study.json").read_text())
+    facts["reference"] = str(folder / "old_study.py")
+    (folder / "run" / "study.json").write_text(json.dumps(facts))
+    return folder
 
 
 @pytest.fixture(params=VERSIONS, ids=lambda folder: folder.name)
 def old(request, tmp_path: Path) -> Path:
-    """A copy of the run, which names its study file by an absolute path."""
-    for source in request.param.iterdir():
-        copy = shutil.copytree if source.is_dir() else shutil.copyfile
-        copy(source, tmp_path / source.name)
-    facts = json.loads((tmp_path / "run" / "study.json").read_text())
-    facts["reference"] = str(tmp_path / "old_study.py")
-    (tmp_path / "run" / "study.json").write_text(json.dumps(facts))
-    return tmp_path
+    return placed(request.param, tmp_path)

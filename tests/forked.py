@@ -133,6 +133,10 @@ def _look_after(request: bytes, out: int, error: int, ending: int) -> None:
     os.environ.clear()
     os.environ.update(environment)
     sys.path[0] = folder  # as `python -m expand` has it
+    # With --workers 0 it trains with a thread for each of its cores; pytest's other processes need theirs.
+    if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and "0" in sys.argv:
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker[2:]) % len(cores)]})
 
 
 def _fork() -> int:

@@ -51,7 +51,7 @@ def test_a_run_as_tables_and_decisions(run):
     assert best.metrics.top1 == trials["top1"].max()
     cheapest = run.best(under={"gmacs": trials["gmacs"].min()})
     assert cheapest.cost.gmacs == trials["gmacs"].min()
-    with pytest.raises(expand.UsageError, match="no complete trial costs that little"):
+    with pytest.raises(expand.UsageError, match="no complete trial is within this limit"):
         run.best(under={"gmacs": 1e-9})
     with pytest.raises(expand.UsageError, match="one cost at a time"):
         run.best(under={"gmacs": 1, "params_m": 1})

@@ -11,13 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-from expand.cli import about, bench, cost, data, export, plan, report, run, test
+from expand.cli import about, bench, cost, data, export, plan, report, run, test  # noqa: F401  (each registers its commands)
 from expand.cli.shared_options import MEANS, app, data_app
 from expand.core import signals
 
-# Each module registers its commands once it is imported; help and the reference list them in this order whoever was first.
-_ORDER = [module.__name__ for module in (about, bench, cost, data, export, plan, report, run, test)]
-app.registered_commands.sort(key=lambda command: _ORDER.index(command.callback.__module__) if command.callback else -1)
 app.add_typer(data_app, name="data", rich_help_panel=MEANS)
 
 

@@ -35,7 +35,7 @@ OnStep = Callable[[int, int, int, float], None]
 
 @dataclass(frozen=True)
 class Listener:
-    """What a training calls while it goes on.
+    """Callbacks of a training.
 
     Attributes:
         on_epoch: after each epoch.

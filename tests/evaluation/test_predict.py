@@ -10,19 +10,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import VERSIONS, placed
 
 from expand.cli.scoring import show_predictions
 from expand.core.errors import UsageError
+from expand.export.bundle import take_away
 
 VIDEO = Path("squares") / "test" / "to the left" / "200.avi"
 
 
+@pytest.fixture(scope="module", params=VERSIONS, ids=lambda folder: folder.name)
+def exported(request, tmp_path_factory) -> Path:
+    """An old run, and its complete trial exported beside it."""
+    folder = placed(request.param, tmp_path_factory.mktemp("old"))
+    take_away(folder / "run", folder / "network", under=None, trial=2, best=None)
+    return folder
+
+
 @pytest.fixture
-def network(old, expand) -> Path:
-    """The old run's complete trial, exported beside it."""
-    done = expand("export", "run", "--trial", 2, "--to", "network")
-    assert done.returncode == 0, done.stderr
-    return old / "network"
+def network(exported, tmp_path) -> Path:
+    return placed(exported, tmp_path) / "network"
 
 
 def chances(text: str) -> dict[str, float]:
@@ -42,7 +49,8 @@ def alone(folder: Path, *arguments: str, before: str = "") -> subprocess.Complet
     )
 
 
-def test_a_run_an_export_and_an_export_alone_answer_as_the_test_scored(network, expand, old):
+def test_a_run_an_export_and_an_export_alone_answer_as_the_test_scored(network, expand):
+    old = network.parent
     by_run = expand("predict", "run:2", VIDEO, "--json")
     by_export = expand("predict", "network", VIDEO, "--json", "--top", 9)
     assert by_run.returncode == by_export.returncode == 0, by_run.stderr + by_export.stderr
@@ -66,7 +74,8 @@ def test_a_run_an_export_and_an_export_alone_answer_as_the_test_scored(network, 
     assert best in plain.stdout and f"{chances(by_export.stdout)[best]:.1%}" in plain.stdout
 
 
-def test_what_cannot_be_answered_is_one_line_and_exit_code_2(network, expand, old, monkeypatch, capsys):
+def test_what_cannot_be_answered_is_one_line_and_exit_code_2(network, expand, monkeypatch, capsys):
+    old = network.parent
     monkeypatch.chdir(old)
     (old / "broken.mp4").write_bytes(b"\0" * 900)
     for video, words in (

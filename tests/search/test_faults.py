@@ -37,6 +37,7 @@ from expand.search.worker_plan import Workers
 from expand.storage.run_directory import open_for_reading, open_for_writing
 from search_spaces.x3d import X3DSpace
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 TINY, FAULTY = STUDIES / "tiny.py", STUDIES / "faulty.py"
 LOADER = "Caught {} in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  ...\n{}: {}"
 

@@ -19,6 +19,7 @@ from expand.storage.run_directory import open_for_reading
 from expand.testing.space_contract import plain_kernels
 from search_spaces.c3d import PATTERNS
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 POINTS = "strategy.points=depth-1,decreasing,depth-3"
 
 

@@ -46,6 +46,7 @@ from expand.training.identity import Identity
 from expand.training.multi_view import Views
 from search_spaces.x3d import X3DSpace
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
 HERE = '''
 from dataclasses import dataclass, replace
 from tiny import study as tiny_study

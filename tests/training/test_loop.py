@@ -79,7 +79,7 @@ def caches(squares) -> list[ClipCache]:
 def trained(caches: list[ClipCache], folder: Path, recipe: Recipe, network: nn.Module, **more):
     return train(
         network, CLIPS, *caches, Identity(Architecture("small", ()), 0, recipe.epochs, recipe, ["clips"], ["folder"]),
-        device=CPU, checkpoint_path=folder / "last.pt", listener=Listener(lambda entry: None, pytest.fail), **more,
+        device=CPU, checkpoint_path=folder / "last.pt", listener=Listener(lambda entry: None, pytest.fail, **more),
     )  # fmt: skip
 
 
