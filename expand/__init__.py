@@ -36,8 +36,12 @@ if TYPE_CHECKING:
     from expand.core.study import Objective as Objective
     from expand.core.study import Recipe as Recipe
     from expand.core.study import Study as Study
+    from expand.strategies.evolved import Evolved as Evolved
     from expand.strategies.fixed import Fixed as Fixed
     from expand.strategies.grid import Grid as Grid
+    from expand.strategies.guided import Guided as Guided
+    from expand.strategies.halving import Halving as Halving
+    from expand.strategies.optuna_sampler import OptunaSampler as OptunaSampler
     from expand.strategies.sampled import Sampled as Sampled
     from expand.strategies.stepwise import Stepwise as Stepwise
 
@@ -49,8 +53,12 @@ _PLACES = {
     "core.errors": ("ExpandError", "UsageError"),
     "core.space": ("Architecture", "Axis", "SearchSpace"),
     "core.study": ("Budget", "Data", "Objective", "Recipe", "Study"),
+    "strategies.evolved": ("Evolved",),
     "strategies.fixed": ("Fixed",),
     "strategies.grid": ("Grid",),
+    "strategies.guided": ("Guided",),
+    "strategies.halving": ("Halving",),
+    "strategies.optuna_sampler": ("OptunaSampler",),
     "strategies.sampled": ("Sampled",),
     "strategies.stepwise": ("Stepwise",),
 }

@@ -1,8 +1,8 @@
 """X3D: the network and the six axes along which it is expanded.
 
 Source: C. Feichtenhofer, "X3D: Expanding Architectures for Efficient Video Recognition", CVPR 2020 (arXiv 2004.04730),
-Table 1 (the base network X2D), section 3 (the expansion). Where the paper and the code published with it differ, this
-file follows what reproduces the published costs; each such place says so.
+Table 1 (the base network X2D), section 3 (the expansion). Where paper and code differ, this file follows what reproduces the
+published costs; each such place says so.
 """
 
 from __future__ import annotations
@@ -185,6 +185,7 @@ STAGE_BASES = (12, 24, 48, 96)  # widths at γ_w = 0.5, the factor 1 of the auth
 DEPTH_BASES = (1, 2, 5, 3)
 LEAST_WIDTH = 0.1
 TIME_AXES = ("frame_rate", "frames")
+TIME_STEPS = (1, *(n * 2**power for power in range(8) for n in (2, 3)))  # 1, 2, 3, 4, 6, 8, 12 ... 256, 384
 VALUES = ("frames", "stride", "resolution", "width", "bottleneck", "depth")
 INSTANCES = {  # Tables 1 and 3, in the order of `VALUES`
     "X2D": (1, 16, 112, 1, 1, 1),
@@ -320,10 +321,7 @@ class X3DSpace(SearchSpace):
         return self._moved(architecture, moves)
 
     def rungs(self, architecture: Architecture, axis: Axis) -> Sequence[Value]:
-        """Each distinct set of depths or widths once, bottlenecks in steps of 1/20.
-
-        The time axes change frames and stride together and have no rungs.
-        """
+        """Each distinct set of depths or widths once, bottlenecks in steps of 1/20; none for the time axes."""
         match axis.name:
             case "depth":
                 blocks = {basis: range(1, int(basis * axis.high) + 1) for basis in DEPTH_BASES}
@@ -334,6 +332,16 @@ class X3DSpace(SearchSpace):
                 return [n / 20 for n in range(math.ceil(axis.low * 20), int(axis.high * 20) + 1)]
             case _:
                 return super().rungs(architecture, axis)
+
+    def values(self, axis: Axis) -> Sequence[Value]:
+        """As `rungs`; frames and strides in steps of at most one and a half."""
+        steps = (n for n in TIME_STEPS if axis.low <= n <= axis.high)
+        return list(steps) if axis.name in TIME_AXES else super().values(axis)
+
+    def searched(self, architecture: Architecture) -> bool:
+        """Clips that are not longer than the longest."""
+        duration = int(architecture["frames"] * architecture["stride"])
+        return duration <= max(self.longest_clip or duration, self.frames * self.stride)
 
     def published_growth(self, architecture: Architecture, axis: Axis) -> Architecture | None:
         """The paper's step: frames x2, resolution x√2, depth x2.2, width x1.45, bottleneck x2.25."""

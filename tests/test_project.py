@@ -211,4 +211,4 @@ def test_a_shell_completes_commands_options_and_studies():
         ).stdout.split()
         for words, position in (("expand li", 1), ("expand list --sc", 2), ("expand run x3d", 2))
     ]  # fmt: skip
-    assert answers == [["list"], ["--scale"], ["x3d_stepwise"]]
+    assert answers == [["list"], ["--scale"], ["x3d_guided", "x3d_stepwise"]]

@@ -20,7 +20,7 @@ from expand.core.atomic import write_atomically
 from expand.core.errors import UsageError
 from expand.core.files import json_bytes
 from expand.core.study import Study
-from expand.core.trial import Trial
+from expand.core.trial import Trial, TrialState
 from expand.core.units import format_bytes, format_macs, format_seconds
 
 
@@ -137,7 +137,7 @@ def show_status(folder: Path, *, as_json: bool) -> None:
     trials, driver = record.trials(), live_driver(folder)
 
     def state_of(trial: Trial) -> str:
-        if trial.state.ended:
+        if trial.state is not TrialState.RUNNING:
             return trial.state.value
         if not driver:
             return "interrupted"

@@ -14,7 +14,7 @@ SEARCH, NETWORKS, MEANS = "Search", "Networks that were found", "Costs, videos a
 ORDER = (
     *("list", "run", "plan", "status", "report", "compare", "dashboard"),
     *("test", "predict", "export", "train"),
-    *("cost", "measure", "weights", "data", "doctor"),
+    *("cost", "measure", "bench", "weights", "data", "doctor"),
 )
 
 

@@ -24,9 +24,13 @@ def describe(value: Any) -> Any:
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """Where two plain values differ, one line each: "recipe.epochs: 12 in the run, 30 now"."""
+    """Where two plain values differ, one line each: "recipe.epochs: 12 in the run, 30 now".
+
+    A field that is missing in `old` and is now 0, false, none or empty is no difference: later versions have fields that an older
+    one did without.
+    """
     if isinstance(old, dict) and isinstance(new, dict):
-        names = dict.fromkeys([*old, *new])
+        names = [name for name in dict.fromkeys([*old, *new]) if name in old or new[name]]
         return [
             line for name in names for line in differences(old.get(name), new.get(name), f"{path}.{name}".lstrip("."))
         ]

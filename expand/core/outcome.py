@@ -1,4 +1,4 @@
-"""The outcome of a job: `Completed | Failed | Infeasible | Halted | Retry`. Standard library only."""
+"""The outcome of a job: `Completed | Paused | Failed | Infeasible | Halted | Retry`. Standard library only."""
 
 from __future__ import annotations
 
@@ -15,6 +15,15 @@ class Completed:
     metrics: Metrics
     attempt: Attempt = UNKNOWN
     curve: Curve = ()
+    train_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Paused:
+    """Trained as far as was asked for now; its checkpoint is kept."""
+
+    curve: Curve
+    attempt: Attempt = UNKNOWN
     train_seconds: float = 0.0
 
 
@@ -55,4 +64,4 @@ class Retry:
     train_seconds: float = 0.0
 
 
-Outcome = Completed | Failed | Infeasible | Halted | Retry
+Outcome = Completed | Paused | Failed | Infeasible | Halted | Retry

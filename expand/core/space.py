@@ -263,11 +263,8 @@ class SearchSpace(ABC):
         return ()
 
     def larger(self, architecture: Architecture, axis: Axis) -> Sequence[Architecture]:
-        """Architectures reachable by growing this axis alone, in order.
-
-        On an axis of numbers the cost must never fall; strategies depend on it. Choices that are words, such as kinds of
-        layers, may cost more or less.
-        """
+        """Architectures reachable by growing this axis alone, in order. On an axis of numbers the cost must never fall, because
+        strategies depend on it; kinds of layers may cost more or less."""
         return self._moved(architecture, ({axis.parameter: value} for value in self._around(architecture, axis)[1]))
 
     def smaller(self, architecture: Architecture, axis: Axis) -> Sequence[Architecture]:
@@ -283,6 +280,14 @@ class SearchSpace(ABC):
         if axis.integer:
             return whole_steps(axis, architecture[axis.parameter], int(axis.step))
         return [n * axis.step for n in range(math.ceil(axis.low / axis.step), int(axis.high / axis.step) + 1)]
+
+    def values(self, axis: Axis) -> Sequence[Value]:
+        """The values of an axis to combine with any values of the others, in growing order."""
+        return self.rungs(self.start, axis)
+
+    def searched(self, architecture: Architecture) -> bool:
+        """Whether a search that combines values freely may try this network. A family leaves out what is legal but of no use."""
+        return True
 
     def value_on(self, architecture: Architecture, axis: Axis) -> Value | None:
         """An architecture's value on an axis; None if it has none (a network without a split point)."""
@@ -385,14 +390,10 @@ def whole_steps(axis: Axis, value: int, step: int) -> range:
 
 
 def plainest(low: float, high: float) -> float:
-    """The number in [low, high) with the fewest decimals, and of these the one nearest the middle.
-
-    It is the canonical value of all that round to the same network.
-    """
+    """The canonical value of all in [low, high): the one with the fewest decimals, and of these the nearest to the middle."""
     for digits in range(10):
         scale = 10**digits
         first, last = math.ceil(round(low * scale, 6)), math.ceil(round(high * scale, 6)) - 1
         if first <= last:
-            middle = min(max(round((low + high) / 2 * scale), first), last)
-            return middle / scale
+            return min(max(round((low + high) / 2 * scale), first), last) / scale
     return low

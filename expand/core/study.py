@@ -12,9 +12,23 @@ from typing import Literal, Protocol
 from expand.core.checks import require, require_types
 from expand.core.files import escaped
 from expand.core.space import Architecture, SearchSpace
-from expand.core.trial import Suggestion, Trial
+from expand.core.trial import Cost, Suggestion, Trial
 
 CountMacs = Callable[[Architecture], int]
+
+
+class Costs(Protocol):
+    """What networks cost, counted without training them."""
+
+    def __call__(self, architecture: Architecture) -> int:
+        """Multiply-adds of one clip."""
+        ...
+
+    def cost(self, architecture: Architecture) -> Cost:
+        """All that is counted."""
+        ...
+
+
 MOST_FPS = 10_000.0
 # Names of layouts of videos, as in expand/data/sources/detect.py, which says what each looks like.
 LAYOUTS = ("ucf101", "hmdb51", "something", "kinetics", "mmaction", "lists", "split-folders", "folders")
@@ -174,8 +188,8 @@ class Objective:
 class Budget:
     """When a search ends.
 
-    `trials`, `epochs` and `hours` end any search: a network is started only if all its seeds fit, and what has started is
-    finished.
+    `trials`, `epochs`, `hours` and `gmac_epochs` end any search: a network is started only if all its seeds fit, and what has
+    started is finished.
 
     Attributes:
         targets_gmacs: costs, in rising order, that a stepwise expansion reaches one after the other; it ends at the last.
@@ -183,6 +197,8 @@ class Budget:
         trials: maximum number of trainings; each seed of a network is one.
         epochs: maximum number of training epochs, summed over all trials.
         hours: maximum hours of training, summed over all workers.
+        gmac_epochs: maximum training work: billions of multiply-adds of one clip times epochs, summed over all trials. It is the
+            same on every machine.
         attempts: how often a trial is started in a row without a new checkpoint when its worker process dies.
         minutes_per_trial: longest training time of one trial since its last start; a longer one fails. None is no limit.
     """
@@ -192,6 +208,7 @@ class Budget:
     trials: int | None = None
     epochs: int | None = None
     hours: float | None = None
+    gmac_epochs: float | None = None
     attempts: int = 3
     minutes_per_trial: float | None = None
 
@@ -204,6 +221,7 @@ class Budget:
             trials=(_unset(self.trials, 1) >= 1, "at least 1"),
             epochs=(_unset(self.epochs, 1) >= 1, "at least 1"),
             hours=(_unset(self.hours, 1) > 0, "above 0"),
+            gmac_epochs=(_unset(self.gmac_epochs, 1) > 0, "above 0"),
             attempts=(self.attempts >= 1, "at least 1"),
             minutes_per_trial=(_unset(self.minutes_per_trial, 1) > 0, "above 0"),
         )  # fmt: skip
@@ -270,17 +288,18 @@ class SearchStrategy(Protocol):
     """Decides what to train next, from the study and the trials alone, so that a resumed search continues as if it had
     never stopped."""
 
-    def ask(self, study: Study, trials: Sequence[Trial], macs: CountMacs) -> list[Suggestion]:
+    def ask(self, study: Study, trials: Sequence[Trial], macs: Costs) -> list[Suggestion]:
         """What to train now.
 
         Args:
             study: what is searched, with its budget and seeds.
             trials: all trials so far, in any order.
-            macs: counts the multiply-adds of a network without training it.
+            macs: counts what a network costs without training it; called, its multiply-adds.
 
         Returns:
             Suggestions that are not among `trials`, in the order to start them: all seeds of a network together, or the
-            missing ones. None means "wait" while a trial is running, and "finished" otherwise.
+            missing ones. A paused trial is among them only with a later `until`. None means "wait" while a trial is running,
+            and "finished" otherwise.
 
         Raises:
             UsageError: the study cannot be searched like this; raised already when there are no trials.

@@ -15,11 +15,13 @@ PARAMS_CONVENTION = "all parameters; params_published leaves out biases and norm
 class TrialState(StrEnum):
     """The state of a trial.
 
-    `INFEASIBLE`: exceeds a limit known before training, never trained. `PRUNED`: stopped early. Only `COMPLETE` trials, trained
-    for all epochs of their study, may be on a front.
+    `INFEASIBLE`: exceeds a limit known before training, never trained. `PAUSED`: stopped after `Suggestion.until`, may go on from
+    its checkpoint. `PRUNED`: stopped early for good. Only `COMPLETE` trials, trained for all epochs of their study, may be on a
+    front.
     """
 
     RUNNING = "running"
+    PAUSED = "paused"
     COMPLETE = "complete"
     INFEASIBLE = "infeasible"
     PRUNED = "pruned"
@@ -27,7 +29,7 @@ class TrialState(StrEnum):
 
     @property
     def ended(self) -> bool:
-        return self is not TrialState.RUNNING
+        return self not in (TrialState.RUNNING, TrialState.PAUSED)
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,13 @@ class Suggestion:
 
     `axes` holds several axes if growing any of them gives the same network. `name` is the network's common name, such as
     "MC3".
+
+    Attributes:
+        epochs: the length of the learning rate's schedule, whatever `until` is.
+        until: the epoch after which the training pauses; None trains all epochs. Suggesting the same network and seed with a
+            later `until` lets it go on.
+        seen: how many results the strategy had when it suggested this; None for strategies that do not learn from results.
+        predicted: mean and standard deviation of the top-1 that was expected of the finished training.
     """
 
     architecture: Architecture
@@ -44,9 +53,17 @@ class Suggestion:
     step: int = 0
     axes: tuple[str, ...] = ()
     parent: int | None = None
-    kind: str = "expand"  # "start", "expand", "contract", "grid", "sample" or "fixed"
+    kind: str = "expand"  # "start", "expand", "contract", "grid", "sample", "fixed", "guided" or "evolved"
     reason: str = ""
     name: str = ""
+    until: int | None = None
+    seen: int | None = None
+    predicted: tuple[float, float] | None = None
+
+    @property
+    def last_epoch(self) -> int:
+        """The epoch at which this training stops, for now or for good."""
+        return self.epochs if self.until is None else min(self.until, self.epochs)
 
 
 @dataclass(frozen=True)
@@ -136,6 +153,13 @@ class Trial:
     @property
     def attempts(self) -> int:
         return self.attempt.attempts
+
+    @property
+    def reached(self) -> int:
+        """How many epochs it has been trained."""
+        if self.state is TrialState.COMPLETE:
+            return self.suggestion.epochs
+        return self.curve[-1].epoch if self.curve else 0
 
     @property
     def label(self) -> str:

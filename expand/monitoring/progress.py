@@ -122,7 +122,7 @@ class PlainLines:
             self._line(f"trial {number} {_batches(epoch, done, steps, loss)}")
 
     def ended(self, trial: Trial) -> None:
-        result = f"top-1 {_top1(trial.metrics)}" if trial.metrics else trial.error
+        result = f"top-1 {_top1(trial.metrics)}" if trial.metrics else trial.error or _stopped(trial)
         self._line(
             f"trial {trial.number} {trial.state.value}: {result} ({format_seconds(trial.train_seconds)}){self._ahead()}"
         )
@@ -191,7 +191,9 @@ class LiveTable:
                 f"{_top1(trial.metrics)}  {format_seconds(trial.train_seconds)}"
             )
         else:
-            self._print(f"trial {trial.number:>3}  step {trial.label:<29} {trial.state.value}: {trial.error}")
+            self._print(
+                f"trial {trial.number:>3}  step {trial.label:<29} {trial.state.value}: {trial.error or _stopped(trial)}"
+            )
 
     def _draw(self) -> Group:
         table = Table(title=None, expand=False, pad_edge=False)
@@ -206,7 +208,7 @@ class LiveTable:
                 str(trial.number), trial.label, format_macs(trial.cost.macs),
                 f"{entry.epoch if entry else 0}/{trial.suggestion.epochs}",
                 percent(entry.top1) if entry else "", f"{entry.loss:.3f}" if entry else "",
-                format_seconds(left) if entry else "", "training" if trial.number in self.training else "queued",
+                format_seconds(left) if entry else "", _phase(trial, self.training),
             )  # fmt: skip
         complete = [trial for trial in self.trials.values() if trial.state is TrialState.COMPLETE and trial.metrics]
         best = max(complete, key=lambda trial: trial.metrics.top1 if trial.metrics else 0.0, default=None)
@@ -220,6 +222,16 @@ class LiveTable:
 
 def _top1(metrics: Metrics) -> str:
     return in_percent(metrics.top1, metrics.standard_error)
+
+
+def _phase(trial: Trial, training: set[int]) -> str:
+    return "paused" if trial.state is TrialState.PAUSED else "training" if trial.number in training else "queued"
+
+
+def _stopped(trial: Trial) -> str:
+    """How far a paused trial got."""
+    top1 = f", top-1 {in_percent(trial.curve[-1].top1)}" if trial.curve else ""
+    return f"after epoch {trial.reached} of {trial.suggestion.epochs}{top1}"
 
 
 def _batches(epoch: int, done: int, steps: int, loss: float) -> str:

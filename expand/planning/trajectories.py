@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from expand.core.errors import UsageError, unknown
 from expand.core.space import Architecture
-from expand.core.study import CountMacs, Study
+from expand.core.study import Costs, Study
 from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
 from expand.search.memory_check import CountCost
 from expand.storage.plans import Videos
@@ -49,7 +49,7 @@ class Trajectory:
 
 
 def simulated(
-    study: Study, macs: CountMacs, cost: CountCost, *, wins: Sequence[str] = (), seconds: Seconds | None = None
+    study: Study, macs: Costs, cost: CountCost, *, wins: Sequence[str] = (), seconds: Seconds | None = None
 ) -> tuple[Trajectory, ...]:
     """The distinct simulated trajectories of a search.
 
@@ -112,12 +112,12 @@ def _in_turn(wins: Sequence[str], known: Sequence[str]) -> Choose:
 
 
 def _simulate(
-    name: str, study: Study, macs: CountMacs, cost: CountCost, choose: Choose, seconds: Seconds | None
+    name: str, study: Study, macs: Costs, cost: CountCost, choose: Choose, seconds: Seconds | None
 ) -> Trajectory:  # fmt: skip
     """The trajectory in which `choose` picks the winner of each step."""
     trials: list[Trial] = []
     networks: dict[Architecture, Network] = {}
-    while suggestions := affordable(study, trials, study.strategy.ask(study, trials, macs))[0]:
+    while suggestions := affordable(study, trials, study.strategy.ask(study, trials, macs), macs)[0]:
         winners: set[Architecture] = set()
         steps: dict[int, dict[Architecture, Suggestion]] = {}
         costs = {suggestion.architecture: cost(suggestion.architecture) for suggestion in suggestions}
@@ -150,7 +150,7 @@ def _simulate(
 
 def over_limit(study: Study, cost: Cost) -> str:
     """The counted limit that a candidate exceeds, or ""; limits on measured costs cannot be checked yet."""
-    from expand.storage.run_directory import known_cost
+    from expand.storage.attributes import known_cost
 
     for objective in study.objectives:
         value = known_cost(objective, cost)

@@ -196,7 +196,7 @@ def _state(group: list[Trial], scored: dict[int, Trial], seeds: Sequence[int]) -
     if all(seed in scored for seed in seeds):
         return TrialState.COMPLETE
     states = {trial.state for trial in group if trial.number not in {done.number for done in scored.values()}}
-    for state in (TrialState.RUNNING, TrialState.INFEASIBLE, TrialState.FAILED, TrialState.PRUNED):
+    for state in (TrialState.RUNNING, TrialState.PAUSED, TrialState.INFEASIBLE, TrialState.FAILED, TrialState.PRUNED):
         if state in states:
             return state
     # What is left: a complete trial without a finite score, or a seed that has not started yet.

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from expand.core.attempt import Attempt, EndedTry, Epoch, Speed
 from expand.core.errors import ExpandError
-from expand.core.outcome import Completed, Failed, Halted, Infeasible, Outcome, Retry
+from expand.core.outcome import Completed, Failed, Halted, Infeasible, Outcome, Paused, Retry
 from expand.core.space import Architecture, SearchSpace
 from expand.core.study import Objective, Study
 from expand.core.trial import Cost, Suggestion, Trial, TrialState
@@ -24,7 +24,8 @@ from expand.search.job import Job, count_starts, fruitless_starts, log_return, s
 from expand.search.prospect import Prospect
 from expand.search.retries import Retries
 from expand.source.fingerprint import code_of
-from expand.storage.run_directory import Record, known_cost
+from expand.storage.attributes import known_cost
+from expand.storage.run_directory import Record
 from expand.strategies.budget import affordable
 
 MOST_STARTS = 12  # of one trial in a row, without a new checkpoint, before the search halts
@@ -82,12 +83,12 @@ class Search:
         self.record.set_finished(False)
         self.retries = Retries(self.study.budget.attempts, at_once)
         self.prospect = Prospect(self.study, self.macs, self.macs.cost, at_once)
-        self.prospect.decided(self.record.trials())  # reported by an earlier driver
+        self.prospect.decided(self.record.trials(), over=False)  # reported by an earlier driver
         if retry_failed:
             self._reopen_failed()
         ended: list[int] = []  # with their process, at every start
         for trial in self.record.trials():
-            if trial.state.ended:
+            if trial.state is not TrialState.RUNNING:
                 continue
             if (starts := fruitless_starts(self.record.checkpoint(trial.number))) >= MOST_STARTS:
                 ended.append(trial.number)
@@ -120,7 +121,7 @@ class Search:
     def next(self) -> Job | None:
         """The next job. None if nothing can start now, because a running trial must end or a failed one must wait, or if the
         search has ended (`done`)."""
-        if not self.retries.waiting(self.queue) and not self._settled:
+        if self._may_ask:
             self._ask()
         while (number := self.retries.startable(self.queue, len(self.running))) is not None:
             self.queue.remove(number)
@@ -131,12 +132,18 @@ class Search:
             self.watch.placed(number, training=True)
             self.retries.started(number)
             return self._job(number)
-        if not self.retries.waiting(self.queue) and not self._settled:
+        if self._may_ask:
             return self.next()
         if self.running and self._looked_ahead != self.running:
             self._looked_ahead = set(self.running)
             self.look_ahead()
         return None
+
+    @property
+    def _may_ask(self) -> bool:
+        """Whether a worker is free for what the strategy suggests next. Asked earlier, it would know less."""
+        free = len(self.running) < self.retries.at_once
+        return free and not self._settled and not self.retries.waiting(self.queue)
 
     def put_back(self, number: int) -> None:
         """Puts back a job from `next` that cannot be placed at the moment."""
@@ -154,12 +161,15 @@ class Search:
         self._settled = True
         opened = []
         trials = self.record.trials()
-        wanted, spent = affordable(self.study, trials, self.study.strategy.ask(self.study, trials, self.macs))
+        asked = self.study.strategy.ask(self.study, trials, self.macs)
+        wanted, spent = affordable(self.study, trials, asked, self.macs)
         if spent and not self._spent:
             self._spent = True
             self.watch.note(spent)
+        paused = {(t.architecture, t.suggestion.seed): t for t in trials if t.state is TrialState.PAUSED}
         for suggestion in wanted:
-            number = self._open(suggestion)
+            before = paused.get((suggestion.architecture, suggestion.seed))
+            number = self._open(suggestion) if before is None else self._go_on(before.number, suggestion)
             if number is not None:
                 opened.append(number)
             self._settled = False  # a trial that ended immediately may be what the strategy was waiting for
@@ -167,15 +177,33 @@ class Search:
             self.show.refresh()
             self.watch.outlook(self.prospect.outlook(self.record.trials()))
         self.queue += self._longest_first(opened)
+        for line in self.prospect.decided(self.record.trials(), over=not (opened or self.queue or self.running)):
+            self.watch.note(line)
         if not self.queue and not self._settled:
             self._ask()
+
+    def _go_on(self, number: int, suggestion: Suggestion) -> int:
+        """Lets a paused trial train up to its next stop."""
+        self.record.go_on(number, suggestion)
+        self.watch.started(self.record.trial(number), resumed=True)
+        return number
+
+    def end(self) -> None:
+        """The strategy has nothing more to suggest: what is paused ends."""
+        for trial in self.record.trials():
+            if trial.state is TrialState.PAUSED:
+                self.record.prune(trial.number)
+                shutil.rmtree(self.record.checkpoint(trial.number).parent, ignore_errors=True)
+                self.show.ended(self.record.trial(trial.number))
+        self.record.set_finished(True)
 
     def look_ahead(self) -> None:
         """Counts the costs of the next step's candidates, as if none of the running trials wins, while workers start or wait for
         the last trials of a step. The counts are cached, so that training can start immediately; nothing else changes."""
-        known = [
-            trial if trial.state.ended else replace(trial, state=TrialState.FAILED) for trial in self.record.trials()
-        ]
+        trials = self.record.trials()
+        if any(trial.suggestion.seen is not None for trial in trials):
+            return  # a strategy that learns counts all its networks beforehand
+        known = [trial if trial.state.ended else replace(trial, state=TrialState.FAILED) for trial in trials]
         with contextlib.suppress(Exception):  # an error is reported when the strategy is really asked
             for suggestion in self.study.strategy.ask(self.study, known, self.macs):
                 self.macs.cost(suggestion.architecture)
@@ -256,8 +284,6 @@ class Search:
         self.watch.outlook(self.prospect.outlook(trials))
         self.watch.ended(trial)
         self.show.ended(trial)
-        for line in self.prospect.decided(trials):
-            self.watch.note(line)
 
     def _job(self, number: int) -> Job:
         suggestion = self.record.trial(number).suggestion
@@ -267,7 +293,7 @@ class Search:
             self.threads, latency=self._latency, speed=self._speed(suggestion.architecture),
             mirrored=self.study.data.mirrored,
             seconds=None if (minutes := self.study.budget.minutes_per_trial) is None else 60 * minutes,
-            avoid=self.retries.nodes(number),
+            avoid=self.retries.nodes(number), until=suggestion.until,
         )  # fmt: skip
 
     def on_epoch(self, number: int, entry: Epoch) -> None:
@@ -303,16 +329,19 @@ class Search:
                 self._said.add(note)
                 self.watch.note(f"trial {number}: {note}")
         self._end(number, outcome)
-        shutil.rmtree(self.record.checkpoint(number).parent, ignore_errors=True)  # recorded, so no longer needed
+        if not isinstance(outcome, Paused):
+            shutil.rmtree(self.record.checkpoint(number).parent, ignore_errors=True)  # recorded, so no longer needed
         self._ended(number)
         self.show.refresh()
 
-    def _end(self, number: int, outcome: Completed | Failed | Infeasible) -> None:
+    def _end(self, number: int, outcome: Completed | Paused | Failed | Infeasible) -> None:
         curve = () if isinstance(outcome, Infeasible) else outcome.curve
         self.show.ending(number, curve or self.record.trial(number).curve)
         match outcome:
             case Completed():
                 self.record.complete(number, outcome)
+            case Paused():
+                self.record.pause(number, outcome)
             case Failed():
                 self.record.fail(number, outcome)
             case Infeasible(attempt):

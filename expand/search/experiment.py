@@ -88,7 +88,11 @@ def check_trials(record: Record, study: Study, workers: Workers, watch: Watcher)
     """Refuses a run whose trials were trained with other code, and notes other differences."""
     if foreign := record.foreign():
         watch.note(f"{len(foreign)} trials of other programs are in this run's database and are ignored: {foreign[:9]}")
-    trials = [trial for trial in record.trials() if trial.state in (TrialState.RUNNING, TrialState.COMPLETE)]
+    trials = [
+        trial
+        for trial in record.trials()
+        if trial.state in (TrialState.RUNNING, TrialState.PAUSED, TrialState.COMPLETE)
+    ]
     if other := edited(study.space, trials):
         raise UsageError(
             f"{record.folder} holds another experiment: {other}. Undo the change, or give another folder with --out"

@@ -19,7 +19,7 @@ import torch
 from expand.core.atomic import write_atomically
 from expand.core.attempt import Attempt, Epoch, Fault, InitialWeights, Speed
 from expand.core.errors import ExpandError
-from expand.core.outcome import Completed, Failed, Halted, Infeasible, Outcome, Retry
+from expand.core.outcome import Completed, Failed, Halted, Infeasible, Outcome, Paused, Retry
 from expand.core.space import Architecture, SearchSpace
 from expand.core.study import Objective, Recipe
 from expand.data.cache.clip_cache import ClipCache
@@ -57,6 +57,7 @@ class Job:
     latency: Objective | None = None
     speed: Speed | None = None
     seconds: float | None = None  # the most that one attempt may take
+    until: int | None = None  # the epoch after which the training pauses
     avoid: tuple[str, ...] = ()  # nodes of Ray where it could not be trained
 
     @property
@@ -97,18 +98,24 @@ def evaluate(job: Job, on_epoch: EpochReport, on_step: StepReport | None = None)
             metrics, curve = train(
                 network, clips, training, validation, _identity(job, recipe, (training, validation), code),
                 device=device, checkpoint_path=Path(job.checkpoint),
-                listener=Listener(on_epoch, notes.append, partial(on_step, job.number) if on_step else lambda *_: None),
+                listener=Listener(
+                    on_epoch, notes.append, partial(on_step, job.number) if on_step else lambda *_: None,
+                    lambda done: job.until is None or done < job.until,
+                ),
             )  # fmt: skip
         attempt = replace(attempt, peak_bytes=peak.bytes)
         if attempt.attempts == 1:  # otherwise an earlier process did a part of it
             attempt = replace(attempt, cpu_seconds=round(time.process_time() - cpu, 3))
+        seconds = round(sum(entry.seconds for entry in curve), 3)
+        if len(curve) < job.epochs:
+            log_return(Path(job.checkpoint))
+            return Paused(curve, replace(attempt, notes=tuple(notes)), seconds)
         _save_weights(Path(job.weights), network)
     except Exception as error:
         return _ended_by(error, job, replace(attempt, notes=tuple(notes)), time.perf_counter() - began)
     finally:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-    seconds = round(sum(entry.seconds for entry in curve), 3)
     return Completed(metrics, replace(attempt, notes=tuple(notes)), curve, seconds)
 
 

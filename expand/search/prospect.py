@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from expand.core.space import Architecture
-from expand.core.study import CountMacs, Study
+from expand.core.study import Costs, Study
 from expand.core.trial import Metrics, Trial, TrialState
 from expand.monitoring.progress import Outlook
 from expand.search.memory_check import CountCost
-from expand.storage.run_directory import known_cost
-from expand.strategies.budget import affordable
+from expand.storage.attributes import known_cost
+from expand.strategies.budget import Spending, affordable
 from expand.strategies.ledger import ledger
 
 MOST_AHEAD = 2000  # trials that are simulated before a search counts as endless
@@ -28,7 +28,7 @@ class Prospect:
     """Simulates the rest of the search with the strategy itself, as if every trial completes and the cheapest candidate wins."""
 
     study: Study
-    macs: CountMacs
+    macs: Costs
     cost: CountCost
     at_once: int
     _coming: dict[tuple[Architecture, int], Trial] | None = field(default_factory=dict)  # None: cannot be simulated
@@ -44,6 +44,8 @@ class Prospect:
         if hours is not None:  # the number of trials is unknown if hours end the search
             unspent = 3600 * hours - sum(trial.train_seconds for trial in trials)
             return Outlook(ended, None, False, max(unspent, 0.0) / self.at_once)
+        if any(trial.suggestion.seen is not None for trial in trials):
+            return self._by_budget(trials, ended)
         self._count(trials)
         if self._coming is None:
             return Outlook(ended, None, False, None)
@@ -56,16 +58,34 @@ class Prospect:
         stepwise = any(trial.suggestion.kind in ("start", "expand") for trial in (*trials, *rest))
         return Outlook(ended, len(trials) + len(rest), not stepwise, left)
 
+    def _by_budget(self, trials: Sequence[Trial], ended: int) -> Outlook:
+        """A strategy that learns cannot be simulated; its budget ends it at the latest. The rest of the budget takes as long as
+        what is spent has taken."""
+        budget, spent = self.study.budget, Spending.of(trials)
+        shares = [
+            reached / limit
+            for reached, limit in (
+                (spent.trials, budget.trials), (spent.epochs, budget.epochs), (spent.gmac_epochs, budget.gmac_epochs),
+            )
+            if limit
+        ]  # fmt: skip
+        seconds, share = sum(trial.train_seconds for trial in trials), max(shares, default=0.0)
+        left = seconds * (1 - min(share, 1.0)) / share / self.at_once if share and seconds else None
+        return Outlook(ended, budget.trials, False, left)
+
     def due(self) -> bool:
         """Whether the last estimate is old enough for another one."""
         return time.monotonic() - self._looked >= EPOCH_LOOKS
 
-    def decided(self, trials: Sequence[Trial]) -> list[str]:
-        """A line for each step whose candidates have all ended since the last call."""
-        lines = []
-        for step in ledger(trials):
+    def decided(self, trials: Sequence[Trial], *, over: bool) -> list[str]:
+        """A line for each step that was decided since the last call: all candidates have ended, and the strategy, which may ask
+        for more seeds, has gone on to the next step or the search is `over`."""
+        lines, steps = [], ledger(trials)
+        last = max((step.step for step in steps), default=0)
+        for step in steps:
             key = (step.step, step.kind)
-            if key not in self._decided and all(entry.state.ended for entry in step.entries):
+            done = over or step.step < last
+            if done and key not in self._decided and all(entry.state.ended for entry in step.entries):
                 self._decided.add(key)
                 if step.kind != "start":
                     lines.append(f"step {step.step} decided: {step.why}")
@@ -86,7 +106,9 @@ class Prospect:
     def _played(self, trials: Sequence[Trial]) -> list[Trial] | None:
         played = [trial if trial.state.ended else _completed(trial) for trial in trials]
         until = time.monotonic() + PATIENCE
-        while wanted := affordable(self.study, played, self.study.strategy.ask(self.study, played, self.macs))[0]:
+        while wanted := affordable(
+            self.study, played, self.study.strategy.ask(self.study, played, self.macs), self.macs
+        )[0]:
             for suggestion in wanted:
                 cost = self.cost(suggestion.architecture)
                 values = [(objective, known_cost(objective, cost)) for objective in self.study.objectives]

@@ -80,7 +80,7 @@ def run(
                 with contextlib.suppress(ExpandError):  # such as an unavailable database
                     search.interrupted()
                 raise
-            record.set_finished(True)
+            search.end()
             show.refresh(now=True)
             with signals.immediate():
                 report(record)

@@ -22,16 +22,24 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
 from expand.core.attempt import Attempt, EndedTry, Epoch
 from expand.core.errors import UsageError
-from expand.core.outcome import Completed, Failed
-from expand.core.space import Architecture, SearchSpace
+from expand.core.outcome import Completed, Failed, Paused
+from expand.core.space import SearchSpace
 from expand.core.study import Objective, Study
-from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
+from expand.core.trial import Cost, Suggestion, Trial, TrialState
+from expand.storage.attributes import (
+    attempt_of,
+    distribution_of,
+    is_ours,
+    kept_of,
+    objective_value,
+    stop_of,
+    trial_of,
+)
 from expand.storage.database import (
     check_whole,
     connection_url,
@@ -43,7 +51,7 @@ from expand.storage.database import (
 )
 from expand.storage.facts import Facts, read_facts, write_facts
 from expand.storage.folder import _now, _only_driver, check_folder, environment
-from expand.storage.serialize import from_plain, to_plain, write_json
+from expand.storage.serialize import to_plain, write_json
 
 _OPTUNA_STATE = {
     TrialState.COMPLETE: OptunaState.COMPLETE,
@@ -83,17 +91,17 @@ class Record:
     def trials(self) -> tuple[Trial, ...]:
         """All trials so far, by number. Numbers of trials that other programs added to the database are missing."""
         with self._errors():
-            return tuple(self._read(frozen) for frozen in self._study.get_trials(deepcopy=False) if _is_ours(frozen))
+            return tuple(self._read(frozen) for frozen in self._study.get_trials(deepcopy=False) if is_ours(frozen))
 
     def foreign(self) -> tuple[int, ...]:
         """Numbers of trials that other programs added to our study, such as those enqueued by hand. They are ignored."""
         with self._errors():
-            return tuple(frozen.number for frozen in self._study.get_trials(deepcopy=False) if not _is_ours(frozen))
+            return tuple(frozen.number for frozen in self._study.get_trials(deepcopy=False) if not is_ours(frozen))
 
     def trial(self, number: int) -> Trial:
         with self._errors():
             if number not in self._ids:
-                known = [each.number for each in self._study.get_trials(deepcopy=False) if _is_ours(each)]
+                known = [each.number for each in self._study.get_trials(deepcopy=False) if is_ours(each)]
                 if number not in known:
                     some = f"trials {known[0]} to {known[-1]}" if known else "no trials yet"
                     raise UsageError(f"trial {number}: this run has {some}")
@@ -102,7 +110,7 @@ class Record:
     def _read(self, frozen: FrozenTrial) -> Trial:
         if frozen.number in self._ended:
             return self._ended[frozen.number]
-        trial = _to_trial(frozen)
+        trial = trial_of(frozen)
         if trial.state.ended:
             self._ended[frozen.number] = trial
         return trial
@@ -116,11 +124,11 @@ class Record:
             "state": TrialState.RUNNING.value, "architecture": suggestion.architecture.to_json(),
             "step": suggestion.step, "kind": suggestion.kind, "name": suggestion.name, "axis": " = ".join(suggestion.axes),
             "axes": list(suggestion.axes), "parent": suggestion.parent, "reason": suggestion.reason,
-            "seed": suggestion.seed, "epochs": suggestion.epochs, "cost": to_plain(cost),
+            "seed": suggestion.seed, "epochs": suggestion.epochs, "cost": to_plain(cost), **stop_of(suggestion),
             "mmacs": round(cost.macs / 1e6, 4), "params_m": round(cost.params / 1e6, 4), "feasible": True,
             **({"code": code} if code else {}),
         }  # fmt: skip
-        distributions = {axis.parameter: _distribution(axis) for axis in space.axes if axis.parameter in values}
+        distributions = {axis.parameter: distribution_of(axis) for axis in space.axes if axis.parameter in values}
         with self._errors():
             params = {name: values[name] for name in distributions}
             frozen = create_trial(
@@ -139,16 +147,33 @@ class Record:
         plain = [{name: value for name, value in to_plain(each).items() if value != ""} for each in retries]
         self._set(number, retries=plain, error=retries[-1].error)
 
+    def pause(self, number: int, outcome: Paused) -> None:
+        """Records how far a trial got. For Optuna it goes on running."""
+        self._set(number, state=TrialState.PAUSED.value, error="", interrupted=False, **kept_of(outcome))
+
+    def go_on(self, number: int, suggestion: Suggestion) -> None:
+        """Makes a paused trial running again, up to the suggestion's next stop."""
+        self._set(number, reason=suggestion.reason, **{"until": None, **stop_of(suggestion)})
+        self._set(number, state=TrialState.RUNNING.value)
+
+    def prune(self, number: int) -> None:
+        """Ends a paused trial for good: the search is over."""
+        trial = self.trial(number)
+        self._set(
+            number, error=f"stopped after epoch {trial.reached} of {trial.suggestion.epochs}: others promised more"
+        )
+        self._end(number, TrialState.PRUNED)
+
     def complete(self, number: int, outcome: Completed) -> None:
         """Records a result with one value per objective. A value that is not finite fails the trial instead, because Optuna would
         accept infinity."""
         trial = self.trial(number)
         aims = [objective for objective in self.objectives if objective.on_front]
-        values = [_objective(objective, outcome, trial.cost) for objective in aims]
+        values = [objective_value(objective, outcome, trial.cost) for objective in aims]
         if not all(math.isfinite(value) for value in values):
             error = f"an objective is not a finite number: {values}"
             return self.fail(number, Failed(error, outcome.attempt, "", outcome.train_seconds, outcome.curve))
-        self._set(number, metrics=to_plain(outcome.metrics), error="", interrupted=False, **_kept(outcome))
+        self._set(number, metrics=to_plain(outcome.metrics), error="", interrupted=False, **kept_of(outcome))
         self._end(number, TrialState.COMPLETE, values)
 
     def infeasible(self, number: int, objective: Objective, value: float, attempt: Attempt | None = None) -> None:
@@ -158,11 +183,11 @@ class Record:
         with self._errors():
             self._handle(number).set_constraint(objective.name, over)
         # optuna-dashboard shows no constraints, so feasibility is also an attribute.
-        self._set(number, error=reason, feasible=False, **(_attributes(attempt) if attempt else {}))
+        self._set(number, error=reason, feasible=False, **(attempt_of(attempt) if attempt else {}))
         self._end(number, TrialState.INFEASIBLE)
 
     def fail(self, number: int, outcome: Failed) -> None:
-        self._set(number, error=outcome.error, **_kept(outcome))
+        self._set(number, error=outcome.error, **kept_of(outcome))
         self._end(number, TrialState.FAILED)
 
     def reopen(self, number: int) -> None:
@@ -226,74 +251,6 @@ class Record:
         self._set(number, state=state.value, ended=_now())
         with self._errors():
             self._study.tell(number, values=values, state=_OPTUNA_STATE[state])
-
-
-def _objective(objective: Objective, outcome: Completed, cost: Cost) -> float:
-    if objective.name == "top1":
-        return outcome.metrics.top1
-    if objective.name == "latency_ms":
-        return outcome.attempt.speed.ms if outcome.attempt.speed else math.nan
-    known = known_cost(objective, cost)
-    assert known is not None
-    return known
-
-
-def known_cost(objective: Objective, cost: Cost) -> float | None:
-    """The value of a counted objective; None for one that must be measured."""
-    return {"gmacs": cost.gmacs, "params_m": cost.params / 1e6}.get(objective.name)
-
-
-def _kept(outcome: Completed | Failed) -> dict[str, object]:
-    """The attributes of a trial that store an outcome besides its result; unknown values are left out."""
-    plain = {"curve": to_plain(outcome.curve), "train_seconds": outcome.train_seconds}
-    if isinstance(outcome, Failed):
-        plain["traceback"] = outcome.traceback
-    return {name: value for name, value in plain.items() if value} | _attributes(outcome.attempt)
-
-
-def _attributes(attempt: Attempt) -> dict[str, object]:
-    return {name: value for name, value in to_plain(attempt).items() if value and name != "node"}
-
-
-def _distribution(axis: Any) -> BaseDistribution:
-    if axis.choices:
-        return CategoricalDistribution(axis.choices)
-    if axis.integer:
-        return IntDistribution(int(axis.low), int(axis.high))
-    return FloatDistribution(axis.low, axis.high)
-
-
-_NEEDED = ("state", "architecture", "step", "kind", "axes", "parent", "reason", "seed", "epochs", "cost")
-
-
-def _is_ours(frozen: FrozenTrial) -> bool:
-    return all(name in frozen.user_attrs for name in _NEEDED)
-
-
-def _to_trial(frozen: FrozenTrial) -> Trial:
-    a = frozen.user_attrs
-    suggestion = Suggestion(
-        Architecture.from_json(a["architecture"]), a["epochs"], a["seed"], a["step"], tuple(a["axes"]), a["parent"],
-        a["kind"], a["reason"], a.get("name", ""),
-    )  # fmt: skip
-    # Optuna's state is the one that counts: a driver may die between writing the attribute and the state.
-    state = TrialState(a["state"]) if frozen.state.is_finished() else TrialState.RUNNING
-    error = a.get("error", "")
-    if frozen.state.is_finished() and not state.ended:
-        state, error = TrialState.FAILED, f"another program ended it as {frozen.state.name}"
-    return Trial(
-        frozen.number, state, suggestion, from_plain(a["cost"], Cost),
-        metrics=from_plain(a["metrics"], Metrics) if state is TrialState.COMPLETE else None,
-        curve=tuple(from_plain(entry, Epoch) for entry in a.get("curve", ())),
-        train_seconds=a.get("train_seconds", 0.0),
-        started=frozen.datetime_start.isoformat(timespec="seconds") if frozen.datetime_start else "",
-        ended=a.get("ended", ""),
-        error=error,
-        traceback=a.get("traceback", ""),
-        attempt=from_plain(a, Attempt),
-        retries=tuple(from_plain(entry, EndedTry) for entry in a.get("retries", ())),
-        interrupted=bool(a.get("interrupted")),
-    )  # fmt: skip
 
 
 # --- opening ---------------------------------------------------------------------------------------------------------
@@ -389,7 +346,7 @@ def _open_study(folder: Path, facts: Facts, *, of: Study | None = None, given: s
             study = optuna.create_study(study_name=name, storage=storage, sampler=sampler, directions=directions)
             study.set_metric_names([objective.name for objective in aims])
         trials = study.get_trials(deepcopy=False)
-        if [d.name.lower() for d in study.directions] != directions or (trials and not any(map(_is_ours, trials))):
+        if [d.name.lower() for d in study.directions] != directions or (trials and not any(map(is_ours, trials))):
             raise UsageError(
                 f"{shown} holds a study '{name}' that is not of this run ({len(trials)} trials); nothing was changed. Give "
                 "another folder with --out, or another database with --storage"

@@ -10,8 +10,9 @@ from statistics import mean, stdev
 from expand.core.accuracy import in_percent, percent, two_errors
 from expand.core.space import Architecture
 from expand.core.trial import Suggestion, Trial, TrialState
+from expand.strategies.racing import Standing, probability_best, seed_noise, standings
 
-UNSTEPPED = ("grid", "sample", "fixed")  # kinds of trials that belong to no step
+UNSTEPPED = ("grid", "sample", "fixed", "guided", "evolved", "optuna")  # kinds of trials that belong to no step
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class LedgerEntry:
     """One candidate of a step.
 
     `top1` is the mean over seeds, `spread` their standard deviation (None with one seed). `standard_error` is the error of `top1`
-    from the finite validation split and, with several seeds, from the seeds.
+    from the finite validation split and, with several seeds, from the seeds; `clip_error` is the first alone. `scores` are
+    the top-1 of the seeds.
     """
 
     axes: tuple[str, ...]
@@ -31,11 +33,17 @@ class LedgerEntry:
     standard_error: float | None
     state: TrialState
     trial_numbers: tuple[int, ...]
+    scores: tuple[float, ...] = ()
+    clip_error: float = 0.0
 
 
 @dataclass(frozen=True)
 class LedgerStep:
-    """A step: its parent, its candidates in the order of their axes, the chosen one and the reason."""
+    """A step: its parent, its candidates in the order of their axes, the chosen one and the reason.
+
+    `probability` is that the chosen candidate is truly the best of the step, given the noise of seeds and clips; None where
+    nothing was chosen or there was no choice. `trainings` were made to know it.
+    """
 
     step: int
     kind: str
@@ -45,6 +53,8 @@ class LedgerStep:
     chosen: int | None
     why: str
     notes: tuple[str, ...] = ()
+    probability: float | None = None
+    trainings: int = 0
 
 
 def entries_of(trials: Sequence[Trial], candidates: Sequence[Suggestion]) -> tuple[LedgerEntry, ...]:
@@ -73,6 +83,8 @@ def _entry(own: Sequence[Trial], trials: Sequence[Trial]) -> LedgerEntry:
         standard_error=error,
         state=TrialState.RUNNING if running else next((t.state for t in own if not t.metrics), own[-1].state),
         trial_numbers=tuple(trial.number for trial in own),
+        scores=tuple(scores),
+        clip_error=mean(trial.metrics.standard_error for trial in own if trial.metrics) if scores else 0.0,
     )
 
 
@@ -81,10 +93,34 @@ def _parent(trial: Trial, trials: Sequence[Trial]) -> Trial | None:
     return next((each for each in trials if each.number == number), None) if number is not None else None
 
 
-def choose(entries: Sequence[LedgerEntry]) -> int | None:
-    """The index of the most accurate candidate whose seeds all completed; of equals the cheaper, then the earlier axis."""
-    scored = [(-(entry.top1), entry.macs, index) for index, entry in enumerate(entries) if entry.top1 is not None]
+def choose(entries: Sequence[LedgerEntry], noise: float) -> int | None:
+    """The index of the most accurate candidate whose seeds all completed; of equals the cheaper, then the earlier axis.
+
+    Where candidates have different numbers of seeds, a mean of fewer counts less (`racing.standings`).
+    """
+    race = race_of(entries, noise)
+    scored = [(-standing.top1, entries[index].macs, index) for index, standing in race.items()]
+    if len({standing.seeds for standing in race.values()}) == 1:  # the order of the means, without rounding
+        scored = [(-(entry.top1), entry.macs, index) for index, entry in enumerate(entries) if entry.top1 is not None]
     return min(scored)[2] if scored else None
+
+
+def race_of(entries: Sequence[LedgerEntry], noise: float) -> dict[int, Standing]:
+    """The standings of the candidates that completed, by their index."""
+    able = [index for index, entry in enumerate(entries) if entry.top1 is not None]
+    if not able:
+        return {}
+    groups, errors = [entries[index].scores for index in able], [entries[index].clip_error for index in able]
+    return dict(zip(able, standings(groups, noise, errors), strict=True))
+
+
+def noise_of(trials: Sequence[Trial]) -> float:
+    """The deviation between seeds over all networks of a run (`racing.seed_noise`)."""
+    groups: dict[Architecture, list[float]] = {}
+    for trial in trials:
+        if trial.state is TrialState.COMPLETE and trial.metrics:
+            groups.setdefault(trial.architecture, []).append(trial.metrics.top1)
+    return seed_noise(list(groups.values()))
 
 
 def ledger(trials: Sequence[Trial]) -> tuple[LedgerStep, ...]:
@@ -99,24 +135,28 @@ def ledger(trials: Sequence[Trial]) -> tuple[LedgerStep, ...]:
         key = (trial.suggestion.step, trial.suggestion.kind)
         groups.setdefault(key, {}).setdefault(trial.architecture, []).append(trial)
     order = {"start": 0, "expand": 1, "contract": 2}
-    steps = []
+    steps, noise = [], noise_of(trials)
     for (step, kind), candidates in sorted(groups.items(), key=lambda item: (item[0][0], order.get(item[0][1], 3))):
         first = next(iter(candidates.values()))[0]
         base = _parent(first, trials)
         entries = tuple(_entry(own, trials) for own in candidates.values())
         ended = all(trial.state.ended for own in candidates.values() for trial in own)
-        chosen = choose(entries) if ended else None
+        chosen = choose(entries, noise) if ended else None
+        race = race_of(entries, noise)
+        able = kind == "expand" and chosen is not None and len(race) > 1
+        sure = probability_best(list(race.values()), list(race).index(chosen)) if able and chosen is not None else None
         notes = {t.suggestion.reason.partition("; ")[2] for own in candidates.values() for t in own} - {""}
         steps.append(
             LedgerStep(
                 step, kind, base.architecture if base else None, base.cost.macs if base else first.cost.macs,
-                entries, chosen, _why(entries, chosen, kind, ended), tuple(sorted(notes)),
+                entries, chosen, _why(entries, chosen, kind, ended, sure), tuple(sorted(notes)),
+                sure, sum(len(entry.trial_numbers) for entry in entries),
             )
         )  # fmt: skip
     return tuple(steps)
 
 
-def _why(entries: Sequence[LedgerEntry], chosen: int | None, kind: str, ended: bool) -> str:
+def _why(entries: Sequence[LedgerEntry], chosen: int | None, kind: str, ended: bool, sure: float | None) -> str:
     if not ended:
         return "still training: nothing chosen yet"
     if chosen is None:
@@ -151,4 +191,5 @@ def _why(entries: Sequence[LedgerEntry], chosen: int | None, kind: str, ended: b
     return (
         f"{name}: top-1 {in_percent(best.top1)} against {in_percent(second.top1)} for {' = '.join(second.axes)}{tie}, "
         f"a margin of {percent(margin)} points, {verdict}"
+        + (f"; the right choice with a probability of {100 * sure:.0f} %" if sure is not None else "")
     )

@@ -13,13 +13,17 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, TypeVar
 
 from expand.core.errors import UsageError
 from expand.core.space import Architecture, Axis, SearchSpace
 from expand.core.study import CountMacs, Study
 from expand.core.trial import Suggestion, Trial
-from expand.strategies.ledger import choose, entries_of
+from expand.strategies.ledger import choose, entries_of, noise_of, race_of
+from expand.strategies.racing import Standing, next_seeds
+
+T = TypeVar("T")
+RACED = "another seed, because the choice is open: "
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class Stepwise:
         reach: share of a target from which it counts as reached. The paper's networks stop at 0.90 (XL) to 1.01 (XS) of
             their targets.
         overshoot: share of a target above which the network is contracted.
+        race: train every candidate of a step with the first of the study's seeds, and with more of them only while the choice is
+            open: while not choosing a rival is expected to lose more than this accuracy. 0 trains all with all seeds.
 
     Examples:
         >>> from expand.counting.cost import cost_of
@@ -56,6 +62,7 @@ class Stepwise:
     axes: tuple[str, ...] = ()
     reach: float = 1.0
     overshoot: float = 1.0
+    race: float = 0.0
 
     def ask(self, study: Study, trials: Sequence[Trial], macs: CountMacs) -> list[Suggestion]:
         """The suggestions of the current step that are not among `trials`, in the order to start them.
@@ -69,16 +76,21 @@ class Stepwise:
         targets = [target * 1e9 for target in budget.targets_gmacs]
         # The start is trained for the record only. Its accuracy decides nothing, so the first step does not wait for it.
         start = Suggestion(state, study.recipe.epochs, 0, kind="start", reason="the start")
-        suggestions = _missing(study, trials, [start])
+        seeds = study.seeds[:1] if self.race else study.seeds
+        suggestions = _missing(trials, [start], seeds)
         while (targets or not budget.targets_gmacs) and (budget.steps is None or step < budget.steps):
             step += 1
             candidates = self._grow(study, state, step, _number(trials, state), macs)
             if not candidates:
                 return suggestions
-            missing = _missing(study, trials, candidates)
-            if missing or not _all_ended(study, trials, candidates):
+            missing = _missing(trials, candidates, seeds)
+            if missing or not _all_ended(trials, candidates):
                 return suggestions + missing
-            chosen = choose(entries_of(trials, candidates))
+            entries, noise = entries_of(trials, candidates), noise_of(trials)
+            more = self._more_seeds(study, trials, candidates, race_of(entries, noise))
+            if more:
+                return suggestions + more
+            chosen = choose(entries, noise)
             if chosen is None:
                 return suggestions  # no candidate of this step completed, so there is no network to continue from
             state, axes = candidates[chosen].architecture, candidates[chosen].axes
@@ -91,14 +103,39 @@ class Stepwise:
                     contraction = Suggestion(
                         smaller, study.recipe.epochs, 0, step, (axes[-1],), _number(trials, state), "contract", reason
                     )
-                    suggestions += _missing(study, trials, [contraction])
+                    suggestions += _missing(trials, [contraction], seeds)
         return suggestions
+
+    def _more_seeds(
+        self, study: Study, trials: Sequence[Trial], candidates: Sequence[Suggestion], race: dict[int, Standing]
+    ) -> list[Suggestion]:
+        """Another seed for each candidate that may still be the best; none without `race` or once the choice is made."""
+        if not self.race or len(race) < 2:
+            return []
+        rows = list(race)
+        wanted = next_seeds([race[row] for row in rows], most=len(study.seeds), enough=self.race)
+        return [
+            replace(
+                candidates[rows[place]],
+                seed=study.seeds[race[rows[place]].seeds],
+                reason=f"{RACED}{candidates[rows[place]].reason}",
+            )
+            for place in wanted
+        ]
 
     def _check(self, study: Study, macs: CountMacs) -> None:
         for name in self.axes:
             study.space.axis(name)
         if self.growth not in ("solved", "paper"):
             raise UsageError(f"strategy.growth={self.growth}: allowed are solved, paper")
+        if not 0 <= self.race < 1:
+            raise UsageError(
+                f"strategy.race={self.race:g}: an accuracy from 0 to below 1, such as 0.005 for half a point"
+            )
+        if self.race and len(study.seeds) < 2:
+            raise UsageError(
+                f"strategy.race={self.race:g}: a race needs several seeds to choose from, such as --set seeds=0,1,2,3,4"
+            )
         if self.factor <= 1:
             raise UsageError(f"strategy.factor={self.factor:g}: must be above 1, because a step grows the cost")
         targets = study.budget.targets_gmacs
@@ -165,7 +202,7 @@ def _ladder(space: SearchSpace, state: Architecture, axis: Axis, *, larger: bool
     return tuple((space.larger if larger else space.smaller)(state, axis))
 
 
-def first_that(ladder: Sequence[Architecture], passes: Callable[[Architecture], bool]) -> int:
+def first_that(ladder: Sequence[T], passes: Callable[[T], bool]) -> int:
     """Index of the first point that passes (`len(ladder)` if none does), on a ladder along which the cost is monotone.
 
     It tries strides that double from the near end, then bisects, because networks at the far end are huge and slow to count.
@@ -183,20 +220,20 @@ def first_that(ladder: Sequence[Architecture], passes: Callable[[Architecture], 
     return low
 
 
-def _missing(study: Study, trials: Sequence[Trial], suggestions: Sequence[Suggestion]) -> list[Suggestion]:
+def _missing(trials: Sequence[Trial], suggestions: Sequence[Suggestion], seeds: Sequence[int]) -> list[Suggestion]:
     known = {(trial.architecture, trial.suggestion.seed) for trial in trials}
     return [
         replace(suggestion, seed=seed)
-        for seed in study.seeds
+        for seed in seeds
         for suggestion in suggestions
         if (suggestion.architecture, seed) not in known
     ]
 
 
-def _all_ended(study: Study, trials: Sequence[Trial], candidates: Sequence[Suggestion]) -> bool:
+def _all_ended(trials: Sequence[Trial], candidates: Sequence[Suggestion]) -> bool:
+    """Whether no trial of these candidates trains. All their first seeds have been asked for."""
     architectures = {candidate.architecture for candidate in candidates}
-    ended = {(t.architecture, t.suggestion.seed) for t in trials if t.state.ended}
-    return all((architecture, seed) in ended for architecture in architectures for seed in study.seeds)
+    return all(trial.state.ended for trial in trials if trial.architecture in architectures)
 
 
 def _number(trials: Sequence[Trial], architecture: Architecture) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from expand.core.attempt import Epoch
 from expand.core.space import Architecture
-from expand.core.study import CountMacs, Study
+from expand.core.study import Costs, Study
 from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
 from expand.strategies.budget import affordable
 
@@ -15,9 +16,20 @@ Outcome = Callable[[Suggestion], float | TrialState]  # top-1, or how the trial 
 MOST_TRIALS = 5000
 
 
-def free(architecture: Architecture) -> int:
-    """Multiply-adds for strategies that do not look at them."""
-    return 1_000_000
+@dataclass(frozen=True)
+class MadeUpCosts:
+    """Costs from a function that counts multiply-adds; a network has as many parameters."""
+
+    macs: Callable[[Architecture], int]
+
+    def __call__(self, architecture: Architecture) -> int:
+        return self.macs(architecture)
+
+    def cost(self, architecture: Architecture) -> Cost:
+        return Cost(self.macs(architecture), self.macs(architecture), 0, 0, ())
+
+
+free = MadeUpCosts(lambda architecture: 1_000_000)  # for strategies that do not look at costs
 
 
 def made_up(share: float = 0.0, *, name: str = "") -> Outcome:
@@ -43,16 +55,21 @@ def opened(number: int, suggestion: Suggestion, macs: int = 1_000_000) -> Trial:
 
 
 def ended(trial: Trial, result: float | TrialState, *, clips: int = 1000, seconds: float = 0.0) -> Trial:
-    """The trial as it is once it has ended, `clips` of validation and `seconds` of training later."""
+    """The trial as it is once it has ended or paused, `clips` of validation and `seconds` of training later. Top-1 rises evenly
+    with the epochs."""
     if isinstance(result, TrialState):
         return replace(trial, state=result, metrics=None, train_seconds=seconds)
+    last, epochs = trial.suggestion.last_epoch, trial.suggestion.epochs
+    curve = tuple(Epoch(epoch, 1.0, result * epoch / epochs) for epoch in range(1, last + 1))
+    if last < epochs:
+        return replace(trial, state=TrialState.PAUSED, curve=curve, train_seconds=seconds)
     metrics = Metrics(result, 1.0, 1.0, clips, 1)
-    return replace(trial, state=TrialState.COMPLETE, metrics=metrics, train_seconds=seconds)
+    return replace(trial, state=TrialState.COMPLETE, metrics=metrics, curve=curve, train_seconds=seconds)
 
 
 def simulate(
     study: Study,
-    macs: CountMacs = free,
+    macs: Costs = free,
     outcome: Outcome = lambda suggestion: 0.5,
     known: Sequence[Trial] = (),
     *,
@@ -74,21 +91,36 @@ def simulate(
     generator = None if order is None else random.Random(order)
     trials = {trial.number: trial for trial in known}
     while True:
-        open_ones = [number for number, trial in trials.items() if not trial.state.ended]
+        open_ones = [number for number, trial in trials.items() if trial.state is TrialState.RUNNING]
         if len(open_ones) < at_once:
-            wanted, _ = affordable(study, list(trials.values()), study.strategy.ask(study, list(trials.values()), macs))
-            there = {(trial.architecture, trial.suggestion.seed) for trial in trials.values()}
+            known = list(trials.values())
+            wanted, _ = affordable(study, known, study.strategy.ask(study, known, macs), macs)
             for suggestion in wanted:
-                key = suggestion.architecture, suggestion.seed
-                assert key not in there, (
-                    f"asked with {len(there)} trials, it wants one of them again: {key[0]} seed {key[1]}"
-                )
-                number = len(trials)
-                trials[number] = opened(number, suggestion, macs(suggestion.architecture))
-                there.add(key)
+                number = _begin(trials, suggestion, macs)
                 open_ones.append(number)
             assert len(trials) <= most, f"it does not end: more than {most} trials"
+            if wanted and len(open_ones) < at_once:
+                continue  # it may want more at the same time
         if not open_ones:
             return list(trials.values())
         number = generator.choice(open_ones) if generator else open_ones[0]
         trials[number] = ended(trials[number], outcome(trials[number].suggestion), seconds=seconds)
+
+
+def _begin(trials: dict[int, Trial], suggestion: Suggestion, macs: Costs) -> int:
+    """Opens a trial, or lets a paused one go on; its number."""
+    for trial in trials.values():
+        if (trial.architecture, trial.suggestion.seed) == (suggestion.architecture, suggestion.seed):
+            assert goes_on(trial, suggestion), (
+                f"asked with {len(trials)} trials, it wants one of them again: {suggestion.architecture} seed {suggestion.seed}"
+            )
+            trials[trial.number] = replace(trial, state=TrialState.RUNNING, suggestion=suggestion)
+            return trial.number
+    number = len(trials)
+    trials[number] = opened(number, suggestion, macs(suggestion.architecture))
+    return number
+
+
+def goes_on(trial: Trial, suggestion: Suggestion) -> bool:
+    """Whether the suggestion lets this paused trial go on."""
+    return trial.state is TrialState.PAUSED and suggestion.last_epoch > trial.reached

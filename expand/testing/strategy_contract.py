@@ -16,15 +16,16 @@ import json
 import pickle
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from expand.config.serialize import describe
 from expand.core.errors import UsageError
 from expand.core.space import Architecture
-from expand.core.study import Study
+from expand.core.study import Costs, SearchStrategy, Study
 from expand.core.trial import Suggestion, Trial, TrialState
 from expand.counting.cost import cost_of
 from expand.testing.checks import spread, works
-from expand.testing.simulated_search import Outcome, ended, made_up, opened, simulate
+from expand.testing.simulated_search import MadeUpCosts, Outcome, ended, goes_on, made_up, opened, simulate
 
 WORLDS: dict[str, Outcome] = {
     "where every training completes": made_up(),
@@ -34,18 +35,40 @@ WORLDS: dict[str, Outcome] = {
 MOST_PREFIXES = 8  # of one search that are gone on from; of more trials, evenly spread ones
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """A strategy that keeps what it was asked and what it answered."""
+
+    strategy: SearchStrategy
+    asks: list[tuple[Sequence[Trial], list[Suggestion]]]
+
+    def ask(self, study: Study, trials: Sequence[Trial], macs: Costs) -> list[Suggestion]:
+        wanted = self.strategy.ask(study, trials, macs)
+        self.asks.append((trials, wanted))
+        return wanted
+
+
 class StrategyContract:
     """One method a rule. Subclasses give `study`; the rest may stay as it is. `refused` are studies that cannot be searched,
-    each with words of its error; `most` trials end the search at the latest."""
+    each with words of its error; `most` trials end the search at the latest. `learns` says that results decide what comes next
+    at any time, so that the search depends on how many trainings run at a time. `races` says that results also decide
+    which further seeds of a network are trained."""
 
     study: Study
     refused: Mapping[str, Study] = {}
     num_classes = 101
     most = 500
+    learns = False
+    races = False
 
     def macs(self, architecture: Architecture) -> int:
         """Multiply-adds of one clip. Override it where networks need not be counted."""
         return cost_of(self.study.space, architecture, self.num_classes).macs
+
+    @property
+    def costs(self) -> Costs:
+        """What the strategy is given; parameters are as many as `macs`."""
+        return MadeUpCosts(self.macs)
 
     def test_it_can_be_written_out(self) -> None:
         """A run keeps its study as JSON, and resumes only what has not changed."""
@@ -105,20 +128,23 @@ class StrategyContract:
             for count in self._counts(trials):
                 for state in (None, *TrialState):
                     prefix = [_in(trial, state) for trial in trials[:count]]
-                    wanted, known = _keys(self._ask(prefix)), {_key(trial.suggestion) for trial in prefix}
+                    asked, known = self._ask(prefix), {_key(trial.suggestion): trial for trial in prefix}
+                    wanted = _keys(asked)
                     assert len(set(wanted)) == len(wanted), (
                         f"{world}: one answer has the same trial twice: {_names(wanted)}"
                     )
-                    again = [key for key in wanted if key in known]
+                    again = [_key(s) for s in asked if _key(s) in known and not goes_on(known[_key(s)], s)]
                     assert not again, (
                         f"{world}: with {count} trials ({state or 'ended'}) it wants {_names(again)} again"
                     )
 
     def test_the_seeds_of_a_network_come_together(self) -> None:
         """Or a budget could not tell whether a network will be finished, and networks could not be compared."""
+        if self.races:
+            return
         for world, trials in self._searches():
             for count in self._counts(trials):
-                known = {_key(trial.suggestion) for trial in trials[:count]}
+                known = {_key(t.suggestion) for t in trials[:count] if t.state is not TrialState.PAUSED}
                 wanted = _keys(self._ask(trials[:count]))
                 for architecture in dict.fromkeys(architecture for architecture, _ in wanted):
                     asked = {seed for other, seed in wanted if other == architecture}
@@ -128,7 +154,22 @@ class StrategyContract:
                         f"{sorted(missing)} are missing"
                     )
 
+    def test_resumed_at_any_ask_it_wants_the_same(self) -> None:
+        """Killed while three trainings run, and asked again in another process: nothing but the trials is left of it."""
+        for world, outcome in WORLDS.items():
+            asks: list[tuple[Sequence[Trial], list[Suggestion]]] = []
+            recorded = replace(self.study, strategy=Recorded(self.study.strategy, asks))
+            with works("a simulated search"):
+                simulate(recorded, self.costs, outcome, at_once=3, order=0, most=self.most)
+            for trials, wanted in spread(asks, MOST_PREFIXES):
+                again = self._ask(trials, pickle.loads(pickle.dumps(self.study)))
+                assert again == wanted, (
+                    f"{world}: with {len(trials)} trials it wanted {_names(_keys(wanted))}, resumed {_names(_keys(again))}"
+                )
+
     def test_resumed_after_any_trial_it_trains_the_same(self) -> None:
+        if self.learns:
+            return  # the trials of its end are not what it knew on the way
         for world, trials in self._searches():
             for count in self._counts(trials):
                 broken_off = [*trials[:count], *(_in(trial, TrialState.RUNNING) for trial in trials[count : count + 1])]
@@ -136,11 +177,13 @@ class StrategyContract:
                 self._same(trials, resumed, f"{world}, resumed in trial {count}")
 
     def test_workers_and_the_order_of_ends_change_nothing(self) -> None:
-        """One worker or many: the same search. Hours are another matter: they pass by the clock."""
+        """One worker or many: the same search. Hours are another matter: they pass by the clock. A strategy that learns must
+        only come to an end, whatever the order."""
         for world, trials in self._searches():
             for at_once in (1, 3):
                 other = self._simulate(WORLDS[world], at_once=at_once, order=at_once)
-                self._same(trials, other, f"{world}, {at_once} at once, ended in another order")
+                if not self.learns:
+                    self._same(trials, other, f"{world}, {at_once} at once, ended in another order")
 
     def test_it_ends(self) -> None:
         for world, trials in self._searches():
@@ -153,7 +196,7 @@ class StrategyContract:
         for words, study in self.refused.items():
             try:
                 with works(f"a study that it should refuse with '{words}'", but=UsageError):
-                    wanted = _keys(study.strategy.ask(study, (), self.macs))
+                    wanted = _keys(study.strategy.ask(study, (), self.costs))
             except UsageError as error:
                 assert words in str(error), f"it refuses with '{error}', which does not say '{words}'"
                 assert "\n" not in str(error), f"more than one line: {error}"
@@ -170,12 +213,12 @@ class StrategyContract:
         self, outcome: Outcome, known: Sequence[Trial] = (), *, at_once: int = 1, order: int | None = None
     ) -> list[Trial]:
         with works("a simulated search"):
-            return simulate(self.study, self.macs, outcome, known, at_once=at_once, order=order, most=self.most)
+            return simulate(self.study, self.costs, outcome, known, at_once=at_once, order=order, most=self.most)
 
     def _ask(self, trials: Sequence[Trial], study: Study | None = None) -> list[Suggestion]:
         study = study or self.study
         with works(f"asked with {len(trials)} trials"):
-            return study.strategy.ask(study, trials, self.macs)
+            return study.strategy.ask(study, trials, self.costs)
 
     def _counts(self, trials: Sequence[Trial]) -> list[int]:
         return spread(list(range(len(trials) + 1)), MOST_PREFIXES)
@@ -202,6 +245,8 @@ def _in(trial: Trial, state: TrialState | None) -> Trial:
         return trial
     if state is TrialState.RUNNING:
         return opened(trial.number, trial.suggestion, trial.cost.macs)
+    if state is TrialState.PAUSED:
+        return ended(replace(trial, suggestion=replace(trial.suggestion, until=1)), 0.5)
     return ended(trial, 0.5 if state is TrialState.COMPLETE else state)
 
 

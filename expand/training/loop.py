@@ -40,12 +40,14 @@ class Listener:
     Attributes:
         on_epoch: after each epoch.
         note: with a line about a checkpoint that was not used.
+        goes_on: before each epoch with the number of epochs done: whether the training goes on. If not it pauses.
         on_step: after each batch with the epoch, batches done, batches per epoch, and the mean loss so far.
     """
 
     on_epoch: Callable[[Epoch], None]
     note: Callable[[str], None]
     on_step: OnStep = lambda epoch, done, steps, loss: None
+    goes_on: Callable[[int], bool] = lambda epochs: True
 
 
 def train(
@@ -70,7 +72,8 @@ def train(
         checkpoint_path: a checkpoint there with the same `identity` is resumed.
 
     Returns:
-        The metrics of the last epoch, with all views of the recipe, and the learning curve.
+        The metrics of the last epoch and the learning curve. If the training paused, the curve is shorter than the epochs, and
+        the metrics have one view instead of those of the recipe.
 
     Raises:
         NonFiniteLoss: a loss is not finite. Every step is checked, but not immediately (`State.end_step`).
@@ -83,6 +86,8 @@ def train(
     # A quarter of the free memory: several trials may share a GPU, and networks need memory too.
     source = (cache_on_device(training, device, share=0.25) if device.type == "cuda" else None) or training
     for epoch in range(len(state.curve), epochs):
+        if not listener.goes_on(epoch):
+            break
         state.start_clock()
         data = TrainingClips(source, clips, recipe, seed=seed, epoch=epoch, mirrored=identity.mirrored)
         _train_one_epoch(state, data, recipe, epoch=epoch, seed=seed, device=device, on_step=listener.on_step)

@@ -85,15 +85,16 @@ def test_hours_that_end_a_search_are_an_upper_limit():
 
 def test_a_step_is_said_once_when_it_is_decided():
     prospect, trials = searched()
-    assert prospect.decided(trials) == []
+    assert prospect.decided(trials, over=False) == []
     frames, bottleneck = trials[1:]
     ended = [trials[0], complete(frames, 0.40), complete(bottleneck, 0.80)]
-    (line,) = prospect.decided(ended)
+    assert prospect.decided(ended, over=False) == []  # the strategy may still want more seeds
+    (line,) = prospect.decided(ended, over=True)
     assert line == (
         "step 1 decided: bottleneck: top-1 80.0 % against 40.0 % for frames, a margin of 40.0 points, beyond noise (two "
-        "standard errors are 12.6 points)"
+        "standard errors are 12.6 points); the right choice with a probability of 100 %"
     )
-    assert prospect.decided(ended) == []
+    assert prospect.decided(ended, over=True) == []
 
 
 def test_epoch_lines_are_few_and_say_how_far_the_search_is(monkeypatch):

@@ -71,7 +71,7 @@ class Presenter:
         self.failures = 0
         self._pause_until = 0.0
         self._handles: dict[int, Any] = {}  # Optuna's trial objects, cached because creating one reads the whole trial
-        self._judged: set[tuple[int, str]] | None = None  # the steps whose notes say which trial was chosen
+        self._judged: set[tuple[int, str, int]] | None = None  # the steps whose notes say which trial was chosen
 
     @harmless
     def opened(self, trial: Trial) -> None:
@@ -109,7 +109,7 @@ class Presenter:
     def _judge(self, trials: Sequence[Trial]) -> None:
         """Adds which trial was chosen to the notes of ended steps. An earlier driver has done so for all its steps except perhaps
         the last."""
-        steps = {(step.step, step.kind): step for step in ledger(trials) if step.chosen is not None}
+        steps = {(step.step, step.kind, step.trainings): step for step in ledger(trials) if step.chosen is not None}
         by_number = {trial.number: trial for trial in trials}
         if self._judged is None:
             self._judged = set(list(steps)[:-1])

@@ -1,0 +1,202 @@
+"""Guided search: a model of all learning curves says which training is worth its cost next.
+
+A Gaussian process over networks and epochs (`learning_curves.py`) predicts what each network will reach. Costs are known exactly
+before training, so only accuracy is uncertain, and the expected gain of the front has a closed form. The network with the
+largest expected gain per multiply-add is trained next, for a segment of its epochs: what does not look promising stays paused.
+
+A pure function of the trials. It answers whenever a worker is free and never waits for a round to end.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr
+from scipy.stats import kendalltau
+
+from expand.core.accuracy import percent
+from expand.core.checks import require
+from expand.core.errors import UsageError
+from expand.core.study import Costs, Study
+from expand.core.trial import Suggestion, Trial
+from expand.strategies.candidates import Choice, Pool, first_networks, neighbours, pool
+from expand.strategies.knowledge import Flags, Knowledge, at_rung_and_end, knowledge, require_budget
+from expand.strategies.learning_curves import Floats, fit
+
+RUNGS = (1 / 8, 1 / 4, 1 / 2)  # after these shares of its epochs a training may pause
+FINISHED, AGREEMENT = 8, 0.5  # networks, and Kendall's tau with their ends, before results at a rung are trusted
+REFIT = 6  # new results until scales and lengths are learned anew
+
+
+@dataclass(frozen=True)
+class Guided:
+    """Trains what promises the largest gain of the accuracy-cost front per multiply-add.
+
+    Source: freeze-thaw Bayesian optimisation (arXiv 1406.3896); the expected hypervolume improvement with one uncertain
+    objective is a sum of expected improvements over the segments of the front.
+
+    Attributes:
+        axes: names of the axes to search; empty searches all axes of the space.
+        within: axis, lowest and highest value, for axes of numbers that are not searched over their whole range.
+        values: most values that are tried on an axis of numbers, spread evenly by ratio; 0 tries all.
+        points: names of points that are trained first.
+        pauses: "auto" pauses trainings once finished ones show that earlier results agree with later ones; "always" from the
+            beginning; "never" trains every network to its end.
+        first: networks trained before the model is asked; 0 is one more than the axes, at least 6.
+        enough: the search ends when no training promises this gain of the front, in accuracy times doublings of the cost.
+        seed: of the random choice of the first networks.
+
+    >>> from dataclasses import replace
+    >>> from expand.core.study import Budget, Objective
+    >>> from expand.search.engine import MacsCounter
+    >>> from studies.x3d_stepwise import study
+    >>> costs = (Objective("top1", "maximize"), Objective("gmacs", "minimize", known_before_training=True, limit=0.005))
+    >>> guided = replace(study("demo"), strategy=Guided(values=3), objectives=costs, budget=Budget(trials=20))
+    >>> [suggestion.kind for suggestion in guided.strategy.ask(guided, [], MacsCounter(guided.space, 10))]
+    ['guided']
+    """
+
+    axes: tuple[str, ...] = ()
+    within: tuple[tuple[str, float, float], ...] = ()
+    values: int = 8
+    points: tuple[str, ...] = ()
+    pauses: str = "auto"
+    first: int = 0
+    enough: float = 0.001
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(
+            self, "strategy.",
+            pauses=(self.pauses in ("auto", "always", "never"), "allowed are auto, always, never"),
+            values=(self.values == 0 or self.values >= 2, "at least 2, or 0 for all"),
+            first=(self.first >= 0, "0 or more"),
+            enough=(self.enough >= 0, "0 or more"),
+        )  # fmt: skip
+
+    @property
+    def choice(self) -> Choice:
+        return Choice(self.axes, self.within, self.values, self.points)
+
+    def ask(self, study: Study, trials: Sequence[Trial], macs: Costs) -> list[Suggestion]:
+        """The next segment of one network's training, with all its seeds.
+
+        Raises:
+            UsageError: no budget, no limit on a cost, limits that allow no network, a budget below one full training, fewer
+                epochs than rungs, or an unknown name.
+        """
+        found = self._pool(study, trials, macs)
+        require_budget(study, found)
+        rungs = self._rungs(study, trials)
+        known = knowledge(study, found, trials, rungs)
+        count = self.first or max(6, len(self.axes or study.space.axes) + 1)
+        for row in first_networks(found, count, self.seed):
+            if not known.begun[row]:
+                begun = [*np.flatnonzero(known.begun & ~known.out), row]
+                cheapest = int(min(begun, key=lambda each: found.gmacs[each]))  # at least this one must be finished
+                if known.spending((row, rungs[0]), (cheapest, rungs[-1])).over(study):
+                    break
+                reason = f"one of the first {count} networks, spread over all costs"
+                return known.suggest(row, rungs[0], "guided", reason)
+        return _next_segment(known, rungs, self.enough) if known.seen else []
+
+    def _pool(self, study: Study, trials: Sequence[Trial], macs: Costs) -> Pool:
+        """All networks; of a sampled pool also those next to the front."""
+        trained = [trial.architecture for trial in trials]
+        found = pool(study, self.choice, macs, trained)
+        if found.complete or not trained:
+            return found
+        known = knowledge(study, found, trials, [study.recipe.epochs])
+        near = [neighbours(study.space, found, found.networks[row]) for row in known.front(known.top1, known.done)]
+        return pool(study, self.choice, macs, [*trained, *itertools.chain.from_iterable(near)])
+
+    def _rungs(self, study: Study, trials: Sequence[Trial]) -> list[int]:
+        """The epochs after which a training may pause; the last is the end.
+
+        Raises:
+            UsageError: with `pauses` "always", where there are too few epochs for that.
+        """
+        epochs = study.recipe.epochs
+        rungs = sorted({max(1, round(epochs * share)) for share in RUNGS} - {epochs})
+        if self.pauses == "always" and len(rungs) < len(RUNGS):
+            shares = ", ".join(f"{share:g}" for share in RUNGS)
+            raise UsageError(f"recipe.epochs={epochs}: too few for pauses after {shares} of them")
+        if self.pauses == "always":
+            return [*rungs, epochs]
+        if self.pauses == "auto":
+            for start, rung in enumerate(rungs):
+                early, late = at_rung_and_end(trials, rung)
+                if len(early) >= FINISHED and kendalltau(early, late).statistic >= AGREEMENT:
+                    return [*rungs[start:], epochs]
+        return [epochs]
+
+
+def _next_segment(known: Knowledge, rungs: Sequence[int], enough: float) -> list[Suggestion]:
+    """The training that promises most per multiply-add, among those that the budget allows."""
+    pool, study, epochs = known.pool, known.study, rungs[-1]
+    model = fit(pool.points, known.results, learn_from=max(REFIT, known.seen // REFIT * REFIT))
+    rows = np.arange(len(pool.networks))
+    mean, deviation = model.mean_and_deviation(rows, known.in_progress)
+    gain = front_gain(pool.costs, mean, deviation, known.done)
+    stops = np.array([next((rung for rung in rungs if rung > reached), epochs) for reached in known.reached])
+    rate = gain / (pool.gmacs * np.maximum(stops - known.reached, 1))
+    open_ones = ~(known.running | known.done | known.out) & (gain >= enough)
+    order = sorted(map(int, rows[open_ones]), key=lambda row: (-rate[row], row))
+
+    def suggestion(row: int, until: int) -> list[Suggestion]:
+        reason = (
+            f"expected gain of the front {100 * gain[row]:.2f} points x doublings, the most per multiply-add; "
+            f"predicted {percent(mean[row])} ± {percent(deviation[row])} %"
+        )
+        return known.suggest(row, until, "guided", reason, (float(mean[row]), float(deviation[row])))
+
+    # What is paused and likely to end on the front must stay affordable.
+    likely = [
+        row for row in known.front(mean, known.begun & ~known.out) if not known.done[row] and not known.running[row]
+    ]
+    for row in order:
+        others = [(other, epochs) for other in likely if other != row]
+        if not known.spending((row, int(stops[row])), *others).over(study):
+            return suggestion(row, int(stops[row]))
+    for row in order:
+        if row in likely and not known.spending((row, epochs)).over(study):
+            return suggestion(row, epochs)
+    return []
+
+
+def front_gain(costs: Floats, mean: Floats, deviation: Floats, done: Flags) -> Floats:
+    """How much each network is expected to add to the front: accuracy times doublings of cost (of each counted cost).
+
+    The front's accuracy is a staircase over log cost, at the predicted means of the networks that are done. Only accuracy is
+    uncertain, so the expected hypervolume improvement is the sum over the steps right of a network's cost of their widths times
+    the expected improvement s (z Phi(z) + phi(z)), z = (mean - step) / s. The front is taken to twice the largest cost.
+
+    Args:
+        costs: (networks, objectives), above 0, one or two objectives.
+        mean, deviation: (networks,): of the predicted accuracies.
+        done: (networks,): whose accuracy the front already has.
+
+    Returns:
+        (networks,): 0 or more; for networks that are done it means nothing.
+    """
+    logs = np.log2(costs)
+    lowest = float(mean.min())
+    edges, widths = [], []
+    for column in logs.T:
+        own = np.unique(column[done])
+        bounds = np.concatenate([[-np.inf], own, [column.max() + 1]])
+        edges.append(bounds[:-1])
+        low, high = np.maximum(bounds[:-1], column[:, None]), bounds[1:]
+        widths.append(np.maximum(high - low, 0))
+    gain = np.zeros(len(mean))
+    for cell in itertools.product(*(range(len(each)) for each in edges)):
+        corner = np.array([each[place] for each, place in zip(edges, cell, strict=True)])
+        inside = done & np.all(logs <= corner, axis=1)
+        step = max(lowest, float(mean[inside].max())) if inside.any() else lowest
+        width = np.prod([each[:, place] for each, place in zip(widths, cell, strict=True)], axis=0)
+        z = (mean - step) / deviation
+        gain += width * deviation * (z * ndtr(z) + np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi))
+    return gain

@@ -1,0 +1,133 @@
+"""Guided search: what it may train, what it trains next, and how the gain of a front is computed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from expand.core.study import Budget, Objective, Recipe, Study
+from expand.core.trial import TrialState
+from expand.strategies.guided import Guided, front_gain
+from expand.testing.simulated_search import MadeUpCosts, simulate
+from expand.testing.strategy_contract import StrategyContract
+from search_spaces.c3d import GROUPS, C3DSpace
+from search_spaces.mixed_conv import MixedConvSpace
+
+SPACE = C3DSpace()
+TOP1 = Objective("top1", "maximize")
+
+
+def kernels(architecture) -> int:
+    """A cost by hand: the temporal lengths of a C3D's kernels."""
+    return 1_000_000 * sum(architecture[f"{group}_depth"] for group in GROUPS)
+
+
+COSTS = MadeUpCosts(kernels)
+
+
+def study_of(strategy, *, limit: float | None = 0.030, budget: Budget | None = None, seeds=(0,), space=SPACE) -> Study:
+    gmacs = Objective("gmacs", "minimize", known_before_training=True, limit=limit)
+    return Study(
+        "test",
+        space,
+        strategy,
+        Recipe(epochs=16),
+        budget=budget or Budget(trials=14),
+        objectives=(TOP1, gmacs),
+        seeds=seeds,
+    )
+
+
+def guided(**fields) -> Guided:
+    return Guided(axes=GROUPS, values=0, **fields)
+
+
+class TestGuided(StrategyContract):
+    study = study_of(guided(pauses="always"), budget=Budget(gmac_epochs=0.8), seeds=(0, 1))
+    learns = True
+    refused: ClassVar[dict[str, Study]] = {
+        "needs a limit on a cost": study_of(guided(), limit=None),
+        "the limits allow none of": study_of(guided(), limit=0.001),
+        "did you mean 'conv": study_of(Guided(axes=("conv9",))),
+        "too small to train one network": study_of(guided(), budget=Budget(epochs=15)),
+        "would train all": study_of(guided(), budget=Budget(attempts=2)),
+        "too few for pauses": replace(study_of(guided(pauses="always")), recipe=Recipe(epochs=4)),
+        "needs gmacs or params_m": replace(study_of(guided()), objectives=(TOP1,)),
+    }
+
+    def macs(self, architecture) -> int:
+        return kernels(architecture)
+
+
+@pytest.mark.heavy
+class TestGuidedToTheEnd(StrategyContract):
+    study = study_of(
+        Guided(axes=("conv3", "conv4", "conv5")), space=MixedConvSpace(), limit=100, budget=Budget(trials=9)
+    )
+    learns = True
+
+
+def good(suggestion) -> float:
+    """Longer kernels in the first group are all that helps."""
+    return 0.1 + 0.1 * suggestion.architecture["conv1_depth"]
+
+
+def test_it_finds_what_helps_in_a_small_part_of_the_networks() -> None:
+    trials = simulate(study_of(guided(), budget=Budget(trials=24)), COSTS, good)
+    longest = max(SPACE.axis(GROUPS[0]).choices)
+    after = [trial for trial in trials if trial.suggestion.predicted]
+    assert sum(trial.architecture["conv1_depth"] == longest for trial in after) > len(after) / 2
+    cheapest = min(kernels(t.architecture) for t in trials if t.architecture["conv1_depth"] == longest)
+    assert cheapest == min(longest * 1_000_000 + 4_000_000, cheapest)
+
+
+def test_a_network_beyond_the_limit_or_twice_is_never_trained() -> None:
+    trials = simulate(study_of(guided(pauses="always"), budget=Budget(gmac_epochs=3)), COSTS, good)
+    assert all(kernels(trial.architecture) <= 30_000_000 for trial in trials)
+    assert len({trial.architecture for trial in trials}) == len(trials) > 10
+
+
+def test_the_budget_in_multiply_adds_is_held_and_the_front_is_finished() -> None:
+    study = study_of(guided(pauses="always"), budget=Budget(gmac_epochs=2))
+    trials = simulate(study, COSTS, good)
+    assert sum(trial.cost.gmacs * trial.reached for trial in trials) <= 2
+    paused = [trial for trial in trials if trial.state is TrialState.PAUSED]
+    assert paused and all(0 < trial.reached < 16 for trial in paused)
+    assert any(trial.state is TrialState.COMPLETE for trial in trials)
+
+
+def test_a_paused_training_goes_on_with_its_number() -> None:
+    trials = simulate(study_of(guided(pauses="always"), budget=Budget(gmac_epochs=2)), COSTS, good)
+    finished = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    assert finished and all(trial.suggestion.until is None and trial.suggestion.epochs == 16 for trial in finished)
+
+
+def test_every_suggestion_says_what_it_expects() -> None:
+    trials = simulate(study_of(guided()), COSTS, good)
+    told = [trial.suggestion for trial in trials if trial.suggestion.predicted]
+    assert told and all("expected gain" in suggestion.reason for suggestion in told)
+    assert all(suggestion.seen >= 6 and 0 < suggestion.predicted[1] < 0.5 for suggestion in told)
+
+
+@pytest.mark.parametrize("objectives", [1, 2])
+def test_the_gain_of_the_front_is_what_monte_carlo_says(objectives) -> None:
+    generator = np.random.default_rng(objectives)
+    costs = 2.0 ** generator.uniform(0, 4, (9, objectives))
+    mean, deviation = generator.uniform(0.2, 0.8, 9), generator.uniform(0.02, 0.2, 9)
+    done = np.arange(9) < 4
+    gain = front_gain(costs, mean, deviation, done)
+    logs, samples = np.log2(costs), 2000
+    for row in (5, 8):
+        drawn = mean[row] + deviation[row] * generator.standard_normal(samples)
+        lines = [np.linspace(low, high + 1, 121) for low, high in zip(logs.min(0), logs.max(0), strict=True)]
+        marks = np.stack(np.meshgrid(*lines)).reshape(objectives, -1).T
+        cell = np.prod((logs.max(0) + 1 - logs.min(0)) / 120)
+        right = np.all(marks >= logs[row], axis=1)
+        below = np.array([
+            max([mean.min()] + [mean[other] for other in range(4) if np.all(logs[other] <= mark)]) for mark in marks[right]
+        ])  # fmt: skip
+        expected = np.mean([np.maximum(value - below, 0).sum() * cell for value in drawn])
+        assert gain[row] == pytest.approx(expected, rel=0.12, abs=0.003)
