@@ -19,4 +19,4 @@ def test_the_strategy_keeps_the_contract(tmp_path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_strategy.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout[-3000:]
-    assert re.search(r"10 passed", done.stdout)
+    assert re.search(r"11 passed", done.stdout)

@@ -71,6 +71,16 @@ def evaluate(job: Job, on_epoch: EpochReport, on_step: StepReport | None = None)
 
     Only interrupts are raised: any other exception ends this candidate alone.
     """
+    began = time.perf_counter()
+    try:
+        return _evaluated(job, on_epoch, on_step)
+    except (
+        Exception
+    ) as error:  # torch's handler raises for a dead loader process anywhere, also while an error is handled
+        return _ended_by(error, job, Attempt(attempts=count_starts(Path(job.checkpoint))), time.perf_counter() - began)
+
+
+def _evaluated(job: Job, on_epoch: EpochReport, on_step: StepReport | None) -> Outcome:
     attempt, notes = Attempt(), list[str]()
     began = time.perf_counter()
     try:

@@ -14,7 +14,8 @@ from conftest import VERSIONS, placed
 
 from expand.cli.scoring import show_predictions
 from expand.core.errors import UsageError
-from expand.export.bundle import take_away
+from expand.export.bundle import export_run
+from expand.report.choosing import Choice
 
 VIDEO = Path("squares") / "test" / "to the left" / "200.avi"
 
@@ -23,7 +24,7 @@ VIDEO = Path("squares") / "test" / "to the left" / "200.avi"
 def exported(request, tmp_path_factory) -> Path:
     """An old run, and its complete trial exported beside it."""
     folder = placed(request.param, tmp_path_factory.mktemp("old"))
-    take_away(folder / "run", folder / "network", under=None, trial=2, best=None)
+    export_run(folder / "run", folder / "network", Choice(trial=2))
     return folder
 
 

@@ -234,6 +234,26 @@ def test_what_a_candidate_held_is_free_once_it_is_out_of_memory(squares, tmp_pat
     assert held[0]() is None
 
 
+def test_an_error_while_an_error_is_handled_is_the_candidates_too(monkeypatch, tmp_path):
+    """Torch's handler raises for a dead loader process between any two lines, also where the first error is put into words."""
+    from expand.search import job as jobs
+
+    told = jobs._ended_by
+    calls = []
+
+    def interrupted(error, *rest):
+        calls.append(str(error))
+        if len(calls) == 1:
+            raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
+        return told(error, *rest)
+
+    monkeypatch.setattr(jobs, "_ended_by", interrupted)
+    nowhere = str(tmp_path / "no such cache")
+    job = Job(0, X3DSpace(), X3DSpace().start, Recipe(), 1, 0, nowhere, nowhere, str(tmp_path / "last.pt"), nowhere, 1)
+    ended = jobs.evaluate(job, lambda entry: None)
+    assert isinstance(ended, Retry) and ended.fault is Fault.CRASH and len(calls) == 2
+
+
 def test_loader_processes_that_are_killed_cost_a_try_and_leave_no_zombie(squares, tmp_path, soon, monkeypatch):
     monkeypatch.setenv("EXPAND_TEST_FAULT", "kill-loader")
     monkeypatch.setenv("EXPAND_TEST_FLAG", str(tmp_path / "flag"))

@@ -69,7 +69,7 @@ def test_a_search_in_this_process_from_start_to_export(expand, squares, tmp_path
     refused = expand("export", "run", "--under", "gmacs=0.0000001", "--to", "nowhere")
     assert refused.returncode == 2 and "no complete trial" in refused.stderr and not (tmp_path / "nowhere").exists()
     record = open_for_reading(tmp_path / "run")
-    assert choose(record, under=f"gmacs={(cheapest + 1) / 1e9}", trial=None, best=None).cost.macs == cheapest
+    assert choose(record, Choice(under=f"gmacs={(cheapest + 1) / 1e9}")).cost.macs == cheapest
     for wrong, words in (
         ({"trial": 99}, "trial 99"), ({}, "say which"), ({"best": "top9"}, "top1"), ({"under": "gmac=1"}, "did you mean 'gmacs'"),
         ({"best": "top1", "trial": 0}, "say which"),

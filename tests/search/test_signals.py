@@ -79,9 +79,11 @@ def test_a_signal_where_python_cannot_raise_prints_nothing_and_is_not_lost(capfd
 
 
 @pytest.mark.parametrize(("name", "code", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")])
-def test_a_signal_while_the_command_is_still_imported_ends_it_as_later(expand, tmp_path, name, code, word):
+def test_a_signal_while_the_command_is_still_imported_ends_it_as_later(tmp_path, name, code, word):
     (tmp_path / "typer.py").write_text(f"import os, signal\nos.kill(os.getpid(), signal.{name})\n")
-    done = expand("run", "--help", PYTHONPATH=os.pathsep.join([str(tmp_path), str(ROOT)]))
+    path = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    words = [sys.executable, "-m", "expand", "run", "--help"]  # a process of its own, that has imported nothing
+    done = subprocess.run(words, env=path, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (code, f"expand: {word}\n")
 
 
