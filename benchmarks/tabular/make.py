@@ -1,0 +1,140 @@
+"""Trains the networks of a table once, with several seeds, and writes the table (`expand/replay/table.py`).
+
+    python benchmarks/tabular/make.py x3d --data CLIPS --workers 2          128 networks, 5 seeds
+    python benchmarks/tabular/make.py c3d --data CLIPS --workers 2          64 networks, 3 seeds
+    python benchmarks/tabular/make.py mixed_conv --data CLIPS --workers 2   64 networks, 3 seeds
+
+CLIPS are rendered clips (`expand data render --to CLIPS`). It can be stopped at any time; the same command resumes, and writes
+the table of the networks that have all their seeds so far (`--only-write` trains nothing). The run directory is runs/table-NAME.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+import expand
+from expand.config.loading import load_study
+from expand.core.space import SearchSpace
+from expand.core.study import Budget, CountMacs, Data, Objective, Study
+from expand.core.trial import Suggestion, Trial, TrialState
+from expand.replay.table import Table, save
+from expand.search.engine import MacsCounter
+from expand.storage.run_directory import open_for_reading
+from expand.strategies.candidates import Choice, first_networks, pool
+from expand.strategies.grid import next_network
+from search_spaces.c3d import GROUPS as C3D_GROUPS
+from search_spaces.mixed_conv import GROUPS as MIXED_GROUPS
+
+HERE = Path(__file__).parent
+RENDERED_CLASSES = 10
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A table: whose space and recipe, which networks, how many of them and how many seeds."""
+
+    study: str
+    choice: Choice
+    limit_gmacs: float
+    networks: int
+    seeds: int
+
+
+PLANS = {
+    "x3d": Plan(
+        "x3d_stepwise",
+        Choice(
+            values=5, within=(
+                ("frame_rate", 1, 8), ("resolution", 32, 96), ("depth", 1, 4), ("width", 0.25, 1.5), ("bottleneck", 0.5, 3),
+            ),
+        ),
+        0.0128, 128, 5,
+    ),
+    "c3d": Plan("c3d_depth_free", Choice(axes=C3D_GROUPS, values=0), 1.0, 64, 3),
+    "mixed_conv": Plan("mixed_conv_free", Choice(axes=MIXED_GROUPS, values=0), 1.0, 64, 3),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Trains these networks, one after the other with all its seeds.
+
+    Attributes:
+        networks: architectures as JSON.
+    """
+
+    networks: tuple[str, ...]
+
+    def ask(self, study: Study, trials: Sequence[Trial], macs: CountMacs) -> list[Suggestion]:
+        named = (expand.Architecture.from_json(text) for text in self.networks)
+        return next_network(study, trials, (Suggestion(each, study.recipe.epochs, 0, kind="fixed") for each in named))
+
+
+def study_of(name: str, data: str | None) -> Study:
+    """The study that trains a table's networks."""
+    plan = PLANS[name]
+    base = load_study(plan.study)
+    objectives = (
+        Objective("top1", "maximize"),
+        Objective("gmacs", "minimize", known_before_training=True, limit=plan.limit_gmacs),
+    )
+    base = replace(base, objectives=objectives, budget=Budget(), seeds=tuple(range(plan.seeds)))
+    chosen = networks_of(base, plan)
+    source = replace(base.data, source=data) if data else Data(cache_side=base.data.cache_side)
+    return replace(base, name=f"table-{name}", strategy=Listed(chosen), data=source)
+
+
+def networks_of(base: Study, plan: Plan) -> tuple[str, ...]:
+    """One network from each of as many strata of log cost, then random ones, in a random order: a table that was stopped early is
+    a sample of the whole one."""
+    found = pool(base, plan.choice, MacsCounter(base.space, RENDERED_CLASSES))
+    generator = np.random.default_rng(0)
+    rows = first_networks(found, plan.networks // 2, 0)
+    others = [int(row) for row in generator.permutation(len(found.networks)) if row not in rows]
+    chosen = generator.permutation([*rows, *others][: plan.networks])
+    return tuple(found.networks[row].to_json() for row in chosen)
+
+
+def table_of(name: str, folder: Path, space: SearchSpace) -> Table:
+    """The networks of a run that have all their seeds."""
+    record = open_for_reading(folder)
+    seeds = record.seeds
+    done: dict[expand.Architecture, dict[int, Trial]] = {}
+    for trial in record.trials():
+        if trial.state is TrialState.COMPLETE:
+            done.setdefault(trial.architecture, {})[trial.suggestion.seed] = trial
+    whole = {network: trials for network, trials in done.items() if len(trials) == len(seeds)}
+    if not whole:
+        sys.exit(f"{folder}: no network has all its {len(seeds)} seeds yet")
+    curves = [[[entry.top1 for entry in trials[seed].curve] for seed in seeds] for trials in whole.values()]
+    clips = next(iter(next(iter(whole.values())).values())).metrics
+    assert clips is not None
+    about = f"{record.facts.study.name}, {record.facts.data.name}, recipe of the demo scale of {PLANS[name].study}"
+    costs = tuple(next(iter(trials.values())).cost for trials in whole.values())
+    return Table(name, space, tuple(whole), costs, np.array(curves), clips.clips, about)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=PLANS)
+    parser.add_argument("--data")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--only-write", action="store_true")
+    arguments = parser.parse_args()
+    study, folder = study_of(arguments.name, arguments.data), Path("runs") / f"table-{arguments.name}"
+    if not arguments.only_write:
+        expand.run(study, out=folder, workers=arguments.workers)
+    table = table_of(arguments.name, folder, study.space)
+    path = HERE / f"{arguments.name}.json.gz"
+    save(table, path)
+    print(f"{path}: {len(table.networks)} networks, {table.seeds} seeds, {path.stat().st_size / 1e3:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
