@@ -35,6 +35,11 @@ WORLDS: dict[str, Outcome] = {
 MOST_PREFIXES = 8  # of one search that are gone on from; of more trials, evenly spread ones
 
 
+_SEARCHES: dict[
+    tuple[type, int, str], tuple[Study, list[Trial]]
+] = {}  # keeps each study alive, so that its id stays its own
+
+
 @dataclass(frozen=True)
 class Recorded:
     """A strategy that keeps what it was asked and what it answered."""
@@ -206,8 +211,12 @@ class StrategyContract:
     # --- what the rules use ---
 
     def _searches(self) -> Iterator[tuple[str, list[Trial]]]:
+        """A whole search in each world; simulated once for all rules of a class and study."""
         for world, outcome in WORLDS.items():
-            yield world, self._simulate(outcome)
+            key = type(self), id(self.study), world
+            if key not in _SEARCHES:
+                _SEARCHES[key] = self.study, self._simulate(outcome)
+            yield world, list(_SEARCHES[key][1])
 
     def _simulate(
         self, outcome: Outcome, known: Sequence[Trial] = (), *, at_once: int = 1, order: int | None = None
