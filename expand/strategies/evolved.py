@@ -71,7 +71,7 @@ class Evolved:
         count = self.first or max(6, len(self.axes or study.space.axes) + 1)
         for row in first_networks(found, count, self.seed):
             if not known.begun[row]:
-                return self._suggest(known, row, f"one of the first {count} networks, spread over all costs")
+                return known.whole(row, "evolved", f"one of the first {count} networks, spread over all costs")
         generator = np.random.default_rng([self.seed, len(trials)])
         parents = best_rows(known, self.parents)
         if not parents:
@@ -83,17 +83,11 @@ class Evolved:
             wider = pool(study, self.choice, macs, [*(trial.architecture for trial in trials), child])
             place = wider.index.get(child)
             if place is not None and (place >= len(known.begun) or not known.begun[place]):
-                return self._suggest(knowledge(study, wider, trials, [study.recipe.epochs]), place, reason)
+                return knowledge(study, wider, trials, [study.recipe.epochs]).whole(place, "evolved", reason)
         unseen = np.flatnonzero(~known.begun)
         if not unseen.size:
             return []
-        return self._suggest(known, int(generator.choice(unseen)), "random: all children near the front are known")
-
-    def _suggest(self, known: Knowledge, row: int, reason: str) -> list[Suggestion]:
-        epochs = known.study.recipe.epochs
-        if known.spending((row, epochs)).over(known.study):
-            return []
-        return known.suggest(row, epochs, "evolved", reason)
+        return known.whole(int(generator.choice(unseen)), "evolved", "random: all children near the front are known")
 
 
 def best_rows(known: Knowledge, count: int) -> list[int]:

@@ -49,14 +49,15 @@ class Guided:
         enough: the search ends when no training promises this gain of the front, in accuracy times doublings of the cost.
         seed: of the random choice of the first networks.
 
-    >>> from dataclasses import replace
-    >>> from expand.core.study import Budget, Objective
-    >>> from expand.search.engine import MacsCounter
-    >>> from studies.x3d_stepwise import study
-    >>> costs = (Objective("top1", "maximize"), Objective("gmacs", "minimize", known_before_training=True, limit=0.005))
-    >>> guided = replace(study("demo"), strategy=Guided(values=3), objectives=costs, budget=Budget(trials=20))
-    >>> [suggestion.kind for suggestion in guided.strategy.ask(guided, [], MacsCounter(guided.space, 10))]
-    ['guided']
+    Examples:
+        >>> from dataclasses import replace
+        >>> from expand.core.study import Budget, Objective
+        >>> from expand.search.engine import MacsCounter
+        >>> from studies.x3d_stepwise import study
+        >>> costs = (Objective("top1", "maximize"), Objective("gmacs", "minimize", known_before_training=True, limit=0.005))
+        >>> guided = replace(study("demo"), strategy=Guided(values=3), objectives=costs, budget=Budget(trials=20))
+        >>> [suggestion.kind for suggestion in guided.strategy.ask(guided, [], MacsCounter(guided.space, 10))]
+        ['guided']
     """
 
     axes: tuple[str, ...] = ()

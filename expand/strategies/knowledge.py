@@ -99,6 +99,11 @@ class Knowledge:
                 found.append(replace(trial.suggestion, until=stop, seen=self.seen, predicted=predicted, reason=reason))
         return found
 
+    def whole(self, row: int, kind: str, reason: str) -> list[Suggestion]:
+        """A network's training to its end; nothing if the budget does not allow it."""
+        epochs = self.study.recipe.epochs
+        return [] if self.spending((row, epochs)).over(self.study) else self.suggest(row, epochs, kind, reason)
+
 
 def knowledge(study: Study, pool: Pool, trials: Sequence[Trial], rungs: Sequence[int]) -> Knowledge:
     """Trials in any order, sorted and summed over seeds.

@@ -71,17 +71,11 @@ class OptunaSampler:
         count = self.first or max(6, len(self.axes or study.space.axes) + 1)
         for row in first_networks(found, count, self.seed):
             if not known.begun[row]:
-                return self._suggest(known, row, f"one of the first {count} networks, spread over all costs")
+                return known.whole(row, "optuna", f"one of the first {count} networks, spread over all costs")
         if not (~known.begun).any():
             return []
         row, reason = self._proposed(study, known)
-        return self._suggest(known, row, reason)
-
-    def _suggest(self, known: Knowledge, row: int, reason: str) -> list[Suggestion]:
-        epochs = known.study.recipe.epochs
-        if known.spending((row, epochs)).over(known.study):
-            return []
-        return known.suggest(row, epochs, "optuna", reason)
+        return known.whole(row, "optuna", reason)
 
     def _proposed(self, study: Study, known: Knowledge) -> tuple[int, str]:
         """The first proposal that is new and within the limits; after `ASKS` the network nearest to the last one."""
