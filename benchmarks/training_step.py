@@ -15,7 +15,7 @@ import time
 import torch
 from torch.nn import functional
 
-from expand.training.kernels.depthwise import speed_up
+from expand.training.kernels.replace import speed_up
 from search_spaces.x3d import X3DSpace
 
 SPACE = X3DSpace(stride=10, resolution=48, width=0.5, longest_clip=32)

@@ -43,7 +43,14 @@ def show(*, as_json: bool) -> bool:
 
 
 def examine() -> Iterator[Finding]:
-    checks: tuple[Callable[[], Iterator[Finding]], ...] = (_packages, _devices, _video, _places, _shared_memory)
+    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
+        _packages,
+        _devices,
+        _kernels,
+        _video,
+        _places,
+        _shared_memory,
+    )
     for check in checks:
         try:
             yield from check()
@@ -74,6 +81,17 @@ def _devices() -> Iterator[Finding]:
         yield Finding("GPUs", "ok", "Apple MPS, for --workers 0")
     else:
         yield Finding("GPUs", "note", "none that this torch can use: demo scale fits CPUs, paper scale does not")
+
+
+def _kernels() -> Iterator[Finding]:
+    from expand.training.kernels.native import why_not
+
+    missing = why_not()
+    yield Finding(
+        "CPU kernels", "note" if missing else "ok",
+        f"{missing}: X3D trains on CPUs at about half the speed; install g++ or clang" if missing
+        else "compiled for this machine, in the cache",
+    )  # fmt: skip
 
 
 def _video() -> Iterator[Finding]:

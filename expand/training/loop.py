@@ -22,7 +22,7 @@ from expand.training.device import amp_dtype, as_trained, autocast, put
 from expand.training.ema import AveragedWeights
 from expand.training.finetune import freeze_trunk, training_mode
 from expand.training.identity import Identity
-from expand.training.kernels.depthwise import speed_up
+from expand.training.kernels.replace import speed_up
 from expand.training.multi_view import validate
 from expand.training.optim import learning_rate, sgd
 from expand.training.state import NonFiniteLoss, State

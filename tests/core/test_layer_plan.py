@@ -28,7 +28,7 @@ from expand.counting.cost import (
     shapes_of,
 )
 from expand.testing.space_contract import plain_kernels
-from expand.training.kernels.depthwise import speed_up
+from expand.training.kernels.replace import speed_up
 from search_spaces.c3d import GROUPS, C3DSpace
 from search_spaces.mixed_conv import KINDS, MixedConvSpace
 from search_spaces.x3d import X3D, X3DSpace
