@@ -16,8 +16,8 @@ class TrialState(StrEnum):
     """The state of a trial.
 
     `INFEASIBLE`: exceeds a limit known before training, never trained. `PAUSED`: stopped after `Suggestion.until`, may go on from
-    its checkpoint. `PRUNED`: stopped early for good. Only `COMPLETE` trials, trained for all epochs of their study, may be on a
-    front.
+    its checkpoint. `PRUNED`: stopped early for good, or not trained because of what was predicted. Only `COMPLETE` trials,
+    trained for all epochs of their study, may be on a front.
     """
 
     RUNNING = "running"
@@ -42,7 +42,7 @@ class Suggestion:
     Attributes:
         epochs: the length of the learning rate's schedule, whatever `until` is.
         until: the epoch after which the training pauses; None trains all epochs. Suggesting the same network and seed with a
-            later `until` lets it go on.
+            later `until` lets it go on. 0 trains nothing: the network and what was predicted of it are recorded, as pruned.
         seen: how many results the strategy had when it suggested this; None for strategies that do not learn from results.
         predicted: mean and standard deviation of the top-1 that was expected of the finished training.
     """

@@ -179,10 +179,17 @@ def _ledger_cells(entry: LedgerEntry, chosen: bool, size: float) -> list[str]:
         entry.change,
         show_cost(entry.macs, size),
         f"{entry.ratio:.2f}",
-        show_top1(entry.top1, noise, entry.state),
+        _predicted(entry) or show_top1(entry.top1, noise, entry.state),
         "✓" if chosen else "",
         _numbers(entry.trial_numbers),
     ]
+
+
+def _predicted(entry: LedgerEntry) -> str:
+    """What a candidate that was left out was expected to reach."""
+    if entry.predicted is None or entry.state is not TrialState.PRUNED:
+        return ""
+    return f"predicted {with_error(*entry.predicted)}, not trained"
 
 
 def _numbers(numbers: Iterable[int]) -> str:

@@ -98,7 +98,7 @@ class Search:
                 )
             elif trial.cost.params == 0:
                 self._fail(trial.number, trial.error or "it could not be built and counted")
-            elif not self._ended_over_limit(trial.number, trial):
+            elif not self._ended_untrained(trial.number):
                 self.queue.append(trial.number)
                 self.watch.started(trial, resumed=True)
         if ended:  # a kill from outside leaves the same traces as memory that runs out
@@ -125,7 +125,7 @@ class Search:
             self._ask()
         while (number := self.retries.startable(self.queue, len(self.running))) is not None:
             self.queue.remove(number)
-            if self._ended_over_limit(number, self.record.trial(number)):
+            if self._ended_untrained(number):
                 self._settled = False  # measured by another seed since it was queued
                 continue
             self.running.add(number)
@@ -146,7 +146,7 @@ class Search:
         return free and not self._settled and not self.retries.waiting(self.queue)
 
     def put_back(self, number: int) -> None:
-        """Puts back a job from `next` that cannot be placed at the moment."""
+        """Puts back a job from `next` that cannot be placed now."""
         self.running.discard(number)
         self.retries.put_back(number)
         self.queue.append(number)
@@ -182,8 +182,7 @@ class Search:
         if not self.queue and not self._settled:
             self._ask()
 
-    def _go_on(self, number: int, suggestion: Suggestion) -> int:
-        """Lets a paused trial train up to its next stop."""
+    def _go_on(self, number: int, suggestion: Suggestion) -> int:  # a paused trial, up to its next stop
         self.record.go_on(number, suggestion)
         self.watch.started(self.record.trial(number), resumed=True)
         return number
@@ -237,7 +236,7 @@ class Search:
             return None
         number = self.record.open_trial(suggestion, cost, space, code_of(space, suggestion.architecture))
         self.watch.started(self.record.trial(number))
-        if self._ended_over_limit(number, self.record.trial(number)):
+        if self._ended_untrained(number):
             return None
         self.show.opened(self.record.trial(number))
         span = max((clip.frames - 1) * clip.stride + 1 for clip in clips)
@@ -249,9 +248,14 @@ class Search:
             )
         return number
 
-    def _ended_over_limit(self, number: int, trial: Trial) -> bool:
-        """Records a candidate that exceeds a limit as infeasible, by its counts or by an earlier measurement of the same network.
-        No worker gets it."""
+    def _ended_untrained(self, number: int) -> bool:
+        """Ends a candidate that no worker gets: infeasible, because it exceeds a limit by its counts or by an earlier measurement
+        of the same network, or pruned, because the strategy only predicts it."""
+        trial = self.record.trial(number)
+        if trial.suggestion.until == 0:
+            self.record.prune(number)
+            self._ended(number)
+            return True
         speed = self._speed(trial.architecture)
         for objective in self.study.objectives:
             value = known_cost(objective, trial.cost)
@@ -265,7 +269,6 @@ class Search:
 
     @property
     def _latency(self) -> Objective | None:
-        """The study's latency objective, if it has one."""
         return next((objective for objective in self.study.objectives if objective.name == "latency_ms"), None)
 
     def _speed(self, architecture: Architecture) -> Speed | None:
@@ -297,7 +300,6 @@ class Search:
         )  # fmt: skip
 
     def on_epoch(self, number: int, entry: Epoch) -> None:
-        """A worker finished an epoch."""
         if self.retries.on_epoch(number):
             self.record.note(number, error="")
         curve = [old for old in self.record.trial(number).curve if old.epoch < entry.epoch]
@@ -379,7 +381,6 @@ class Search:
         return None
 
     def _keep_retry(self, trial: Trial, ended: EndedTry) -> None:
-        """Records how a try ended, as an attribute of the trial."""
         self.record.retried(trial.number, [*trial.retries, ended][-RETRIES_KEPT:])
 
     def _halt(self, number: int, why: str) -> NoReturn:

@@ -157,11 +157,10 @@ class Record:
         self._set(number, state=TrialState.RUNNING.value)
 
     def prune(self, number: int) -> None:
-        """Ends a paused trial for good: the search is over."""
+        """Ends a paused trial for good, because the search is over, or one that is not to be trained."""
         trial = self.trial(number)
-        self._set(
-            number, error=f"stopped after epoch {trial.reached} of {trial.suggestion.epochs}: others promised more"
-        )
+        stopped = f"stopped after epoch {trial.reached} of {trial.suggestion.epochs}: others promised more"
+        self._set(number, error=trial.suggestion.reason if trial.suggestion.until == 0 else stopped)
         self._end(number, TrialState.PRUNED)
 
     def complete(self, number: int, outcome: Completed) -> None:

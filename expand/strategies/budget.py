@@ -23,8 +23,8 @@ class Spending:
 
     @staticmethod
     def of(trials: Sequence[Trial]) -> Spending:
-        """Infeasible candidates cost nothing. Hours count finished trials, so that running ones can exceed them."""
-        spent = [trial for trial in trials if trial.state is not TrialState.INFEASIBLE]
+        """What was never to be trained costs nothing. Hours count finished trials, so that running ones can exceed them."""
+        spent = [trial for trial in trials if trial.state is not TrialState.INFEASIBLE and trial.suggestion.until != 0]
         epochs = [_epochs(trial) for trial in spent]
         return Spending(
             len(spent),
@@ -89,7 +89,8 @@ def affordable(
         before = [reached.get((architecture, suggestion.seed)) for suggestion in group]
         epochs = sum(each.last_epoch - (done or 0) for each, done in zip(group, before, strict=True))
         gmacs = macs(architecture) / 1e9 if macs and study.budget.gmac_epochs is not None else 0.0
-        more = spent.plus(before.count(None), epochs, gmacs)
+        new = sum(done is None and each.until != 0 for each, done in zip(group, before, strict=True))
+        more = spent.plus(new, epochs, gmacs)
         exceeded = more.over(study)
         if exceeded and architecture not in started:
             return allowed, f"{', '.join(exceeded)} is used up after {spent.trials} trials"

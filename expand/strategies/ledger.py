@@ -21,7 +21,7 @@ class LedgerEntry:
 
     `top1` is the mean over seeds, `spread` their standard deviation (None with one seed). `standard_error` is the error of `top1`
     from the finite validation split and, with several seeds, from the seeds; `clip_error` is the first alone. `scores` are
-    the top-1 of the seeds.
+    the top-1 of the seeds. `predicted` is the expected top-1 and its standard deviation, of a model that screened the step.
     """
 
     axes: tuple[str, ...]
@@ -35,13 +35,14 @@ class LedgerEntry:
     trial_numbers: tuple[int, ...]
     scores: tuple[float, ...] = ()
     clip_error: float = 0.0
+    predicted: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class LedgerStep:
     """A step: its parent, its candidates in the order of their axes, the chosen one and the reason.
 
-    `probability` is that the chosen candidate is truly the best of the step, given the noise of seeds and clips; None where
+    `probability` is that the chosen candidate is truly the best of those trained, given the noise of seeds and clips; None where
     nothing was chosen or there was no choice. `trainings` were made to know it.
     """
 
@@ -85,6 +86,7 @@ def _entry(own: Sequence[Trial], trials: Sequence[Trial]) -> LedgerEntry:
         trial_numbers=tuple(trial.number for trial in own),
         scores=tuple(scores),
         clip_error=mean(trial.metrics.standard_error for trial in own if trial.metrics) if scores else 0.0,
+        predicted=first.suggestion.predicted,
     )
 
 
@@ -150,7 +152,7 @@ def ledger(trials: Sequence[Trial]) -> tuple[LedgerStep, ...]:
             LedgerStep(
                 step, kind, base.architecture if base else None, base.cost.macs if base else first.cost.macs,
                 entries, chosen, _why(entries, chosen, kind, ended, sure), tuple(sorted(notes)),
-                sure, sum(len(entry.trial_numbers) for entry in entries),
+                sure, sum(len(entry.trial_numbers) for entry in entries if entry.state is not TrialState.PRUNED),
             )
         )  # fmt: skip
     return tuple(steps)

@@ -42,6 +42,8 @@ class Stepwise:
         overshoot: share of a target above which the network is contracted.
         race: train every candidate of a step with the first of the study's seeds, and with more of them only while the choice is
             open: while not choosing a rival is expected to lose more than this accuracy. 0 trains all with all seeds.
+        screen: train a candidate only while a model of all trainings so far expects it to gain more than this accuracy over the
+            leader of its step (`screening.py`); the others are recorded with their prediction. 0 trains all.
 
     Examples:
         >>> from expand.counting.cost import cost_of
@@ -63,6 +65,7 @@ class Stepwise:
     reach: float = 1.0
     overshoot: float = 1.0
     race: float = 0.0
+    screen: float = 0.0
 
     def ask(self, study: Study, trials: Sequence[Trial], macs: CountMacs) -> list[Suggestion]:
         """The suggestions of the current step that are not among `trials`, in the order to start them.
@@ -83,7 +86,8 @@ class Stepwise:
             candidates = self._grow(study, state, step, _number(trials, state), macs)
             if not candidates:
                 return suggestions
-            missing = _missing(trials, candidates, seeds)
+            worth, left_out = self._worth(trials, candidates, macs)
+            missing = _missing(trials, worth, seeds) + _missing(trials, left_out, seeds[:1])
             if missing or not _all_ended(trials, candidates):
                 return suggestions + missing
             entries, noise = entries_of(trials, candidates), noise_of(trials)
@@ -105,6 +109,17 @@ class Stepwise:
                     )
                     suggestions += _missing(trials, [contraction], seeds)
         return suggestions
+
+    def _worth(
+        self, trials: Sequence[Trial], candidates: Sequence[Suggestion], macs: CountMacs
+    ) -> tuple[Sequence[Suggestion], Sequence[Suggestion]]:
+        """The candidates to train, and those that are only recorded."""
+        if not self.screen:
+            return candidates, ()
+        from expand.strategies.screening import screened  # it needs NumPy and SciPy, other searches in steps do not
+
+        found = screened(candidates, trials, macs, self.screen)
+        return found.train, found.leave
 
     def _more_seeds(
         self, study: Study, trials: Sequence[Trial], candidates: Sequence[Suggestion], race: dict[int, Standing]
@@ -128,10 +143,11 @@ class Stepwise:
             study.space.axis(name)
         if self.growth not in ("solved", "paper"):
             raise UsageError(f"strategy.growth={self.growth}: allowed are solved, paper")
-        if not 0 <= self.race < 1:
-            raise UsageError(
-                f"strategy.race={self.race:g}: an accuracy from 0 to below 1, such as 0.005 for half a point"
-            )
+        for name, value in (("race", self.race), ("screen", self.screen)):
+            if not 0 <= value < 1:
+                raise UsageError(
+                    f"strategy.{name}={value:g}: an accuracy from 0 to below 1, such as 0.005 for half a point"
+                )
         if self.race and len(study.seeds) < 2:
             raise UsageError(
                 f"strategy.race={self.race:g}: a race needs several seeds to choose from, such as --set seeds=0,1,2,3,4"

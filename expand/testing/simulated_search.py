@@ -57,6 +57,8 @@ def opened(number: int, suggestion: Suggestion, macs: int = 1_000_000) -> Trial:
 def ended(trial: Trial, result: float | TrialState, *, clips: int = 1000, seconds: float = 0.0) -> Trial:
     """The trial as it is once it has ended or paused, `clips` of validation and `seconds` of training later. Top-1 rises evenly
     with the epochs."""
+    if trial.suggestion.until == 0:
+        return replace(trial, state=TrialState.PRUNED)
     if isinstance(result, TrialState):
         return replace(trial, state=result, metrics=None, train_seconds=seconds)
     last, epochs = trial.suggestion.last_epoch, trial.suggestion.epochs

@@ -63,6 +63,17 @@ class TestStepsWithinTrials(StrategyContract):
     study = study_of(budget=Budget(steps=3, trials=21), seeds=(2, 0, 1))
 
 
+class TestScreened(StrategyContract):
+    study = study_of(Stepwise(screen=0.01), Budget(steps=4))
+    learns = True
+    refused: ClassVar[dict[str, Study]] = {"strategy.screen=-1": study_of(Stepwise(screen=-1.0))}
+
+
+class TestScreenedRaces(StrategyContract):
+    study = study_of(Stepwise(screen=0.01, race=0.01), Budget(steps=3), seeds=(0, 1, 2))
+    learns = races = True
+
+
 PUBLISHED = (
     "bottleneck", "frames", "resolution", "depth", "frames", "frames", "frames", "resolution", "resolution", "depth", "width",
 )  # fmt: skip
@@ -229,3 +240,31 @@ def test_an_axis_at_its_end_is_left_out_and_named():
     full = Study("test", X3DSpace(stride=1, frames=4, longest_clip=4), Stepwise(), budget=Budget(steps=1))
     wanted = full.strategy.ask(full, [], macs)
     assert all("frames" not in s.axes for s in wanted) and "frames (at its end)" in wanted[-1].reason
+
+
+def by_depth(suggestion: Suggestion) -> float:
+    """Deeper networks are better, and nothing else matters."""
+    return 0.3 + 0.1 * math.log2(float(suggestion.architecture["depth"]))
+
+
+def test_screening_trains_what_may_win_and_records_what_it_expects_of_the_rest():
+    study = study_of(Stepwise(screen=0.01), Budget(steps=4))  # a fifth step finds the depth at its end
+    trials = search(study, by_depth)
+    every = search(replace(study, strategy=Stepwise()), by_depth)
+    left_out = [trial for trial in trials if trial.suggestion.until == 0]
+    assert left_out and len(trials) - len(left_out) < len(every)
+    for each in left_out:
+        assert each.state is TrialState.PRUNED and each.suggestion.predicted and "not trained" in each.suggestion.reason
+        assert each.suggestion.predicted[0] < 0.3 + 0.1 * math.log2(float(each.architecture["depth"])) + 0.2
+    chosen = [
+        step.entries[step.chosen].axes for step in ledger(trials) if step.chosen is not None and step.kind == "expand"
+    ]
+    assert all("depth" in axes for axes in chosen[1:])  # the first step trains all of its candidates
+
+
+def test_what_was_left_out_costs_no_budget():
+    study = study_of(Stepwise(screen=0.01), Budget(steps=5))
+    trials = search(study, by_depth)
+    trained = sum(trial.suggestion.until != 0 for trial in trials)
+    again = search(replace(study, budget=Budget(steps=5, trials=trained)), by_depth)
+    assert [t.suggestion for t in again] == [t.suggestion for t in trials]
