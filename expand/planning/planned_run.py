@@ -174,10 +174,12 @@ def summary_lines(plan: Plan) -> list[str]:
     """What it all comes to, a line each."""
     courses_, recipe, videos = plan.courses, plan.study.recipe, plan.videos
     several = len(courses_) > 1
+    clips = recipe.clips_of_epoch(videos.training)
+    of_clips = f" of {clips:,} clips (recipe.updates={recipe.updates})" if clips != videos.training else ""
     played = f"; {len(courses_)} trajectories of the search were simulated, ranges are over them" if several else ""
     lines = [
         f"candidates   {_ends([course.networks for course in courses_])}, {_ends(plan.trainings)} trainings "
-        f"of {recipe.epochs} epochs{played}",
+        f"of {recipe.epochs} epochs{of_clips}{played}",
         f"arithmetic   {_ends(plan.training_macs, format_macs)} multiply-adds "
         "(3 x forward x clips x epochs, and validation)",
     ]
