@@ -43,7 +43,7 @@ def run(
         gpus_per_trial: such as 0.25, where four trials share a GPU.
         address: of a running Ray cluster; a private one is started without it.
         quiet: print nothing.
-        force: accept another budget or other videos than the run's.
+        force: accept another budget or other videos than the run's, and networks that do not beat chance.
         track: names of trackers: tensorboard, mlflow, wandb.
 
     Raises:

@@ -12,7 +12,7 @@ from conftest import ROOT
 
 from expand.config.loading import load_study
 from expand.config.serialize import describe
-from expand.search.engine import MacsCounter
+from expand.counting.cost import MacsCounter
 
 PAGE = (ROOT / "docs" / "adding_a_family.md").read_text(encoding="utf-8")
 

@@ -23,8 +23,8 @@ from expand.config.loading import load_study
 from expand.core.space import SearchSpace
 from expand.core.study import Budget, CountMacs, Data, Objective, Study
 from expand.core.trial import Suggestion, Trial, TrialState
+from expand.counting.cost import MacsCounter
 from expand.replay.table import Table, save
-from expand.search.engine import MacsCounter
 from expand.storage.run_directory import open_for_reading
 from expand.strategies.candidates import Choice, first_networks, pool
 from expand.strategies.grid import next_network

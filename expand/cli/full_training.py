@@ -194,11 +194,11 @@ def lines_of(plan: Plan, study: Study, classes: int) -> list[str]:
     """The network, the work, the time."""
     network, recipe, videos = plan.networks[0], study.recipe, plan.videos
     seeds, epochs = len(study.seeds), recipe.epochs
-    clips = epochs * videos.training
+    clips = recipe.clips_of_epoch(videos.training)
     lines = [
         f"network     {study.space.name} {network.label}: {format_macs(network.macs)}MACs per clip, "
         f"{network.params / 1e6:.3g} M parameters, {classes} classes",
-        f"training    {epochs} epochs of {videos.training:,} clips ({clips:,} in all)"
+        f"training    {epochs} epochs of {clips:,} clips ({epochs * clips:,} in all)"
         + (f", {seeds} seeds" if seeds > 1 else "")
         + f", {videos.validation:,} validation clips: {format_macs(round(plan.training_macs[1]))} multiply-adds",
     ]

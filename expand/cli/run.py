@@ -51,7 +51,9 @@ def run(
             metavar="TRACKER", help="tensorboard, mlflow or wandb: also writes curves for it; may be repeated."
         ),
     ] = None,
-    force: Annotated[bool, typer.Option(help="Resume although the study or the data have changed.")] = False,
+    force: Annotated[
+        bool, typer.Option(help="Resume although the study or the data have changed, or no network beats chance.")
+    ] = False,
     trust: shared.Trust = False,
     retry_failed: shared.RetryFailed = False,
 ) -> None:

@@ -50,8 +50,9 @@ class Alone:
 
 
 def stretched(recipe: Recipe, epochs: int) -> Recipe:
-    """The same learning rates over another number of epochs: warm-up and steps move in proportion."""
+    """The same learning rates over another number of epochs: warm-up, decay and updates change in proportion."""
     factor = epochs / recipe.epochs
     return replace(
-        recipe, epochs=epochs, warmup_epochs=recipe.warmup_epochs * factor, decay_every=recipe.decay_every * factor
+        recipe, epochs=epochs, updates=-(-recipe.updates // recipe.epochs) * epochs,
+        warmup_epochs=recipe.warmup_epochs * factor, decay_every=recipe.decay_every * factor,
     )  # fmt: skip

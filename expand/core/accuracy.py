@@ -56,6 +56,21 @@ def in_percent(fraction: float, error: float | None = None) -> str:
     return with_error(fraction, error).replace(" ±", " % ±") if error is not None else f"{percent(fraction)} %"
 
 
+def binomial_tail(right: int, clips: int, rate: float) -> float:
+    """The probability that at least `right` of `clips` are right if each is with probability `rate`.
+
+    Examples:
+        >>> round(binomial_tail(9, 12, 1 / 3), 4), binomial_tail(0, 12, 1 / 3)
+        (0.0039, 1.0)
+    """
+    if right <= 0 or rate >= 1:
+        return 1.0
+    odds = math.log(rate) - math.log1p(-rate)
+    start = math.lgamma(clips + 1) + clips * math.log1p(-rate)
+    logs = (start - math.lgamma(k + 1) - math.lgamma(clips - k + 1) + k * odds for k in range(right, clips + 1))
+    return min(math.fsum(map(math.exp, logs)), 1.0)
+
+
 def two_errors(first: float, second: float) -> float:
     """Two standard errors of the difference of two independent numbers: 2 sqrt(a^2 + b^2).
 

@@ -36,22 +36,27 @@ LAYOUTS = ("ucf101", "hmdb51", "something", "kinetics", "mmaction", "lists", "sp
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one candidate is trained and validated: SGD with momentum on labelled clips.
+    """How one candidate is trained and validated, on labelled clips.
 
     The learning rate rises linearly during the warm-up, then follows `schedule` (X3D, section 4; C3D and R(2+1)D for "step").
     All random augmentation parameters of a clip are the same in all its frames.
 
     Attributes:
-        epochs: passes over the training videos; each pass reads one clip per video.
+        epochs: passes over the training videos, each with one clip per video, and a validation after each.
+        updates: the least number of optimiser steps of a whole training. If the epochs have fewer, each reads the videos more
+            than once, with other random augmentation; their number stays. 0 leaves them as they are.
         batch_size: clips per optimiser step on one device; `learning_rate` is meant for this number.
         learning_rate: the learning rate at the end of the warm-up.
         schedule: "cosine" follows half a cosine down to 0; "step" divides by 10 every `decay_every` epochs.
         decay_every: epochs between two divisions by 10, with `schedule` "step".
         warmup_epochs: epochs of linear warm-up; at most half of `epochs` is used.
         warmup_learning_rate: the learning rate of the first step.
+        optimiser: "sgd" is SGD with momentum; "adamw" is AdamW with betas of 0.9 and 0.999, for which learning rates near 0.001
+            are usual.
         momentum: of SGD, from 0 to below 1.
-        nesterov: use Nesterov's momentum.
-        weight_decay: L2 penalty on kernels and matrices; norms and biases have none.
+        nesterov: use Nesterov's momentum, with SGD.
+        weight_decay: L2 penalty on kernels and matrices; norms and biases have none. AdamW decays them by it times the learning
+            rate per step instead, so that 0.05 is usual there.
         label_smoothing: share of the label's probability that is spread over all classes, from 0 to below 1.
         dropout: probability of dropping a feature before the last layer, from 0 to below 1.
         clip_gradient_norm: gradients with a larger L2 norm are scaled down to it; none leaves them as they are.
@@ -77,12 +82,14 @@ class Recipe:
     """
 
     epochs: int = 12
+    updates: int = 0
     batch_size: int = 16
     learning_rate: float = 0.1
     schedule: Literal["cosine", "step"] = "cosine"
     decay_every: float = 0
     warmup_epochs: float = 1.0
     warmup_learning_rate: float = 0.01
+    optimiser: Literal["sgd", "adamw"] = "sgd"
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-5
@@ -113,6 +120,7 @@ class Recipe:
         require(
             self, "recipe.",
             epochs=(self.epochs >= 1, "at least 1"),
+            updates=(self.updates >= 0, "0 or more"),
             batch_size=(self.batch_size >= 2, "at least 2"),
             learning_rate=(self.learning_rate > 0, "above 0"),
             decay_every=(self.schedule != "step" or self.decay_every > 0, "above 0 with recipe.schedule=step"),
@@ -140,6 +148,13 @@ class Recipe:
             ema=(0 <= self.ema < 1, "0 to below 1"),
             freeze=(self.weights is not None or not self.freeze, "true needs recipe.weights to start from"),
         )  # fmt: skip
+
+    def clips_of_epoch(self, videos: int) -> int:
+        """Clips that an epoch reads of so many training videos: one of each, or whole batches for a part of `updates`."""
+        steps, alone = divmod(videos, self.batch_size)
+        steps += alone > 1 or videos == 1  # a last batch of a single clip is dropped
+        wanted = -(-self.updates // self.epochs)
+        return wanted * self.batch_size if wanted > steps and videos else videos
 
 
 def _unset(value: float | None, default: float) -> float:
@@ -198,7 +213,7 @@ class Budget:
         epochs: maximum number of training epochs, summed over all trials.
         hours: maximum hours of training, summed over all workers.
         gmac_epochs: maximum training work: billions of multiply-adds of one clip times epochs, summed over all trials. It is the
-            same on every machine.
+            same on every machine; an epoch counts once, however long `recipe.updates` makes it.
         attempts: how often a trial is started in a row without a new checkpoint when its worker process dies.
         minutes_per_trial: longest training time of one trial since its last start; a longer one fails. None is no limit.
     """

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -233,3 +233,17 @@ def at_crop(space: SearchSpace, architecture: Architecture, crop: int) -> Archit
             f"resolution={crop} is another network"
         )
     return moved
+
+
+@dataclass
+class MacsCounter:
+    """Counts the costs of a space's points and caches them. A call returns multiply-adds, the cost that growth is solved for."""
+
+    space: SearchSpace
+    num_classes: int
+
+    def __call__(self, architecture: Architecture) -> int:
+        return self.cost(architecture).macs
+
+    def cost(self, architecture: Architecture) -> Cost:
+        return cost_of(self.space, architecture, self.num_classes)

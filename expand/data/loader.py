@@ -50,7 +50,7 @@ class CroppedBatch(NamedTuple):
 
 
 class TrainingClips(Dataset[Batch]):
-    """One augmented clip per video.
+    """The augmented clips of an epoch: one per video, or with `recipe.updates` more.
 
     Clip `index` depends only on seed, epoch and index (with mixup also on its neighbour in the batch). So the number of loader
     processes changes nothing, and a resumed training sees the same clips as an uninterrupted one.
@@ -63,9 +63,14 @@ class TrainingClips(Dataset[Batch]):
         self.cache, self.clips, self.recipe = cache, tuple(clips), recipe
         self.seed, self.epoch = seed, epoch
         self.mirrored = mirrored_labels(cache.classes, mirrored)[0] if recipe.flip else None
+        rounds, rest = divmod(recipe.clips_of_epoch(len(cache)), len(cache)) if len(cache) else (0, 0)
+        self.videos = [*range(len(cache))] * rounds  # of each clip
+        if rest:  # in another epoch others are read once more
+            generator = torch.Generator().manual_seed(mix(seed, epoch, 3))
+            self.videos += torch.randperm(len(cache), generator=generator)[:rest].tolist()
 
     def __len__(self) -> int:
-        return len(self.cache)
+        return len(self.videos)
 
     def __getitem__(self, index: int) -> Batch:
         return self.augment(self.__getitems__([index]))
@@ -76,28 +81,29 @@ class TrainingClips(Dataset[Batch]):
             sample_augmentation(self.recipe, mix(self.seed, self.epoch, index), flip=self.mirrored is not None)
             for index in indices
         )
-        labels = [int(self.cache.labels[index]) for index in indices]
+        videos = [self.videos[index] for index in indices]
+        labels = [int(self.cache.labels[video]) for video in videos]
         if self.mirrored is not None:
             labels = [self.mirrored[label] if d.flip else label for label, d in zip(labels, augmentations, strict=True)]
         streams = tuple(
             torch.stack(
-                [self._crop(index, clip, sampled) for index, sampled in zip(indices, augmentations, strict=True)]
+                [self._crop(video, clip, sampled) for video, sampled in zip(videos, augmentations, strict=True)]
             )
             for clip in self.clips
         )
         return CroppedBatch(streams, torch.tensor(labels), augmentations)
 
     def name(self, index: int) -> str:
-        return self.cache.names[index]
+        return self.cache.names[self.videos[index]]
 
     def augment(self, batch: CroppedBatch) -> Batch:
         """Augments a batch on its own device."""
         return augment_batch(batch.streams, batch.labels, batch.augmentations, len(self.cache.classes))
 
-    def _crop(self, index: int, clip: Clip, sampled: Augmentation) -> torch.Tensor:
-        length = self.cache.length(index)
+    def _crop(self, video: int, clip: Clip, sampled: Augmentation) -> torch.Tensor:
+        length = self.cache.length(video)
         start = within(length, clip, self.clips, random_start(length, widest(self.clips), sampled.moment))
-        frames = _picked(self.cache, index, frame_indices(length, clip, start))
+        frames = _picked(self.cache, video, frame_indices(length, clip, start))
         height, width = frames.shape[1:3]
         place = random_rectangle(height, width, clip, self.recipe, sampled)
         return crop_resized(frames, place, clip.height, clip.width)

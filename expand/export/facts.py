@@ -16,8 +16,9 @@ from expand.storage.serialize import to_plain
 from expand.strategies.ledger import UNSTEPPED
 
 RECIPE = (
-    "batch_size", "learning_rate", "schedule", "decay_every", "warmup_epochs", "momentum", "weight_decay", "label_smoothing",
-    "dropout", "crop", "scale_jitter", "crop_area", "crop_aspect", "squeeze", "flip", "temporal_jitter", "colour_jitter",
+    "updates", "batch_size", "optimiser", "learning_rate", "schedule", "decay_every", "warmup_epochs", "momentum",
+    "weight_decay", "label_smoothing", "dropout", "crop", "scale_jitter", "crop_area", "crop_aspect",
+    "squeeze", "flip", "temporal_jitter", "colour_jitter",
     "randaugment_operations", "randaugment_magnitude", "mixup", "ema", "weights", "freeze", "mixed_precision",
 )  # fmt: skip
 

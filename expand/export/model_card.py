@@ -138,15 +138,17 @@ def _training(about: Facts) -> Iterator[str]:
     made, videos = about.get("training"), about.get("videos")
     if not made or not videos:
         return
+    repeated = f" (at least {made['updates']:,} steps)" if made.get("updates") else ""
+    by = "AdamW" if made.get("optimiser") == "adamw" else f"SGD, momentum {made['momentum']:g}"
     threads = f" (threads: {made['threads']})" if made.get("threads") else ""
     yield (
-        f"- from scratch, {made['epochs']} epochs, seed {made['seed']}, {made['seconds']:g} s on {made['device'] or 'a CPU'}"
-        + threads
+        f"- from scratch, {made['epochs']} epochs{repeated}, seed {made['seed']}, "
+        f"{made['seconds']:g} s on {made['device'] or 'a CPU'}{threads}"
     )
     if made["device"] == "cuda":
         yield "- training again with this seed on such a GPU may give weights that differ in the last digits"
     yield (
-        f"- SGD, momentum {made['momentum']:g}, batches of {made['batch_size']}, learning rate {made['learning_rate']:g} "
+        f"- {by}, batches of {made['batch_size']}, learning rate {made['learning_rate']:g} "
         f"({made['schedule']}, {made['warmup_epochs']:g} epochs of warm-up), weight decay {made['weight_decay']:g}, dropout "
         f"{made['dropout']:g}, label smoothing {made['label_smoothing']:g}"
     )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from expand.core.study import Study
 from expand.planning.trajectories import Network, Trajectory, clips_seen
-from expand.search.memory_check import least_bytes, memory_here
+from expand.search.memory_check import least_bytes, memory_here, state_bytes
 from expand.storage.facts import StudyFacts
 from expand.storage.plans import (
     FitTogether,
@@ -79,7 +79,7 @@ def make_plan(
 ) -> Plan:
     """The plan: all that is printed, and all that the report later compares with the run."""
     networks = distinct(found)
-    memory = memory_here()
+    memory, batch = memory_here(), min(study.recipe.batch_size, study.recipe.clips_of_epoch(videos.training))
     needed = [least_bytes(n.cost, study, videos.training, halved=memory.cuda) for n in networks if not n.over] or [0.0]
     macs = [sum(training_macs(network, study, videos) for network in trajectory.trained) for trajectory in found]
     plan = Plan(
@@ -92,9 +92,7 @@ def make_plan(
         trainings=range_of([trajectory.trainings for trajectory in found]),
         over_limits=range_of([len(trajectory.networks) - len(trajectory.trained) for trajectory in found]),
         disk=_disk(study, found, workers, cache_bytes),
-        memory=PlannedMemory(
-            min(study.recipe.batch_size, videos.training), (min(needed), max(needed)), memory.bytes, memory.where
-        ),
+        memory=PlannedMemory(batch, (min(needed), max(needed)), memory.bytes, memory.where),
     )  # fmt: skip
     return plan if calibration is None else _with_hours(plan, study, found, videos, workers, calibration)
 
@@ -157,8 +155,10 @@ def _steps(trajectory: Trajectory) -> tuple[PlannedStep, ...]:
 def _disk(study: Study, found: Sequence[Trajectory], workers: Workers, cache_bytes: float | None) -> PlannedDisk:
     weights = [sum(n.cost.weight_bytes * n.trainings for n in trajectory.trained) for trajectory in found]
     largest = max((n.cost.params for trajectory in found for n in trajectory.trained), default=0)
-    # Weights and momentum in the last checkpoint and in the one before, of every running training.
-    return PlannedDisk(cache_bytes, range_of(weights), max(workers.count, 1) * 2 * 8 * largest)
+    # Weights and the optimiser's averages in the last checkpoint and in the one before, of every running training.
+    return PlannedDisk(
+        cache_bytes, range_of(weights), max(workers.count, 1) * 2 * (state_bytes(study.recipe) - 4) * largest
+    )
 
 
 def _fit_together(peak_bytes: float, workers: Workers) -> FitTogether:

@@ -16,6 +16,7 @@ from expand.core.accuracy import resolution_text
 from expand.core.errors import UsageError
 from expand.core.study import Study
 from expand.core.units import format_bytes, format_macs, format_seconds
+from expand.counting.cost import MacsCounter
 from expand.data.cache.clip_cache import prepare, prepared
 from expand.data.cache.disk_space import expected_bytes
 from expand.data.manifest import Manifest
@@ -23,7 +24,6 @@ from expand.data.open_data import open_data
 from expand.planning.calibration import SECONDS, calibrate
 from expand.planning.plan import distinct, make_plan
 from expand.planning.trajectories import simulated
-from expand.search.engine import MacsCounter
 from expand.search.worker_plan import Workers
 from expand.storage.facts import StudyFacts
 from expand.storage.folder import check_folder, made_folder
@@ -174,10 +174,12 @@ def summary_lines(plan: Plan) -> list[str]:
     """What it all comes to, a line each."""
     courses_, recipe, videos = plan.courses, plan.study.recipe, plan.videos
     several = len(courses_) > 1
+    clips = recipe.clips_of_epoch(videos.training)
+    of_clips = f" of {clips:,} clips (recipe.updates={recipe.updates})" if clips != videos.training else ""
     played = f"; {len(courses_)} trajectories of the search were simulated, ranges are over them" if several else ""
     lines = [
         f"candidates   {_ends([course.networks for course in courses_])}, {_ends(plan.trainings)} trainings "
-        f"of {recipe.epochs} epochs{played}",
+        f"of {recipe.epochs} epochs{of_clips}{played}",
         f"arithmetic   {_ends(plan.training_macs, format_macs)} multiply-adds "
         "(3 x forward x clips x epochs, and validation)",
     ]

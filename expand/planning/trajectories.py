@@ -164,7 +164,7 @@ def over_limit(study: Study, cost: Cost) -> str:
 
 def clips_seen(study: Study, epochs: int, videos: Videos) -> tuple[int, int]:
     """Clips of one training, for training and for validation: one view after each epoch, all views after the last."""
-    return epochs * videos.training, (epochs - 1 + study.recipe.views) * videos.validation
+    return epochs * study.recipe.clips_of_epoch(videos.training), (epochs - 1 + study.recipe.views) * videos.validation
 
 
 Seconds = Callable[[Architecture, Cost], float]  # of one training of one network

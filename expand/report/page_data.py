@@ -61,7 +61,7 @@ class RunOnPage:
     def spent(self) -> dict[int, int]:
         """Training multiply-adds of each trial, by number."""
         facts = self.about.facts
-        train, val = (facts.data.videos.train, facts.data.videos.val) if facts else (0, self.facts.clips)
+        train, val = (facts.clips_of_epoch, facts.data.videos.val) if facts else (0, self.facts.clips)
         return {trial.number: training_macs(trial, train, val, self.facts.views) for trial in self.trials}
 
 

@@ -13,12 +13,13 @@ from typing import NoReturn
 from expand.core.attempt import Attempt, EndedTry, Epoch, Speed
 from expand.core.errors import ExpandError
 from expand.core.outcome import Completed, Failed, Halted, Infeasible, Outcome, Paused, Retry
-from expand.core.space import Architecture, SearchSpace
+from expand.core.space import Architecture
 from expand.core.study import Objective, Study
 from expand.core.trial import Cost, Suggestion, Trial, TrialState
-from expand.counting.cost import cost_of
+from expand.counting.cost import MacsCounter
 from expand.monitoring.dashboard.presenter import Presenter
 from expand.monitoring.progress import Watcher
+from expand.search.chance import Chance, nothing_learned
 from expand.search.faults import Verdict
 from expand.search.job import Job, count_starts, fruitless_starts, log_return, stamp_of
 from expand.search.prospect import Prospect
@@ -34,20 +35,6 @@ RETRIES_KEPT = 20  # failed tries of a trial that the record keeps
 
 
 @dataclass
-class MacsCounter:
-    """Counts the costs of a space's points and caches them. A call returns multiply-adds, the cost that growth is solved for."""
-
-    space: SearchSpace
-    num_classes: int
-
-    def __call__(self, architecture: Architecture) -> int:
-        return self.cost(architecture).macs
-
-    def cost(self, architecture: Architecture) -> Cost:
-        return cost_of(self.space, architecture, self.num_classes)
-
-
-@dataclass
 class Search:
     """A running search. Workers take jobs from `next` and return outcomes; everything else is in the record.
 
@@ -55,6 +42,7 @@ class Search:
         caches: the folders of the training and the validation clips.
         lengths: frames of each training video, to report videos shorter than a clip.
         threads: of one worker.
+        chance: what guessing scores. The search halts once its networks are no better; None lets it go on.
         at_once: how many trials may run in parallel.
         retry_failed: whether failed trials are opened again.
     """
@@ -67,6 +55,7 @@ class Search:
     threads: int
     watch: Watcher
     show: Presenter
+    chance: Chance | None = None
     at_once: InitVar[int] = 1
     retry_failed: InitVar[bool] = False
     queue: list[int] = field(default_factory=list)
@@ -166,6 +155,9 @@ class Search:
         if spent and not self._spent:
             self._spent = True
             self.watch.note(spent)
+        if self.chance and (wanted or self.queue) and (why := nothing_learned(trials, self.chance)):
+            self.interrupted()
+            raise ExpandError(f"{why}. The same command with --force goes on as it is")
         paused = {(t.architecture, t.suggestion.seed): t for t in trials if t.state is TrialState.PAUSED}
         for suggestion in wanted:
             before = paused.get((suggestion.architecture, suggestion.seed))

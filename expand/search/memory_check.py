@@ -8,21 +8,26 @@ from dataclasses import dataclass
 
 from expand.core.errors import UsageError
 from expand.core.space import Architecture
-from expand.core.study import Study
+from expand.core.study import Recipe, Study
 from expand.core.trial import Cost, Suggestion
 from expand.core.units import format_bytes
 
 CountCost = Callable[[Architecture], Cost]
 
 
-def least_bytes(cost: Cost, study: Study, clips: int, *, halved: bool = False) -> float:
-    """The least memory for training one network on so many clips: weights, gradients and momentum, and what autograd saves of a
-    batch, which is almost nothing if only the head learns, and `halved` in mixed precision. 0 for what was not counted."""
+def least_bytes(cost: Cost, study: Study, videos: int, *, halved: bool = False) -> float:
+    """The least memory for training one network on so many videos: weights, gradients, optimiser state, and what autograd saves
+    of a batch, which is almost nothing if only the head learns, and `halved` in mixed precision. 0 for what was not counted."""
     recipe = study.recipe
     if recipe.freeze or cost.training_bytes is None:
         return 4.0 * cost.params
     kept = cost.training_bytes / 2 if halved and recipe.mixed_precision else cost.training_bytes
-    return 12.0 * cost.params + min(recipe.batch_size, clips) * kept
+    return state_bytes(recipe) * cost.params + min(recipe.batch_size, recipe.clips_of_epoch(videos)) * kept
+
+
+def state_bytes(recipe: Recipe) -> float:
+    """Bytes per parameter of weights, gradients and the optimiser's averages."""
+    return 16.0 if recipe.optimiser == "adamw" else 12.0
 
 
 @dataclass(frozen=True)
@@ -45,13 +50,13 @@ def memory_here() -> Memory:
     return Memory(psutil.virtual_memory().total + psutil.swap_memory().total, "this machine")
 
 
-def require_memory(study: Study, costs: Sequence[Cost], clips: int, memory: Memory) -> None:
+def require_memory(study: Study, costs: Sequence[Cost], videos: int, memory: Memory) -> None:
     """Raises `UsageError` if none of these networks can be trained in this memory."""
     if not costs:
         return
-    least = min(least_bytes(cost, study, clips, halved=memory.cuda) for cost in costs)
+    least = min(least_bytes(cost, study, videos, halved=memory.cuda) for cost in costs)
     if least > memory.bytes:
-        batch = min(study.recipe.batch_size, clips)
+        batch = min(study.recipe.batch_size, study.recipe.clips_of_epoch(videos))
         raise UsageError(
             f"recipe.batch_size={study.recipe.batch_size}: training the smallest candidate on batches of {batch:,} clips "
             f"takes about {format_bytes(least)}, {memory.where} has {format_bytes(memory.bytes)}; "
@@ -59,7 +64,7 @@ def require_memory(study: Study, costs: Sequence[Cost], clips: int, memory: Memo
         )
 
 
-def require_memory_for_one(study: Study, first: Sequence[Suggestion], count: CountCost, clips: int) -> None:
+def require_memory_for_one(study: Study, first: Sequence[Suggestion], count: CountCost, videos: int) -> None:
     """Raises `UsageError` if this machine cannot train even the smallest of the first networks of a search."""
     networks = {suggestion.architecture for suggestion in first}
     if any(suggestion.kind == "sample" for suggestion in first):
@@ -68,4 +73,4 @@ def require_memory_for_one(study: Study, first: Sequence[Suggestion], count: Cou
     for network in networks:
         with contextlib.suppress(Exception):  # a network that cannot be counted becomes a failed trial with its reason
             costs.append(count(network))
-    require_memory(study, costs, clips, memory_here())
+    require_memory(study, costs, videos, memory_here())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -17,6 +18,7 @@ from expand.core.outcome import Completed, Failed
 from expand.core.signals import Interrupted
 from expand.core.study import Data, Study
 from expand.core.time_limit import TimedOut
+from expand.counting.cost import MacsCounter
 from expand.data.cache.clip_cache import ClipCache, prepare
 from expand.data.manifest import Manifest
 from expand.data.open_data import open_data
@@ -25,7 +27,8 @@ from expand.monitoring.dashboard.presenter import Presenter
 from expand.monitoring.progress import Watcher
 from expand.monitoring.trackers import following
 from expand.report.run_report import report, run_facts
-from expand.search.engine import MacsCounter, Search
+from expand.search.chance import Chance, nothing_learned
+from expand.search.engine import Search
 from expand.search.experiment import check_trials, facts_of, refuse_changes, say_limits, with_facts
 from expand.search.job import evaluate
 from expand.search.memory_check import require_memory_for_one
@@ -45,7 +48,7 @@ def run(
     Args:
         track: names of trackers.
         retry_failed: train failed trials again.
-        force: accept another budget or other videos than the run's.
+        force: accept another budget or other videos than the run's, and networks that do not beat chance.
 
     Raises:
         Interrupted: SIGINT or SIGTERM arrived.
@@ -70,8 +73,9 @@ def run(
             show = Presenter(record, partial(run_facts, record), watch.note)
             folders = (str(caches[0].folder), str(caches[1].folder))
             lengths = [caches[0].length(index) for index in range(len(caches[0]))]
+            chance = Chance.of(caches[1].labels, len(caches[1].classes), tune_command(request))
             search = Search(
-                study, record, macs, folders, lengths, workers.threads, watch, show,
+                study, record, macs, folders, lengths, workers.threads, watch, show, None if force else chance,
                 at_once=max(workers.count, 1), retry_failed=retry_failed,
             )  # fmt: skip
             try:
@@ -81,10 +85,19 @@ def run(
                     search.interrupted()
                 raise
             search.end()
+            if why := nothing_learned(record.trials(), chance):
+                watch.note(why)
             show.refresh(now=True)
             with signals.immediate():
                 report(record)
             return record
+
+
+def tune_command(request: Request) -> str:
+    """The command that finds a recipe for the study on these videos."""
+    words = ["expand", "tune", request.reference or "STUDY"]
+    words += [] if request.scale == "demo" else ["--scale", request.scale]
+    return shlex.join(words + (["--data", request.data] if request.data else []))
 
 
 def _drive(search: Search, workers: Workers, folder: Path, track: Sequence[str]) -> None:

@@ -110,6 +110,11 @@ class Facts:
     optuna_study: str = ""
 
     @property
+    def clips_of_epoch(self) -> int:
+        """Clips that an epoch trains on."""
+        return self.study.recipe.clips_of_epoch(self.data.videos.train)
+
+    @property
     def references(self) -> dict[str, str]:
         """Files and dotted names that are imported to build the study again, by role."""
         found = {"study": self.reference, "space": self.alone.space if self.alone else None}

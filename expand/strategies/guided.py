@@ -52,7 +52,7 @@ class Guided:
     Examples:
         >>> from dataclasses import replace
         >>> from expand.core.study import Budget, Objective
-        >>> from expand.search.engine import MacsCounter
+        >>> from expand.counting.cost import MacsCounter
         >>> from studies.x3d_stepwise import study
         >>> costs = (Objective("top1", "maximize"), Objective("gmacs", "minimize", known_before_training=True, limit=0.005))
         >>> guided = replace(study("demo"), strategy=Guided(values=3), objectives=costs, budget=Budget(trials=20))

@@ -24,7 +24,7 @@ from expand.training.finetune import freeze_trunk, training_mode
 from expand.training.identity import Identity
 from expand.training.kernels.replace import speed_up
 from expand.training.multi_view import validate
-from expand.training.optim import learning_rate, sgd
+from expand.training.optim import learning_rate, optimiser_of
 from expand.training.state import NonFiniteLoss, State
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def set_up(
     if recipe.freeze:
         freeze_trunk(network)
     scaled = recipe.mixed_precision and device.type == "cuda" and amp_dtype() is torch.float16
-    return sgd(network, recipe, device), torch.amp.GradScaler(device.type, enabled=scaled)
+    return optimiser_of(network, recipe, device), torch.amp.GradScaler(device.type, enabled=scaled)
 
 
 def training_step(
@@ -134,7 +134,7 @@ def training_step(
     recipe: Recipe,
     device: torch.device,
 ) -> torch.Tensor:
-    """One optimiser step on a batch: forward, loss, backward, SGD.
+    """One optimiser step on a batch: forward, loss, backward, update.
 
     Args:
         streams: (B, C, T, H, W) per stream.
@@ -166,7 +166,7 @@ def _train_one_epoch(
     device: torch.device,
     on_step: OnStep,
 ) -> None:
-    """Trains on every training video once, except the batches that `state` has already done."""
+    """Trains on the clips of an epoch, except the batches that `state` has already done."""
     training_mode(state.network, frozen=recipe.freeze)
     steps = -(-len(data) // recipe.batch_size)
     shuffled = batches(

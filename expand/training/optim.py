@@ -1,4 +1,4 @@
-"""SGD with Nesterov momentum; the half-period cosine of SlowFast and X3D or the steps of C3D, after a linear warm-up."""
+"""SGD with Nesterov momentum, or AdamW; the half-period cosine of SlowFast and X3D or C3D's steps, after a linear warm-up."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from torch import nn
 from expand.core.study import Recipe
 
 
-def sgd(network: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.SGD:
+def optimiser_of(network: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
     """Weight decay on matrices and kernels only: not on norms, not on biases."""
     decayed = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
     others = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    fused = device.type != "mps"
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.999), fused=fused)
     return torch.optim.SGD(
-        groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=device.type != "mps"
+        groups, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=fused
     )
 
 

@@ -19,6 +19,7 @@ from expand.core.attempt import Attempt
 from expand.core.errors import UsageError
 from expand.core.space import Architecture
 from expand.core.trial import Cost, Metrics, Suggestion, Trial, TrialState
+from expand.counting.cost import MacsCounter
 from expand.monitoring.progress import PlainLines
 from expand.planning import planned_run as planning
 from expand.planning.calibration import Calibration, _fit, _left_out_error, _spread
@@ -26,7 +27,6 @@ from expand.planning.plan import distinct, make_plan, training_macs, wall_second
 from expand.planning.trajectories import Network, Trajectory, clips_seen, simulated
 from expand.profiling.benchmark import Timing
 from expand.report.plan_vs_actual import compare_plan, planned_markdown
-from expand.search.engine import MacsCounter
 from expand.search.run import run
 from expand.search.worker_plan import Workers
 from expand.storage.plans import Plan, Videos, read_plan

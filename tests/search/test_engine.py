@@ -17,10 +17,11 @@ from expand.core.attempt import Epoch
 from expand.core.outcome import Completed
 from expand.core.study import Study
 from expand.core.trial import Metrics, TrialState
+from expand.counting.cost import MacsCounter
 from expand.monitoring.dashboard.presenter import Presenter
 from expand.monitoring.progress import PlainLines
 from expand.report.run_report import run_facts
-from expand.search.engine import MacsCounter, Search
+from expand.search.engine import Search
 from expand.storage.run_directory import open_for_writing
 
 METRICS = Metrics(0.5, 1.0, 1.0, 12, 1)

@@ -12,10 +12,10 @@ from expand.config.loading import load_study
 from expand.config.overrides import override
 from expand.core.attempt import Epoch
 from expand.core.trial import Metrics, Trial, TrialState
+from expand.counting.cost import MacsCounter
 from expand.monitoring import progress
 from expand.monitoring.progress import LiveTable, Outlook, PlainLines
 from expand.planning.trajectories import simulated
-from expand.search.engine import MacsCounter
 from expand.search.prospect import Prospect, seconds_of
 from expand.storage.folder import in_training
 from tests.conftest import STUDIES

@@ -22,12 +22,13 @@ from expand.config.overrides import override
 from expand.config.request import Request
 from expand.core.errors import ExpandError, UsageError
 from expand.core.trial import Cost, Suggestion
+from expand.counting.cost import MacsCounter
 from expand.export.bundle import export_run
 from expand.monitoring.dashboard.presenter import Presenter
 from expand.monitoring.progress import PlainLines
 from expand.report.choosing import Choice, choose
 from expand.report.run_report import run_facts
-from expand.search.engine import MacsCounter, Search
+from expand.search.engine import Search
 from expand.search.run import run
 from expand.search.worker_plan import Workers
 from expand.storage.run_directory import open_for_reading, open_for_writing

@@ -10,7 +10,7 @@ import pytest
 
 from expand.core.study import Budget, Study
 from expand.core.trial import TrialState
-from expand.search.engine import MacsCounter
+from expand.counting.cost import MacsCounter
 from expand.strategies.grid import Grid
 from expand.testing.simulated_search import ended, free, opened, simulate
 from expand.testing.space_contract import plain_kernels

@@ -25,7 +25,7 @@ from expand.training import checkpoint
 from expand.training.kernels.depthwise import ChannelwiseConv3d
 from expand.training.kernels.replace import speed_up
 from expand.training.multi_view import validate
-from expand.training.optim import learning_rate, sgd
+from expand.training.optim import learning_rate, optimiser_of
 from search_spaces.x3d import X3D, X3DSpace
 
 RECIPE = Recipe(epochs=3, batch_size=8, views=1)
@@ -57,7 +57,7 @@ def test_the_schedule_is_a_line_then_half_a_cosine():
 
 def test_norms_and_biases_are_not_decayed():
     network = SPACE.build(SPACE.start, 3)
-    decayed, others = sgd(network, RECIPE, torch.device("cpu")).param_groups
+    decayed, others = optimiser_of(network, RECIPE, torch.device("cpu")).param_groups
     assert decayed["weight_decay"] == RECIPE.weight_decay and others["weight_decay"] == 0
     assert all(p.ndim > 1 for p in decayed["params"]) and all(p.ndim == 1 for p in others["params"])
     assert len(decayed["params"]) + len(others["params"]) == len(list(network.parameters()))

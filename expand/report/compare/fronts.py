@@ -173,7 +173,7 @@ def share_at(moments: Sequence[Moment], macs: int) -> float:
 def _front(run: Run, aims: Sequence[Objective], box: Box) -> Front:
     """The front of the run's complete networks."""
     about, found = run.about, tuple(network.candidate for network in run.networks)
-    clips = run.facts.data.videos.train
+    clips = run.facts.clips_of_epoch
     spent = {trial.number: training_macs(trial, clips, about.clips, about.views) for trial in run.trials}
     cost = cost_name(aims)
     moments = growth(run.trials, found, cost, box, spent)
