@@ -133,7 +133,16 @@ def _to_the_end(
         signals.leave(interrupted.exit_code)
     if not summary(record, start.console):
         raise ExpandError(f"no candidate is complete; `expand status {folder}` shows the reasons")
-    names = ("index.html", "front.png", "front.csv", "trials.csv", "ledger.md", "comparison.md", "planned.md")
+    names = (
+        "index.html",
+        "front.png",
+        "front.csv",
+        "trials.csv",
+        "ledger.md",
+        "comparison.md",
+        "predicted.md",
+        "planned.md",
+    )
     written = ", ".join(name for name in names if (record.folder / "report" / name).exists())
     start.say(f"\nreport     {start.folder}/report/{written}")
     start.say(f"dashboard  expand dashboard {folder}")

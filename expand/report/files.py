@@ -18,6 +18,7 @@ from expand.report.drawing import Writer, picture_files, picture_names
 from expand.report.noise import FAMILY_ERROR
 from expand.report.page_data import RunOnPage, fronts_of, page_data
 from expand.report.plan_vs_actual import compare_plan, planned_markdown, planned_rows
+from expand.report.predicted import compare_predictions, predicted_markdown
 from expand.report.significance import Comparison, compare
 from expand.report.significance_tables import comparison_markdown
 from expand.report.tables import ledger_markdown
@@ -46,6 +47,7 @@ def write_report(
 
     Always: index.html (the page), front.json (its data), front.csv, trials.csv, pictures (`picture_files`).
     A search in steps: ledger.md and .json. Several seeds: comparison.md, .csv and .json. A planned run: planned.md and .csv.
+    A strategy with a model of accuracies: predicted.md.
 
     Args:
         tests: results on the run's own test split, by trial.
@@ -68,6 +70,8 @@ def write_report(
     if plan and (found_plan := compare_plan(plan, trials)):
         files["planned.md"] = text(planned_markdown(plan, found_plan))
         files["planned.csv"] = table(planned_rows(found_plan))
+    if predictions := compare_predictions(trials):
+        files["predicted.md"] = text(predicted_markdown(predictions))
     about = about or About(folder.resolve().name)
     files |= _page_files([RunOnPage(facts, trials, objectives, steps, plan, about)])
     return write_files(folder, files, sometimes=SOMETIMES)
@@ -120,7 +124,7 @@ def _page_files(runs: Sequence[RunOnPage]) -> dict[str, Writer]:
 # Files that a report may lack: a grid has no ledger, a comparison needs two networks with two seeds each, a plan is optional.
 SOMETIMES = (
     *("ledger.md", "ledger.json", "comparison.md", "comparison.csv", "comparison.json"),
-    *("planned.md", "planned.csv"),
+    *("planned.md", "planned.csv", "predicted.md"),
     *(name for figure in ("fronts", "expansion", "hypervolume", "curves") for name in picture_names(figure)),
 )
 

@@ -19,6 +19,7 @@ from expand.report.candidates import Candidate, RunFacts, best_places, candidate
 from expand.report.front import Front, front_of
 from expand.report.hypervolume import COST_AND_ACCURACY, Payoff, box_of, payoffs, training_macs
 from expand.report.plan_vs_actual import PlannedActual, compare_plan, planned_lines, planned_rows
+from expand.report.predicted import Predictions, compare_predictions, predicted_lines
 from expand.report.significance import Comparison, compare
 from expand.report.significance_tables import beaten_text, comparison_note
 from expand.storage.facts import Facts
@@ -94,7 +95,7 @@ def run_data(run: RunOnPage, front: Front) -> dict[str, object]:
     costs = [_costs(candidate, [by_number[number] for number in candidate.numbers], spent) for candidate in found]
     offered = [key for key, *_ in COSTS if any(cost[key] for cost in costs)]
     comparison = compare(found, trials, facts.seeds)
-    planned = compare_plan(run.plan, trials)
+    planned, predicted = compare_plan(run.plan, trials), compare_predictions(trials)
     return {
         "name": run.about.name, "study": facts.study, "scale": facts.scale, "data_name": facts.data,
         "complete": facts.complete, "epochs": facts.epochs, "views": facts.views, "val_clips": facts.clips,
@@ -117,6 +118,7 @@ def run_data(run: RunOnPage, front: Front) -> dict[str, object]:
         },
         "trials": [_trial(trial, at[trial.number]) for trial in trials],
         "planned": _planned(run.plan, planned) if run.plan and planned else None,
+        "predicted": _predicted(predicted) if predicted else None,
         "about": {
             "data": {}, "classes": run.about.classes, "environment": _known(run.about.environment),
             "tested": list(run.about.tested), "tests": to_plain(run.about.tests), **_asked(run.about.facts),
@@ -234,6 +236,10 @@ def _planned(plan: Plan, planned: PlannedActual) -> dict[str, object]:
         "rows": rows,
         "timed": plan.calibration.described if plan.calibration else "",
     }
+
+
+def _predicted(found: Predictions) -> dict[str, object]:
+    return {"lines": predicted_lines(found), "rows": [asdict(row) for row in found.rows]}
 
 
 def _texts(facts: RunFacts) -> dict[str, str]:

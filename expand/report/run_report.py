@@ -15,6 +15,7 @@ from expand.report.candidates import RunFacts, candidates
 from expand.report.files import write_page, write_report
 from expand.report.page_data import RunOnPage
 from expand.report.plan_vs_actual import compare_plan, print_planned
+from expand.report.predicted import compare_predictions, predicted_lines
 from expand.report.significance import compare
 from expand.report.significance_tables import print_comparison
 from expand.report.tables import print_front, print_ledger
@@ -79,6 +80,10 @@ def summary(record: Record, console: Console) -> bool:
         print_comparison(console, facts, comparison)
         console.print()
     print_front(console, facts, found, record.objectives, official_tests(record))
+    if predictions := compare_predictions(trials):
+        console.print()
+        for line in predicted_lines(predictions):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     if planned := compare_plan(read_plan(record.folder), trials):
         console.print()
         print_planned(console, planned)

@@ -130,6 +130,11 @@ function plannedSection(run, id) {
     note(`Timed beforehand: ${run.planned.timed}. An asterisk marks predictions by the fit. Error: planned against actual.`));
 }
 
+function predictedSection(run, id) {
+  return section("Predicted against measured", id, run.predicted.lines.map((line) => el("p", {}, line)), predictedTable(run),
+    note("Predicted by the search's model before the training, ± its standard deviation, without the noise of a seed."));
+}
+
 function trialsSection(run, id) {
   const off = run.trials.filter((t) => ["failed", "infeasible", "pruned"].includes(t.state));
   const running = run.trials.filter((t) => t.state === "running");
@@ -166,6 +171,7 @@ function runParts(run, prefix) {
   if (run.comparison) add("seeds", "seeds", (id) => seedsSection(run, id, pick));
   if (drawn && run.volume.low !== null) add("volume", "hypervolume", (id) => volumeSection([run], id));
   if (run.trials.some((t) => t.curve.epoch.length)) add("curves", "learning curves", (id) => curvesSection(run, id));
+  if (run.predicted) add("predicted", "predictions", (id) => predictedSection(run, id));
   if (run.planned) add("planned", "plan", (id) => plannedSection(run, id));
   add("trials", "trials", (id) => trialsSection(run, id));
   add("about", "data and recipe", (id) => aboutSection(run, id));

@@ -111,6 +111,17 @@ function reasonsTable(run, trials) {
   ], trials, { tall: trials.length > 60, limit: 200 });
 }
 
+function predictedTable(run) {
+  return table([
+    { title: "trial", number: true, cell: (r) => r.number, key: (r) => r.number },
+    { title: "candidate", cell: (r) => r.label },
+    { title: "multiply-adds", number: true, cell: (r) => amount(r.macs, "MACs"), key: (r) => r.macs },
+    { title: "predicted", number: true, cell: (r) => `${percent(r.predicted)} ± ${percent(r.deviation)} %`, key: (r) => r.predicted },
+    { title: "measured", number: true, cell: (r) => (r.top1 === null ? "not trained to its end" : `${percent(r.top1)} %`), key: (r) => r.top1 },
+    { title: "difference", number: true, cell: (r) => (r.top1 === null ? "" : `${points(r.top1 - r.predicted)} points`), key: (r) => (r.top1 === null ? null : r.top1 - r.predicted) },
+  ], run.predicted.rows, { tall: run.predicted.rows.length > 60 });
+}
+
 function plannedTable(run) {
   return table([
     { title: "trial", number: true, cell: (r) => r.trial, key: (r) => r.trial },
