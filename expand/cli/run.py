@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +34,9 @@ def run(
     seed: shared.Seed = None,
     scale: shared.Scale = "demo",
     settings: shared.Settings = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="The folder of an `expand tune`, whose recipe is used; --set still changes it.")
+    ] = None,
     limits: shared.Limits = None,
     budget_hours: Annotated[
         float | None, typer.Option(help="Plan first (a minute), and refuse a run that takes longer.")
@@ -67,9 +70,20 @@ def run(
     if not trust:
         require_own(study)
     request = Request(study, scale, tuple(settings or ()), data, seed, tuple(limits or ()))
+    if recipe is not None:
+        from expand.storage.tuned import read_tuned
+
+        tuned, place = read_tuned(recipe)
+        request = replace(request, settings=(*tuned.chosen.settings, *request.settings), recipe_from=place)
     start = _Start.of(request, out, plan_workers(workers, gpus_per_trial, address))
     trackers = check(track or (), start.workers.count)
     start.say(f"{start.title} in {start.folder}, {start.workers.described()}")
+    if request.recipe_from:
+        start.say(f"recipe from {request.recipe_from}")
+    elif data and scale == "demo" and not any(setting.startswith("recipe") for setting in request.settings):
+        from expand.search.run import tune_command
+
+        start.say(f"the recipe was not made for these videos; `{tune_command(request)}` finds one")
     if budget_hours is not None:
         from expand.planning.planned_run import within_budget
 

@@ -19,6 +19,7 @@ class Request:
     Attributes:
         reference: the study by name, dotted name or file; empty for a study that was given as an object.
         given: that object.
+        recipe_from: where the first of `settings` are from, if a tuning found them.
     """
 
     reference: str
@@ -29,6 +30,7 @@ class Request:
     limits: tuple[str, ...] = ()
     alone: Alone | None = None
     given: Study | None = None
+    recipe_from: str = ""
 
     @staticmethod
     def of_study(study: Study) -> Request:

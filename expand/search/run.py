@@ -68,7 +68,7 @@ def run(
             check_trials(record, study, workers, watch)
             record = with_facts(record, facts, manifest)
             with signals.immediate():
-                caches = _decoded(study.data, manifest, watch)
+                caches = decoded(study.data, manifest, watch)
             say_limits(study, caches, manifest, watch)
             show = Presenter(record, partial(run_facts, record), watch.note)
             folders = (str(caches[0].folder), str(caches[1].folder))
@@ -155,7 +155,7 @@ def _checked(study: Study, manifest: Manifest, workers: Workers, folder: Path) -
     return macs
 
 
-def _decoded(data: Data, manifest: Manifest, watch: Watcher) -> tuple[ClipCache, ClipCache]:
+def decoded(data: Data, manifest: Manifest, watch: Watcher) -> tuple[ClipCache, ClipCache]:
     """The training and the validation clips."""
 
     def decoding(done: int, total: int) -> None:

@@ -84,6 +84,7 @@ class Facts:
         reference: the study by name, dotted name or file; None for a study that was given as an object.
         classes: where the classes of the study's space and strategy are defined (`stored_study.classes_of`).
         settings: values of `--set`; `limits`, `data_option` and `seed_option` are those of the options of these names.
+        recipe_from: the recipe.json with its figures that the first of `settings` are from; "" without `--recipe`.
         alone: the one network of a full training.
         weights_sha256: of the file of initial weights.
         code: hashes of the code of the space's start (`expand/source/fingerprint.py`); None if it could not be read.
@@ -101,6 +102,7 @@ class Facts:
     limits: tuple[str, ...] = ()
     data_option: str | None = None
     seed_option: int | None = None
+    recipe_from: str = ""
     alone: Alone | None = None
     weights_sha256: str | None = None
     code: Mapping[str, str] | None = None

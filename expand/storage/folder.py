@@ -32,6 +32,10 @@ _OURS = {
     "wandb",
     "optuna.db",
     "optuna.db-journal",
+    "tuning.db",
+    "tuning.db-journal",
+    "tune.json",
+    "recipe.json",
     "checkpoints",
     "artifacts",
 }
@@ -74,7 +78,7 @@ def made_folder(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _only_driver(folder: Path) -> Iterator[None]:
+def only_driver(folder: Path) -> Iterator[None]:
     """Holds the folder's lock, which the kernel releases when this process ends in any way."""
     with (folder / "driver.lock").open("a+") as lock:
         for patience in (0.1, 0.2, 0.4, None):  # `expand status` takes the lock for a moment

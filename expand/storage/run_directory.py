@@ -50,7 +50,7 @@ from expand.storage.database import (
     without_password,
 )
 from expand.storage.facts import Facts, read_facts, write_facts
-from expand.storage.folder import _now, _only_driver, check_folder, environment
+from expand.storage.folder import _now, check_folder, environment, only_driver
 from expand.storage.serialize import to_plain, write_json
 
 _OPTUNA_STATE = {
@@ -277,7 +277,7 @@ def open_for_writing(
         ExpandError: it cannot be written to, or its database is of another Optuna.
     """
     check_folder(folder)
-    with _only_driver(folder):
+    with only_driver(folder):
         stored = read_facts(folder)
         storage = storage or (os.environ.get("EXPAND_STORAGE") if stored is None else None)
         place = without_password(storage) if storage else None

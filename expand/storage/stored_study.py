@@ -67,7 +67,7 @@ def request_of(facts: Facts) -> Request:
     """
     return Request(
         facts.reference or "", facts.scale, facts.settings, facts.data_option, facts.seed_option, facts.limits, facts.alone,
-        None if facts.reference else _rebuilt(facts),
+        None if facts.reference else _rebuilt(facts), facts.recipe_from,
     )  # fmt: skip
 
 
