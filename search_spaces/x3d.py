@@ -117,9 +117,9 @@ class X3D(nn.Module):
                     nn.init.zeros_(module.bias)
             elif isinstance(module, Block):  # a block starts as its shortcut
                 nn.init.zeros_(module.narrow_norm.weight)
-        # By inputs, not by the 2048 outputs as in the reference: with few inputs those weights are so small that the first steps
-        # leave no unit of this layer alive, and then nothing is ever learned.
-        nn.init.kaiming_normal_(self.fc1.weight, mode="fan_in", nonlinearity="relu")
+        nn.init.kaiming_normal_(
+            self.fc1.weight, mode="fan_in", nonlinearity="relu"
+        )  # with the reference's fan_out it can die
         nn.init.normal_(self.fc2.weight, std=0.01)
         nn.init.zeros_(self.fc2.bias)
 
