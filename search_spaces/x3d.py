@@ -19,7 +19,8 @@ from torch import nn
 from expand.core.clip import Clip
 from expand.core.errors import UsageError
 from expand.core.layer_plan import LayerPlan
-from expand.core.space import Architecture, Axis, SearchSpace, Value, WeightLayout, plainest
+from expand.core.space import Architecture, Axis, SearchSpace, Value, plainest
+from expand.core.weight_names import Inheritance, WeightLayout
 from search_spaces._x3d_weights import weight_layouts
 from search_spaces.published.x3d import CLAIMS, PUBLISHED
 
@@ -125,8 +126,7 @@ class X3D(nn.Module):
         x = self.stem_norm(self.stem_temporal(self.stem_spatial(clip))).relu()
         x = self.blocks(x)
         x = self.conv5_norm(self.conv5(x)).relu()
-        # The mean over all remaining positions, so that any clip size works. The reference pools with a kernel of the
-        # training size and fails on smaller clips.
+        # The mean over all positions, so that any clip size works. The reference pools with a kernel of the training size.
         x = x.mean((2, 3, 4))
         return self.fc2(self.dropout(self.fc1(x).relu()))
 
@@ -145,10 +145,7 @@ def plan_x3d(
     num_classes: int,
     head_width: int = 2048,
 ) -> LayerPlan:
-    """The layers of `X3D` in order (Table 1), for counting.
-
-    After the first block of a stage, blocks with and without squeeze-excitation alternate, so each kind is listed once.
-    """
+    """The layers of `X3D` in order (Table 1), for counting; a stage's later blocks are listed once per kind, as they alternate."""
     plan, stem = LayerPlan(clip), widths[0]
     plan.stage("conv1").conv("stem_spatial", stem, (1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
     plan.conv("stem_temporal", stem, (5, 1, 1), padding=(2, 0, 0), groups=stem).norm("stem_norm").relu()
@@ -284,6 +281,9 @@ class X3DSpace(SearchSpace):
     def weight_layouts(self, architecture: Architecture) -> Sequence[WeightLayout]:
         """Both public layouts, for any widths and depths. Networks that differ in their clips only share weights (XS, S, M)."""
         return weight_layouts(stage_depths(architecture["depth"]))
+
+    def inheritance(self, architecture: Architecture) -> Inheritance:
+        return Inheritance.of_blocks(stage_depths(architecture["depth"]), "narrow_norm")
 
     def canonical(self, values: dict[str, Any]) -> dict[str, Any]:
         widths = stage_widths(values["width"])

@@ -15,7 +15,8 @@ from torch import nn
 
 from expand.core.clip import Clip
 from expand.core.layer_plan import LayerPlan
-from expand.core.space import Architecture, Axis, Published, SearchSpace, WeightLayout, plain_width, scaled
+from expand.core.space import Architecture, Axis, Published, SearchSpace, plain_width, scaled
+from expand.core.weight_names import WeightLayout
 from expand.testing.space_contract import SpaceContract
 from search_spaces.c3d import C3DSpace
 from search_spaces.mixed_conv import MixedConvSpace
