@@ -145,7 +145,7 @@ def plan_x3d(
     num_classes: int,
     head_width: int = 2048,
 ) -> LayerPlan:
-    """The layers of `X3D` in order (Table 1), for counting; a stage's later blocks are listed once per kind, as they alternate."""
+    """The layers of `X3D` in order (Table 1), for counting; a stage's kinds of blocks alternate, each is listed once."""
     plan, stem = LayerPlan(clip), widths[0]
     plan.stage("conv1").conv("stem_spatial", stem, (1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
     plan.conv("stem_temporal", stem, (5, 1, 1), padding=(2, 0, 0), groups=stem).norm("stem_norm").relu()

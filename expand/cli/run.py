@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from expand.config.request import Request
+    from expand.core.trial import Suggestion
     from expand.search.worker_plan import Workers
 
 
@@ -56,7 +57,7 @@ def run(
     retry_failed: shared.RetryFailed = False,
 ) -> None:
     """Run a study or resume it, with the same command. Ends with the front, and the ledger or the comparison over seeds."""
-    _start_numpy()
+    start_numpy()
     from expand.config.request import Request
     from expand.monitoring.trackers import check
     from expand.search.worker_plan import plan_workers
@@ -65,24 +66,24 @@ def run(
     if not trust:
         require_own(study)
     request = Request(study, scale, tuple(settings or ()), data, seed, tuple(limits or ()))
-    start = _Start.of(request, out, plan_workers(workers, gpus_per_trial, address))
+    start = Start.of(request, out, plan_workers(workers, gpus_per_trial, address))
     trackers = check(track or (), start.workers.count)
     start.say(f"{start.title} in {start.folder}, {start.workers.described()}")
     if budget_hours is not None:
         from expand.planning.planned_run import within_budget
 
         within_budget(request, start.folder, start.workers, budget_hours, start.say)
-    _to_the_end(start, storage=storage, force=force, track=trackers, retry_failed=retry_failed)
+    to_the_end(start, storage=storage, force=force, track=trackers, retry_failed=retry_failed)
 
 
-def _start_numpy() -> None:
+def start_numpy() -> None:
     """Imports numpy with signals blocked: its threads must not receive signals meant for the main thread, as Ray handles them."""
     with signals.blocked():
         import numpy  # noqa: F401
 
 
 @dataclass(frozen=True)
-class _Start:
+class Start:
     """A run that is about to start, and the console for its lines."""
 
     request: Request
@@ -92,24 +93,25 @@ class _Start:
     console: Console
 
     @staticmethod
-    def of(request: Request, out: Path | None, workers: Workers) -> _Start:
+    def of(request: Request, out: Path | None, workers: Workers) -> Start:
         from rich.console import Console
 
         study = request.study()
         title = study.name if request.alone else f"{study.name} ({request.scale})"
-        return _Start(request, title, out or request.default_folder(study), workers, Console())
+        return Start(request, title, out or request.default_folder(study), workers, Console())
 
     def say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def _to_the_end(
-    start: _Start,
+def to_the_end(
+    start: Start,
     *,
     storage: str | None = None,
     force: bool = False,
     track: Sequence[str] = (),
     retry_failed: bool = False,
+    grown: Suggestion | None = None,
 ) -> None:
     """Runs a request, prints the results and the paths."""
     import shlex
@@ -124,7 +126,7 @@ def _to_the_end(
         with watcher(start.console, start.title) as watch:
             record = run(
                 start.request, start.folder, start.workers, watch,
-                storage=storage, force=force, track=track, retry_failed=retry_failed,
+                storage=storage, force=force, track=track, retry_failed=retry_failed, grown=grown,
             )  # fmt: skip
     except signals.Interrupted as interrupted:
         print(f"expand: {interrupted}; run the same command again to resume ({start.folder})", file=sys.stderr)
@@ -179,7 +181,7 @@ def train(
     retry_failed: shared.RetryFailed = False,
 ) -> None:
     """Train one network fully: of a run, or a published one. The same command resumes; `expand export` exports the result."""
-    _start_numpy()
+    start_numpy()
     from expand.cli import full_training
     from expand.search.worker_plan import plan_workers
 
@@ -187,7 +189,7 @@ def train(
         epochs, scale, data, tuple(settings or ()), full_training.parse_seeds(seeds), weights, freeze, trust
     )
     request = full_training.request(source, trial, point, values or [], recipe_of, options)
-    start = _Start.of(request, out, plan_workers(workers, gpus_per_trial))
+    start = Start.of(request, out, plan_workers(workers, gpus_per_trial))
     start.say(f"{start.title} in {start.folder}, {start.workers.described()}")
     full_training.announce(request, start.folder, start.workers, start.say, calibrated=calibrate)
-    _to_the_end(start, retry_failed=retry_failed)
+    to_the_end(start, retry_failed=retry_failed)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from expand.core.attempt import Epoch
 from expand.core.errors import ExpandError
 from expand.core.outcome import Completed, Failed
 from expand.core.signals import Interrupted
-from expand.core.study import Data, Study
+from expand.core.study import Budget, Data, Study
 from expand.core.time_limit import TimedOut
+from expand.core.trial import Suggestion
 from expand.data.cache.clip_cache import ClipCache, prepare
 from expand.data.manifest import Manifest
 from expand.data.open_data import open_data
@@ -34,11 +36,12 @@ from expand.search.worker_plan import Workers
 from expand.storage import run_directory as records
 from expand.storage.folder import made_folder
 from expand.storage.run_directory import Record
+from expand.strategies.inherited import FromScratch, Grown
 
 
 def run(
     request: Request, folder: Path, workers: Workers, watch: Watcher, *, storage: str | None = None, force: bool = False,
-    track: Sequence[str] = (), retry_failed: bool = False,
+    track: Sequence[str] = (), retry_failed: bool = False, grown: Suggestion | None = None,
 ) -> Record:  # fmt: skip
     """Runs the study in `folder`, or resumes it, to its end, and writes the report.
 
@@ -46,6 +49,7 @@ def run(
         track: names of trackers.
         retry_failed: train failed trials again.
         force: accept another budget or other videos than the run's.
+        grown: train this network alone, from a trial's weights, and leave the search as it is.
 
     Raises:
         Interrupted: SIGINT or SIGTERM arrived.
@@ -71,20 +75,30 @@ def run(
             folders = (str(caches[0].folder), str(caches[1].folder))
             lengths = [caches[0].length(index) for index in range(len(caches[0]))]
             search = Search(
-                study, record, macs, folders, lengths, workers.threads, watch, show,
+                _searched(study, grown), record, macs, folders, lengths, workers.threads, watch, show,
                 at_once=max(workers.count, 1), retry_failed=retry_failed,
             )  # fmt: skip
+            record.set_finished(grown is not None and record.finished)
             try:
                 _drive(search, workers, folder, track)
             except (Interrupted, LostRay):
                 with contextlib.suppress(ExpandError):  # such as an unavailable database
                     search.interrupted()
                 raise
-            search.end()
+            if grown is None:
+                search.end()
             show.refresh(now=True)
             with signals.immediate():
                 report(record)
             return record
+
+
+def _searched(study: Study, grown: Suggestion | None) -> Study:
+    """The study with a strategy that no inherited weights mislead, or one that trains this network and minds no budget."""
+    if grown is None:
+        return replace(study, strategy=FromScratch(study.strategy))
+    budget = Budget(attempts=study.budget.attempts, minutes_per_trial=study.budget.minutes_per_trial)
+    return replace(study, strategy=Grown(grown), budget=budget)
 
 
 def _drive(search: Search, workers: Workers, folder: Path, track: Sequence[str]) -> None:

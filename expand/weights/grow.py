@@ -1,8 +1,8 @@
 """Starts a network from the weights of a smaller one of its family, so that it computes the same wherever that is possible.
 
 Everything follows from names and shapes: a tensor of the child has its parent's values in its first rows and columns, and in the
-centre of its kernel. What is new of it is zero where old outputs would read it, and as initialised elsewhere. So old channels stay
-what they were (zero-padding as in network morphism, Wei et al., arXiv 1603.01670). A new block starts as its shortcut.
+centre of its kernel. What is new of it is zero where old outputs would read it, and as initialised elsewhere, so that old
+channels stay what they were (zero-padding, as in network morphism, Wei et al., arXiv 1603.01670). A new block starts as its shortcut.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def _refuse_other_places(names: Mapping[str, str], old: nn.Module, new: nn.Modul
         now, then = new.get_submodule(path), old.get_submodule(of)
         if not (name.endswith(".weight") and isinstance(now, nn.Conv3d) and isinstance(then, nn.Conv3d)):
             continue
-        at, was = ([p - (k - 1) / 2 for p, k in zip(c.padding, c.kernel_size, strict=True)] for c in (now, then))
+        at, was = _centres(now), _centres(then)
         if at != was:
             raise UsageError(f"{what}: weights cannot be inherited, because the kernel of {path} is centred elsewhere")
         if now.weight.shape[1] != then.weight.shape[1] and now.groups > 1:
@@ -186,6 +186,13 @@ def _refuse_other_places(names: Mapping[str, str], old: nn.Module, new: nn.Modul
         if now.stride != then.stride:
             strided.append(path)
     return (f"strides change in {_listed(strided)}",) if strided else ()
+
+
+def _centres(convolution: nn.Conv3d) -> list[float]:
+    """Where the first output's kernel has its centre, in each dimension."""
+    padding = convolution.padding
+    assert not isinstance(padding, str), "families pad by numbers"
+    return [(size - 1) / 2 - pad for pad, size in zip(padding, convolution.kernel_size, strict=True)]
 
 
 def _clip_changes(before: tuple[Clip, ...], after: tuple[Clip, ...]) -> tuple[str, ...]:

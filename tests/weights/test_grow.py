@@ -32,7 +32,9 @@ def trained(space: SearchSpace, architecture: Architecture, seed: int = 0) -> nn
     return network
 
 
-def grown(space: SearchSpace, parent: Architecture, child: Architecture, network: nn.Module, seed: int = 1) -> nn.Module:
+def grown(
+    space: SearchSpace, parent: Architecture, child: Architecture, network: nn.Module, seed: int = 1
+) -> nn.Module:
     torch.manual_seed(seed)
     larger = space.build(child, CLASSES)
     inherit(larger, network.state_dict(), plan_growth(space, parent, child, CLASSES))
