@@ -108,19 +108,11 @@ def _evaluated(job: Job, on_epoch: EpochReport, on_step: StepReport | None) -> O
             if job.recipe.weights is not None:
                 attempt = replace(attempt, initial_weights=_start_from(job.recipe.weights, network, job))
             if job.parent is not None:
-                attempt = replace(
-                    attempt,
-                    inherited=start_from_parent(
-                        network,
-                        job.parent,
-                        job.space,
-                        job.architecture,
-                        (training, validation),
-                        recipe,
-                        seed=job.seed,
-                        device=device,
-                    ),
-                )
+                begun = start_from_parent(
+                    network, job.parent, job.space, job.architecture, (training, validation), recipe,
+                    seed=job.seed, device=device,
+                )  # fmt: skip
+                attempt = replace(attempt, inherited=begun)
             metrics, curve = train(
                 network, clips, training, validation, _identity(job, recipe, (training, validation), code),
                 device=device, checkpoint_path=Path(job.checkpoint),

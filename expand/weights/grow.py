@@ -2,7 +2,8 @@
 
 Everything follows from names and shapes: a tensor of the child has its parent's values in its first rows and columns, and in the
 centre of its kernel. What is new of it is zero where old outputs would read it, and as initialised elsewhere, so that old
-channels stay what they were (zero-padding, as in network morphism, Wei et al., arXiv 1603.01670). A new block starts as its shortcut.
+channels stay what they were (zero-padding, as in network morphism, Wei et al., arXiv 1603.01670). A new block starts as its
+shortcut.
 """
 
 from __future__ import annotations
