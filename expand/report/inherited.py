@@ -69,7 +69,8 @@ def inherited_of(
 
 NOTE = (
     "They stand on a front of their own (✓) and decide nothing: parents' epochs count too, and inherited weights do not rank "
-    "networks as trainings from scratch do. Epochs and training: over the whole lineage, and beside it of one training from scratch."
+    "networks as trainings from scratch do. Epochs and training: over the whole lineage, and beside it of one training from "
+    "scratch."
 )
 
 
