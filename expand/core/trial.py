@@ -173,7 +173,7 @@ class Trial:
         """A short name for people: "step 3 depth", "MC3 seed 1"."""
         suggestion = self.suggestion
         if suggestion.inherit is not None:
-            return f"grown from trial {suggestion.inherit}"
+            return f"grown from trial {suggestion.inherit} {'='.join(suggestion.axes)}".rstrip()
         if suggestion.name:
             return f"{suggestion.name} seed {suggestion.seed}"
         return f"step {suggestion.step} {'='.join(suggestion.axes) or suggestion.kind}"

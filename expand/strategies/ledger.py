@@ -13,15 +13,8 @@ from expand.core.trial import Suggestion, Trial, TrialState
 from expand.strategies.inherited import from_scratch
 from expand.strategies.racing import Standing, probability_best, seed_noise, standings
 
-UNSTEPPED = (
-    "grid",
-    "sample",
-    "fixed",
-    "guided",
-    "evolved",
-    "optuna",
-    "grown",
-)  # kinds of trials that belong to no step
+# Kinds of trials that belong to no step.
+UNSTEPPED = ("grid", "sample", "fixed", "guided", "evolved", "optuna", "grown")
 
 
 @dataclass(frozen=True)
