@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -47,10 +48,11 @@ def grow(
         record, trial, Target(axis, point, tuple(values or ())),
         epochs=epochs, seed=seed, trust=trust, again=retry_failed,
     )  # fmt: skip
-    start = Start.of(request_of(record.facts), run, plan_workers(workers, gpus_per_trial))
+    request = replace(request_of(record.facts), grown=found.suggestion)
+    start = Start.of(request, run, plan_workers(workers, gpus_per_trial))
     start.say(f"a larger network from trial {trial} of {run}, {start.workers.described()}")
     for line in found.lines:
         start.say(line)
-    to_the_end(start, grown=found.suggestion, retry_failed=retry_failed)
+    to_the_end(start, retry_failed=retry_failed)
     for line in ended(open_for_reading(run), found.suggestion):
         start.say(line)

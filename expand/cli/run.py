@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from expand.config.request import Request
-    from expand.core.trial import Suggestion
     from expand.search.worker_plan import Workers
 
 
@@ -111,7 +110,6 @@ def to_the_end(
     force: bool = False,
     track: Sequence[str] = (),
     retry_failed: bool = False,
-    grown: Suggestion | None = None,
 ) -> None:
     """Runs a request, prints the results and the paths."""
     import shlex
@@ -126,7 +124,7 @@ def to_the_end(
         with watcher(start.console, start.title) as watch:
             record = run(
                 start.request, start.folder, start.workers, watch,
-                storage=storage, force=force, track=track, retry_failed=retry_failed, grown=grown,
+                storage=storage, force=force, track=track, retry_failed=retry_failed,
             )  # fmt: skip
     except signals.Interrupted as interrupted:
         print(f"expand: {interrupted}; run the same command again to resume ({start.folder})", file=sys.stderr)

@@ -10,6 +10,7 @@ from expand.config.loading import load_study
 from expand.config.overrides import limited, override
 from expand.config.single_network import Alone
 from expand.core.study import Study
+from expand.core.trial import Suggestion
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Request:
     Attributes:
         reference: the study by name, dotted name or file; empty for a study that was given as an object.
         given: that object.
+        grown: train this network alone in the study's run, from a trial's weights, and leave the search as it is; not stored.
     """
 
     reference: str
@@ -29,6 +31,7 @@ class Request:
     limits: tuple[str, ...] = ()
     alone: Alone | None = None
     given: Study | None = None
+    grown: Suggestion | None = None
 
     @staticmethod
     def of_study(study: Study) -> Request:

@@ -41,7 +41,7 @@ from expand.strategies.inherited import FromScratch, Grown
 
 def run(
     request: Request, folder: Path, workers: Workers, watch: Watcher, *, storage: str | None = None, force: bool = False,
-    track: Sequence[str] = (), retry_failed: bool = False, grown: Suggestion | None = None,
+    track: Sequence[str] = (), retry_failed: bool = False,
 ) -> Record:  # fmt: skip
     """Runs the study in `folder`, or resumes it, to its end, and writes the report.
 
@@ -49,7 +49,6 @@ def run(
         track: names of trackers.
         retry_failed: train failed trials again.
         force: accept another budget or other videos than the run's.
-        grown: train this network alone, from a trial's weights, and leave the search as it is.
 
     Raises:
         Interrupted: SIGINT or SIGTERM arrived.
@@ -75,17 +74,17 @@ def run(
             folders = (str(caches[0].folder), str(caches[1].folder))
             lengths = [caches[0].length(index) for index in range(len(caches[0]))]
             search = Search(
-                _searched(study, grown), record, macs, folders, lengths, workers.threads, watch, show,
+                _searched(study, request.grown), record, macs, folders, lengths, workers.threads, watch, show,
                 at_once=max(workers.count, 1), retry_failed=retry_failed,
             )  # fmt: skip
-            record.set_finished(grown is not None and record.finished)
+            record.set_finished(request.grown is not None and record.finished)
             try:
                 _drive(search, workers, folder, track)
             except (Interrupted, LostRay):
                 with contextlib.suppress(ExpandError):  # such as an unavailable database
                     search.interrupted()
                 raise
-            if grown is None:
+            if request.grown is None:
                 search.end()
             show.refresh(now=True)
             with signals.immediate():

@@ -47,7 +47,7 @@ SPACE = X3DSpace(frames=2, stride=2, resolution=16, width=0.2, depth=0.2)
 def carried_out(request: Request, folder: Path, grown: Suggestion | None = None) -> Record:
     with plain_kernels(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("expand.report.files.picture_files", lambda name, draw: {})
-        return run(request, folder, Workers(0, 1), PlainLines(Console(quiet=True)), grown=grown)
+        return run(replace(request, grown=grown), folder, Workers(0, 1), PlainLines(Console(quiet=True)))
 
 
 def ordered(folder: Path, number: int, target: Target, epochs: int | None = None, seed: int | None = None):
@@ -170,7 +170,7 @@ def test_inherited_weights_decide_no_search(squares, tmp_path):
         (0, Target(axis="depth", point="XL"), "say how the network grows"),
         (0, Target(axis="dept"), "unknown x3d axis 'dept'; did you mean 'depth'"),
         (0, Target(point="XXL"), "unknown x3d point"),
-        (0, Target(values=("width=0.1",)), "channels can only be added"),
+        (0, Target(values=("bottleneck=0.6",)), "channels can only be added"),
         (0, Target(values=("bottleneck=1",)), "same as its parent"),
         (7, Target(axis="depth"), "this run has trials 0 to 0"),
     ],
