@@ -69,7 +69,7 @@ def inherited_of(
 
 NOTE = (
     "They stand on a front of their own (✓) and decide nothing: parents' epochs count too, and inherited weights do not rank "
-    "networks as trainings from scratch do. Epochs and training: over the whole lineage, and beside it of one training from "
+    "networks as trainings from scratch do. Epochs and multiply-adds of training: over the whole lineage / of one training from "
     "scratch."
 )
 
@@ -86,23 +86,16 @@ def print_inherited(console: Console, rows: Sequence[Inherited], objectives: Seq
     table = Table(
         title=Text("Networks from inherited weights"), caption=Text(NOTE), title_justify="left", caption_justify="left"
     )
-    for heading in (
-        unit, "top-1 %", "front", "from scratch %", "epochs", "from scratch", "training", "from scratch", "trials",
-    ):  # fmt: skip
+    for heading in (unit, "top-1 %", "✓", "scratch %", "epochs", "training", "trials"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         own, other = row.candidate, row.scratch
-        table.add_row(
-            *map(
-                Text,
-                (
-                    show_cost(own.amount(name), size), show_top1(own.top1, own.noise, own.state), "✓" if row.on_front else "",
-                    show_top1(other.top1, other.noise, other.state) if other else "not trained",
-                    str(row.epochs), str(row.scratch_epochs), format_macs(row.macs), format_macs(row.scratch_macs),
-                    " > ".join(map(str, row.lineage)),
-                ),
-            )
+        cells = (
+            show_cost(own.amount(name), size), show_top1(own.top1, own.noise, own.state), "✓" if row.on_front else "",
+            show_top1(other.top1, other.noise, other.state) if other else "-", f"{row.epochs} / {row.scratch_epochs}",
+            f"{format_macs(row.macs)} / {format_macs(row.scratch_macs)}", " > ".join(map(str, row.lineage)),
         )  # fmt: skip
+        table.add_row(*map(Text, cells))
     console.print()
     console.print(table)
     for row in rows:
