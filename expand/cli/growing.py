@@ -156,7 +156,8 @@ def ended(record: Record, suggestion: Suggestion) -> Sequence[str]:
     if trial.metrics is None:
         raise UsageError(f"trial {trial.number} is {trial.state.value}: {trial.error or 'no reason is known'}")
     start = trial.attempt.inherited
-    before = f"top-1 {100 * start.top1:.1f} % before any training, " if start else ""
+    before = f"top-1 {in_percent(start.top1)} before any training (one centre clip), " if start else ""
     return [
-        f"trial {trial.number}    {before}{in_percent(trial.metrics.top1, trial.metrics.standard_error)} at the end"
+        f"           expand export {shlex.quote(str(record.folder))} --trial {trial.number} --to my_network",
+        f"\ntrial {trial.number}: {before}{in_percent(trial.metrics.top1, trial.metrics.standard_error)} at the end",
     ]

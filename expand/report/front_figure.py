@@ -38,6 +38,8 @@ def draw_front(front: Front, width: float) -> Figure:
     ended = "" if facts.complete else "search not ended; "
     what = {"params_m": "all parameters", "latency_ms": "measured, one clip"}.get(front.cost, facts.convention)
     note = f"{ended}{counted(front.candidates)}. Cost: {what}. Accuracy: {facts.accuracy}; {facts.training}; {facts.noise}."
+    if front.inherited:
+        note += " Triangles began with another trial's weights, whose epochs they do not show: not comparable with the others."
     title = f"{facts.study} ({facts.scale}) on {facts.data}"
     figure, (axes,) = new_figure(width, title=title, note=note)
     if not front.complete:

@@ -136,7 +136,7 @@ def test_the_same_command_again_trains_nothing_and_another_length_is_refused(fam
     target, copies = Target(axis="bottleneck"), open_for_reading(family).trials()
     record = grow(family, 0, target)
     assert record.trials() == copies
-    assert "before any training" in ended(record, ordered(family, 0, target).suggestion)[0]
+    assert "before any training" in ended(record, ordered(family, 0, target).suggestion)[-1]
     with pytest.raises(UsageError, match="for 1 epochs: give another --seed"):
         ordered(family, 0, target, epochs=2)
     assert ordered(family, 0, target, epochs=2, seed=5).suggestion.seed == 5
