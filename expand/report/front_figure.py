@@ -71,7 +71,10 @@ def draw_front(front: Front, width: float) -> Figure:
             xs, ys, "D", color=ORANGE, linestyle=(0, (4, 2)), linewidth=0.8, zorder=6, label="expansion path", **look
         )
     _draw_inherited(axes, front, spots)
-    axes.legend(loc="lower right", bbox_to_anchor=(1.01, 0.99), ncols=4, frameon=False, fontsize=7, borderpad=0.2)
+    tight: dict[str, Any] = {"columnspacing": 0.9, "handlelength": 1.3, "handletextpad": 0.4} if front.inherited else {}
+    axes.legend(
+        loc="lower right", bbox_to_anchor=(1.01, 0.99), ncols=4, frameon=False, fontsize=7, borderpad=0.2, **tight
+    )
     others = [c for c in front.complete if c.name] if len(front.complete) <= MOST_NAMED and not path else []
     named = list(dict.fromkeys([*path, *front.best[-1:], *front.best[:-1], *front.inherited_best, *others]))
     place_labels(
@@ -89,7 +92,7 @@ def _draw_inherited(axes: Axes, front: Front, spots: dict[Candidate, tuple[float
     bars = [100 * (c.noise or 0) for c in own]
     xs, ys = zip(*(spots[c] for c in own), strict=True)
     axes.errorbar(xs, ys, yerr=bars, fmt="none", ecolor=GREEN, elinewidth=0.6, alpha=0.5, zorder=2)
-    axes.plot(xs, ys, "^", linestyle="None", zorder=5, label="inherited weights", **look)
+    axes.plot(xs, ys, "^", linestyle="None", zorder=5, label="inherited", **look)
     steps = [spots[c] for c in front.inherited_best if c in spots]
     if steps:
         xs, ys = zip(*steps, strict=True)
