@@ -22,7 +22,7 @@ from expand.config.request import Request
 from expand.config.single_network import inherited
 from expand.core.errors import UsageError
 from expand.core.study import Recipe
-from expand.core.trial import Suggestion, Trial, TrialState
+from expand.core.trial import Metrics, Suggestion, Trial, TrialState
 from expand.export.facts import facts_of
 from expand.export.model_card import _found
 from expand.monitoring.progress import PlainLines
@@ -142,13 +142,11 @@ def test_the_same_command_again_trains_nothing_and_another_length_is_refused(fam
     assert ordered(family, 0, target, epochs=2, seed=5).suggestion.seed == 5
 
 
-def test_inherited_weights_decide_no_search(squares, tmp_path):
+def test_inherited_weights_decide_no_search():
     """The strategy is asked the same and the ledger says the same, however good a grown network is."""
     study = load_study(str(STUDIES / "tiny.py"))
     macs = MacsCounter(study.space, 3)
     trials: list[Trial] = []
-    from expand.core.trial import Metrics
-
     for number, suggestion in enumerate(study.strategy.ask(study, [], macs)):
         cost, score = macs.cost(suggestion.architecture), Metrics(0.5 + 0.1 * number, 1.0, 1.0, 12, 1)
         trials.append(Trial(number, TrialState.COMPLETE, suggestion, cost, score))
