@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from expand.core.space import WeightLayout
+from expand.core.weight_names import WeightLayout
 
 # SlowFast: models/video_model_builder.py and resnet_helper.py. PyTorchVideo: models/x3d.py; its conv_t is the spatial
 # convolution and its conv_xy the temporal one.

@@ -8,6 +8,7 @@ million parameters fewer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from torch import nn
 from expand.core.clip import Clip
 from expand.core.layer_plan import LayerPlan
 from expand.core.space import Architecture, Axis, SearchSpace, plain_width, scaled
+from expand.core.weight_names import Inheritance
 from search_spaces.published.c3d import CLAIMS, PUBLISHED
 
 # --- the network: plain torch, exported as it is; the search space follows --------------------------------------------
@@ -180,6 +182,11 @@ class C3DSpace(SearchSpace):
     def layer_plan(self, architecture: Architecture, num_classes: int) -> LayerPlan:
         arguments = self.constructor(architecture, num_classes)[1]
         return plan_c3d(self.inputs(architecture)[0], **{name: arguments[name] for name in arguments if name != "clip"})
+
+    def inheritance(self, architecture: Architecture) -> Inheritance:
+        """fc6 reads the map that is left after the pools: pool1 keeps time, each other one halves it, rounding up."""
+        side = math.ceil(architecture["resolution"] / 2 ** len(GROUPS))
+        return Inheritance(flattened={"fc6": (math.ceil(architecture["frames"] / 2 ** (len(GROUPS) - 1)), side, side)})
 
     def canonical(self, values: dict[str, Any]) -> dict[str, Any]:
         filters, hidden = NETWORKS[values["convolutions"]]

@@ -18,7 +18,8 @@ from torch import nn
 from expand.core.clip import Clip
 from expand.core.errors import UsageError
 from expand.core.layer_plan import LayerPlan
-from expand.core.space import Architecture, Axis, SearchSpace, Value, WeightLayout, plain_width, scaled
+from expand.core.space import Architecture, Axis, SearchSpace, Value, plain_width, scaled
+from expand.core.weight_names import Inheritance, WeightLayout
 from search_spaces.published.mixed_conv import CLAIMS, PUBLISHED
 
 # --- the network: plain torch, exported as it is; the search space follows --------------------------------------------
@@ -298,6 +299,9 @@ class MixedConvSpace(SearchSpace):
         if "(2+1)D" in kinds[2:] and architecture["middle_rule"] == "paper":
             return (WeightLayout("VMZ in torchvision's names", modules, 1e-3, BOTTLENECKS),)
         return (WeightLayout("torchvision", modules, 1e-5, BOTTLENECKS),)
+
+    def inheritance(self, architecture: Architecture) -> Inheritance:
+        return Inheritance.of_blocks(BLOCKS[architecture["layers"]], "norm2")
 
     def canonical(self, values: dict[str, Any]) -> dict[str, Any]:
         if "split" in values and "reversed_split" in values:

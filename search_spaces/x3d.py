@@ -19,7 +19,8 @@ from torch import nn
 from expand.core.clip import Clip
 from expand.core.errors import UsageError
 from expand.core.layer_plan import LayerPlan
-from expand.core.space import Architecture, Axis, SearchSpace, Value, WeightLayout, plainest
+from expand.core.space import Architecture, Axis, SearchSpace, Value, plainest
+from expand.core.weight_names import Inheritance, WeightLayout
 from search_spaces._x3d_weights import weight_layouts
 from search_spaces.published.x3d import CLAIMS, PUBLISHED
 
@@ -117,9 +118,8 @@ class X3D(nn.Module):
                     nn.init.zeros_(module.bias)
             elif isinstance(module, Block):  # a block starts as its shortcut
                 nn.init.zeros_(module.narrow_norm.weight)
-        nn.init.kaiming_normal_(
-            self.fc1.weight, mode="fan_in", nonlinearity="relu"
-        )  # with the reference's fan_out it can die
+        # With the reference's fan_out all units of this layer may die in the first steps.
+        nn.init.kaiming_normal_(self.fc1.weight, mode="fan_in", nonlinearity="relu")
         nn.init.normal_(self.fc2.weight, std=0.01)
         nn.init.zeros_(self.fc2.bias)
 
@@ -127,9 +127,7 @@ class X3D(nn.Module):
         x = self.stem_norm(self.stem_temporal(self.stem_spatial(clip))).relu()
         x = self.blocks(x)
         x = self.conv5_norm(self.conv5(x)).relu()
-        # The mean over all remaining positions, so that any clip size works. The reference pools with a kernel of the
-        # training size and fails on smaller clips.
-        x = x.mean((2, 3, 4))
+        x = x.mean((2, 3, 4))  # any clip size works; the reference pools with a kernel of the training size
         return self.fc2(self.dropout(self.fc1(x).relu()))
 
 
@@ -147,10 +145,7 @@ def plan_x3d(
     num_classes: int,
     head_width: int = 2048,
 ) -> LayerPlan:
-    """The layers of `X3D` in order (Table 1), for counting.
-
-    After the first block of a stage, blocks with and without squeeze-excitation alternate, so each kind is listed once.
-    """
+    """The layers of `X3D` in order (Table 1), for counting; a stage's kinds of blocks alternate, each is listed once."""
     plan, stem = LayerPlan(clip), widths[0]
     plan.stage("conv1").conv("stem_spatial", stem, (1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
     plan.conv("stem_temporal", stem, (5, 1, 1), padding=(2, 0, 0), groups=stem).norm("stem_norm").relu()
@@ -286,6 +281,9 @@ class X3DSpace(SearchSpace):
     def weight_layouts(self, architecture: Architecture) -> Sequence[WeightLayout]:
         """Both public layouts, for any widths and depths. Networks that differ in their clips only share weights (XS, S, M)."""
         return weight_layouts(stage_depths(architecture["depth"]))
+
+    def inheritance(self, architecture: Architecture) -> Inheritance:
+        return Inheritance.of_blocks(stage_depths(architecture["depth"]), "narrow_norm")
 
     def canonical(self, values: dict[str, Any]) -> dict[str, Any]:
         widths = stage_widths(values["width"])

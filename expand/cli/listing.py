@@ -155,7 +155,7 @@ def show_status(folder: Path, *, as_json: bool) -> None:
                     "architecture": t.architecture.as_dict(),
                     "macs": t.cost.macs, "top1": t.metrics.top1 if t.metrics else None, "epochs_done": len(t.curve),
                     "epochs": t.suggestion.epochs, "train_seconds": t.train_seconds, "attempts": t.attempts,
-                    "error": t.error,
+                    "error": t.error, "inherit": t.suggestion.inherit,
                 }
                 for t in trials
             ],

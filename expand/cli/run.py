@@ -61,7 +61,7 @@ def run(
     retry_failed: shared.RetryFailed = False,
 ) -> None:
     """Run a study or resume it, with the same command. Ends with the front, and the ledger or the comparison over seeds."""
-    _start_numpy()
+    start_numpy()
     from expand.config.request import Request
     from expand.monitoring.trackers import check
     from expand.search.worker_plan import plan_workers
@@ -75,30 +75,25 @@ def run(
 
         tuned, place = read_tuned(recipe)
         request = replace(request, settings=(*tuned.chosen.settings, *request.settings), recipe_from=place)
-    start = _Start.of(request, out, plan_workers(workers, gpus_per_trial, address))
+    start = Start.of(request, out, plan_workers(workers, gpus_per_trial, address))
     trackers = check(track or (), start.workers.count)
     start.say(f"{start.title} in {start.folder}, {start.workers.described()}")
-    if request.recipe_from:
-        start.say(f"recipe from {request.recipe_from}")
-    elif data and scale == "demo" and not any(setting.startswith("recipe") for setting in request.settings):
-        from expand.search.run import tune_command
-
-        start.say(f"the recipe was not made for these videos; `{tune_command(request)}` finds one")
+    start.say_recipe()
     if budget_hours is not None:
         from expand.planning.planned_run import within_budget
 
         within_budget(request, start.folder, start.workers, budget_hours, start.say)
-    _to_the_end(start, storage=storage, force=force, track=trackers, retry_failed=retry_failed)
+    to_the_end(start, storage=storage, force=force, track=trackers, retry_failed=retry_failed)
 
 
-def _start_numpy() -> None:
+def start_numpy() -> None:
     """Imports numpy with signals blocked: its threads must not receive signals meant for the main thread, as Ray handles them."""
     with signals.blocked():
         import numpy  # noqa: F401
 
 
 @dataclass(frozen=True)
-class _Start:
+class Start:
     """A run that is about to start, and the console for its lines."""
 
     request: Request
@@ -108,19 +103,29 @@ class _Start:
     console: Console
 
     @staticmethod
-    def of(request: Request, out: Path | None, workers: Workers) -> _Start:
+    def of(request: Request, out: Path | None, workers: Workers) -> Start:
         from rich.console import Console
 
         study = request.study()
         title = study.name if request.alone else f"{study.name} ({request.scale})"
-        return _Start(request, title, out or request.default_folder(study), workers, Console())
+        return Start(request, title, out or request.default_folder(study), workers, Console())
+
+    def say_recipe(self) -> None:
+        """Where the recipe is from, or that it was made for other videos."""
+        request = self.request
+        if request.recipe_from:
+            self.say(f"recipe from {request.recipe_from}")
+        elif request.data and request.scale == "demo" and not any(s.startswith("recipe") for s in request.settings):
+            from expand.search.run import tune_command
+
+            self.say(f"the recipe was not made for these videos; `{tune_command(request)}` finds one")
 
     def say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def _to_the_end(
-    start: _Start,
+def to_the_end(
+    start: Start,
     *,
     storage: str | None = None,
     force: bool = False,
@@ -204,7 +209,7 @@ def train(
     retry_failed: shared.RetryFailed = False,
 ) -> None:
     """Train one network fully: of a run, or a published one. The same command resumes; `expand export` exports the result."""
-    _start_numpy()
+    start_numpy()
     from expand.cli import full_training
     from expand.search.worker_plan import plan_workers
 
@@ -212,7 +217,7 @@ def train(
         epochs, scale, data, tuple(settings or ()), full_training.parse_seeds(seeds), weights, freeze, trust
     )
     request = full_training.request(source, trial, point, values or [], recipe_of, options)
-    start = _Start.of(request, out, plan_workers(workers, gpus_per_trial))
+    start = Start.of(request, out, plan_workers(workers, gpus_per_trial))
     start.say(f"{start.title} in {start.folder}, {start.workers.described()}")
     full_training.announce(request, start.folder, start.workers, start.say, calibrated=calibrate)
-    _to_the_end(start, retry_failed=retry_failed)
+    to_the_end(start, retry_failed=retry_failed)

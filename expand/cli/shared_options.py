@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 SEARCH, NETWORKS, MEANS = "Search", "Networks that were found", "Costs, videos and this machine"
 ORDER = (
     *("list", "tune", "run", "plan", "status", "report", "compare", "dashboard"),
-    *("test", "predict", "export", "train"),
+    *("test", "predict", "export", "train", "grow"),
     *("cost", "measure", "bench", "weights", "data", "doctor"),
 )
 

@@ -10,6 +10,7 @@ from expand.config.loading import load_study
 from expand.config.overrides import limited, override
 from expand.config.single_network import Alone
 from expand.core.study import Study
+from expand.core.trial import Suggestion
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Request:
         reference: the study by name, dotted name or file; empty for a study that was given as an object.
         given: that object.
         recipe_from: where the first of `settings` are from, if a tuning found them.
+        grown: train this network alone in the study's run, from a trial's weights, and leave the search as it is; not stored.
     """
 
     reference: str
@@ -31,6 +33,7 @@ class Request:
     alone: Alone | None = None
     given: Study | None = None
     recipe_from: str = ""
+    grown: Suggestion | None = None
 
     @staticmethod
     def of_study(study: Study) -> Request:

@@ -49,6 +49,15 @@ class Alone:
         return override(alone, self.settings)
 
 
+INHERITED_WARMUP = 0.5  # epochs: the weights are good already, the momentum begins at zero
+
+
+def inherited(recipe: Recipe, epochs: int) -> Recipe:
+    """The recipe of a training that starts from a parent's weights: the whole schedule over `epochs`, from the full learning
+    rate, after half an epoch of warm-up. Weights of a file are the parent's matter."""
+    return replace(stretched(recipe, epochs), warmup_epochs=INHERITED_WARMUP, weights=None, freeze=False)
+
+
 def stretched(recipe: Recipe, epochs: int) -> Recipe:
     """The same learning rates over another number of epochs: warm-up, decay and updates change in proportion."""
     factor = epochs / recipe.epochs

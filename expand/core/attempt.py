@@ -84,6 +84,21 @@ class InitialWeights:
 
 
 @dataclass(frozen=True)
+class InheritedWeights:
+    """How a network began that started from the weights of a trial.
+
+    Attributes:
+        trial: its number.
+        top1: of validation before any training, one centre clip per video.
+        differences: why the network did not compute what its parent did, such as "frames 4 to 8"; empty if it did.
+    """
+
+    trial: int
+    top1: float
+    differences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Attempt:
     """Facts about one attempt to train a trial, besides its result. An unknown field has its default.
 
@@ -108,6 +123,7 @@ class Attempt:
     cpu_seconds: float = 0.0
     speed: Speed | None = None
     initial_weights: InitialWeights | None = None
+    inherited: InheritedWeights | None = None
     node: str = ""
 
 

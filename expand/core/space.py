@@ -10,14 +10,15 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from expand.core.clip import Clip
 from expand.core.errors import UsageError, unknown
+from expand.core.weight_names import Inheritance, WeightLayout
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from expand.core.layer_plan import LayerPlan
 
@@ -192,27 +193,6 @@ class Claim:
     verdict: Literal["holds", "does not hold", "open"] = "holds"
 
 
-@dataclass(frozen=True)
-class WeightLayout:
-    """How another code base names the weights of a network, so that its checkpoints can be read.
-
-    Attributes:
-        name: the code base.
-        modules: its module names and ours. Tensor names within a module (`weight`, `running_mean`) stay the same.
-        norm_eps: epsilon of its norms. If ours differs, gains are scaled so that evaluation gives the same numbers; None
-            leaves them.
-        unlike: modules that show that it is a different network, with a description; a file that has one is refused.
-        convert: changes the file's tensors, under our names, in place where the two definitions differ. Returns one
-            sentence per change.
-    """
-
-    name: str
-    modules: Mapping[str, str]
-    norm_eps: float | None = None
-    unlike: Mapping[str, str] = field(default_factory=dict)
-    convert: Callable[[dict[str, Tensor]], Sequence[str]] | None = None
-
-
 class SearchSpace(ABC):
     """A family of networks: its axes, its start, and a network for each point.
 
@@ -261,6 +241,10 @@ class SearchSpace(ABC):
     def weight_layouts(self, architecture: Architecture) -> Sequence[WeightLayout]:
         """The layouts in which others publish weights of this network."""
         return ()
+
+    def inheritance(self, architecture: Architecture) -> Inheritance:
+        """What a larger network needs to know of this one to start from its weights (`expand/weights/grow.py`)."""
+        return Inheritance()
 
     def larger(self, architecture: Architecture, axis: Axis) -> Sequence[Architecture]:
         """Architectures reachable by growing this axis alone, in order. On an axis of numbers the cost must never fall, because

@@ -45,6 +45,7 @@ class Suggestion:
             later `until` lets it go on. 0 trains nothing: the network and what was predicted of it are recorded, as pruned.
         seen: how many results the strategy had when it suggested this; None for strategies that do not learn from results.
         predicted: mean and standard deviation of the top-1 that was expected of the finished training.
+        inherit: number of the trial whose weights this training starts from; None starts from random weights.
     """
 
     architecture: Architecture
@@ -53,12 +54,18 @@ class Suggestion:
     step: int = 0
     axes: tuple[str, ...] = ()
     parent: int | None = None
-    kind: str = "expand"  # "start", "expand", "contract", "grid", "sample", "fixed", "guided" or "evolved"
+    kind: str = "expand"  # "start", "expand", "contract", "grid", "sample", "fixed", "guided", "evolved" or "grown"
     reason: str = ""
     name: str = ""
     until: int | None = None
     seen: int | None = None
     predicted: tuple[float, float] | None = None
+    inherit: int | None = None
+
+    @property
+    def key(self) -> tuple[Architecture, int, int | None]:
+        """What identifies a trial: no two trials of a run have the same network, seed and inherited weights."""
+        return self.architecture, self.seed, self.inherit
 
     @property
     def last_epoch(self) -> int:
@@ -165,6 +172,8 @@ class Trial:
     def label(self) -> str:
         """A short name for people: "step 3 depth", "MC3 seed 1"."""
         suggestion = self.suggestion
+        if suggestion.inherit is not None:
+            return f"grown from trial {suggestion.inherit} {'='.join(suggestion.axes)}".rstrip()
         if suggestion.name:
             return f"{suggestion.name} seed {suggestion.seed}"
         return f"step {suggestion.step} {'='.join(suggestion.axes) or suggestion.kind}"

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from expand.config.single_network import inherited
 from expand.core.study import Study
 from expand.core.trial import Trial
 from expand.report.candidates import Candidate, candidates, front
 from expand.storage.folder import read_environment
 from expand.storage.run_directory import Record
 from expand.storage.serialize import to_plain
+from expand.strategies.inherited import lineage
 from expand.strategies.ledger import UNSTEPPED
 
 RECIPE = (
@@ -55,6 +57,7 @@ def _found(
         "reason": trial.suggestion.reason,
         "strategy": type(study.strategy).__name__,
         "path": [] if trial.suggestion.kind in UNSTEPPED else steps,
+        **_lineage(trial, trials),
         "networks_trained": sum(candidate.top1 is not None for candidate in found),
         "on_front": own is not None and own in front(found, record.objectives),
         "axes": [
@@ -66,6 +69,24 @@ def _found(
         "top1_mean": own.top1 if own else None,
         "top1_spread": own.spread if own else None,
     }
+
+
+def _lineage(trial: Trial, trials: Sequence[Trial]) -> dict[str, Any]:
+    """The trials whose weights a network goes back to, itself last; nothing for one trained from scratch."""
+    line = lineage(trial, trials)
+    start = trial.attempt.inherited
+    if trial.suggestion.inherit is None:
+        return {}
+    return {
+        "lineage": [
+            {
+                "trial": each.number, "epochs": each.reached, "top1": each.metrics.top1 if each.metrics else None,
+                "change": before.architecture.changes(each.architecture) if before else str(each.architecture),
+            }
+            for before, each in zip([None, *line], line, strict=False)
+        ],
+        "before_training": to_plain(start) if start else None,
+    }  # fmt: skip
 
 
 def _step(trial: Trial, before: Trial | None, found: Sequence[Candidate]) -> dict[str, Any]:
@@ -84,7 +105,8 @@ def _step(trial: Trial, before: Trial | None, found: Sequence[Candidate]) -> dic
 
 
 def _training(study: Study, trial: Trial) -> dict[str, Any]:
-    recipe = asdict(study.recipe)
+    grown = trial.suggestion.inherit is not None
+    recipe = asdict(inherited(study.recipe, trial.suggestion.epochs) if grown else study.recipe)
     return {
         "epochs": trial.suggestion.epochs,
         "seed": trial.suggestion.seed,

@@ -124,6 +124,9 @@ def _found(about: Facts) -> Iterator[str]:
     if not found:
         return
     among = f"{found['networks_trained']} completely trained networks"
+    if found.get("lineage"):
+        yield from _lineage(found)
+        return
     place = "on" if found["on_front"] else "not on"
     yield f"By {found['strategy']}, among {among}; it is {place} their accuracy-cost front."
     if found["path"]:
@@ -134,6 +137,24 @@ def _found(about: Facts) -> Iterator[str]:
             yield f"| {row['step']} | {row['trial']} | {grown} | {row['change']} | {format_macs(row['macs'])} | {score} |"
 
 
+def _lineage(found: Facts) -> Iterator[str]:
+    """The networks whose weights it goes back to."""
+    rows, start = found["lineage"], found["before_training"]
+    yield f"Grown with `expand grow` from the weights of trial {rows[-2]['trial']}, not trained from scratch: its accuracy is not"
+    yield f"comparable with theirs. {sum(row['epochs'] for row in rows)} epochs in all, each with the network of its time.\n"
+    yield "| trial | change | epochs | validation top-1 |\n|---|---|---:|---:|"
+    for row in rows:
+        score = in_percent(row["top1"]) if row["top1"] is not None else "-"
+        yield f"| {row['trial']} | {row['change']} | {row['epochs']} | {score} |"
+    if start:
+        why = (
+            f"; it did not compute what its parent did: {', '.join(start['differences'])}"
+            if start["differences"]
+            else ""
+        )
+        yield f"\nBefore any training of its own: {in_percent(start['top1'])} on validation, one centre clip{why}."
+
+
 def _training(about: Facts) -> Iterator[str]:
     made, videos = about.get("training"), about.get("videos")
     if not made or not videos:
@@ -141,8 +162,10 @@ def _training(about: Facts) -> Iterator[str]:
     repeated = f" (at least {made['updates']:,} steps)" if made.get("updates") else ""
     by = "AdamW" if made.get("optimiser") == "adamw" else f"SGD, momentum {made['momentum']:g}"
     threads = f" (threads: {made['threads']})" if made.get("threads") else ""
+    line = about.get("found", {}).get("lineage")
+    start = f"from the weights of trial {line[-2]['trial']}" if line else "from scratch"
     yield (
-        f"- from scratch, {made['epochs']} epochs{repeated}, seed {made['seed']}, "
+        f"- {start}, {made['epochs']} epochs{repeated}, seed {made['seed']}, "
         f"{made['seconds']:g} s on {made['device'] or 'a CPU'}{threads}"
     )
     if made["device"] == "cuda":

@@ -15,6 +15,7 @@ from expand.core.pareto import Direction, Point, pareto_front
 from expand.core.space import Architecture
 from expand.core.study import Objective
 from expand.core.trial import CONVENTION, Cost, Trial, TrialState
+from expand.strategies.inherited import from_scratch
 
 CostName = Literal["gmacs", "params_m", "latency_ms"]
 
@@ -72,6 +73,7 @@ class Candidate:
         top1: mean over seeds.
         spread: sample standard deviation over seeds; None with one seed.
         standard_error: binomial standard error of the validation split, which all seeds share.
+        inherit: number of the trial whose weights it started from; None if it was trained from scratch.
     """
 
     architecture: Architecture
@@ -88,6 +90,7 @@ class Candidate:
     error: str = ""
     name: str = ""
     latency_ms: float | None = None
+    inherit: int | None = None
 
     @property
     def noise(self) -> float | None:
@@ -101,6 +104,8 @@ class Candidate:
     @property
     def title(self) -> str:
         """A name that is unique within a run: "MC3", "start", "step 3 depth", "trial 7"."""
+        if self.inherit is not None:
+            return f"trial {self.numbers[0]} from {self.inherit}"
         if self.name or self.kind == "start":
             return self.name or "start"
         if not self.axes:
@@ -122,12 +127,23 @@ class Candidate:
 
 
 def candidates(trials: Sequence[Trial], seeds: Sequence[int]) -> tuple[Candidate, ...]:
-    """One candidate per architecture, in the order of their first trials. A candidate is COMPLETE when each of `seeds` has a
-    complete trial; trials with other seeds do not count."""
-    groups: dict[Architecture, list[Trial]] = {}
+    """One candidate per architecture that was trained from scratch, in the order of their first trials. A candidate is COMPLETE
+    when each of `seeds` has a complete trial; trials with other seeds do not count."""
+    return tuple(_candidate(group, seeds) for group in _grouped(from_scratch(trials)))
+
+
+def inherited_candidates(trials: Sequence[Trial]) -> tuple[Candidate, ...]:
+    """One candidate per architecture and parent whose weights it started from, with all seeds that it was trained with. They
+    never stand among `candidates`: their trainings are not comparable."""
+    groups = _grouped([trial for trial in trials if trial.suggestion.inherit is not None])
+    return tuple(_candidate(group, sorted({trial.suggestion.seed for trial in group})) for group in groups)
+
+
+def _grouped(trials: Sequence[Trial]) -> list[list[Trial]]:
+    groups: dict[tuple[Architecture, int | None], list[Trial]] = {}
     for trial in sorted(trials, key=lambda trial: trial.number):
-        groups.setdefault(trial.architecture, []).append(trial)
-    return tuple(_candidate(group, seeds) for group in groups.values())
+        groups.setdefault((trial.architecture, trial.suggestion.inherit), []).append(trial)
+    return list(groups.values())
 
 
 def by_seed(group: Sequence[Trial]) -> dict[int, Trial]:
@@ -189,6 +205,7 @@ def _candidate(group: list[Trial], seeds: Sequence[int]) -> Candidate:
         error="; ".join(dict.fromkeys(trial.error for trial in group if trial.error)),
         name=first.suggestion.name,
         latency_ms=statistics.median(latencies) if latencies else None,
+        inherit=first.suggestion.inherit,
     )
 
 

@@ -15,6 +15,7 @@ from expand.core.trial import Cost, Trial
 from expand.report.about import About
 from expand.report.candidates import Candidate, RunFacts, candidates, front
 from expand.report.drawing import Writer, picture_files, picture_names
+from expand.report.inherited import plain_inherited
 from expand.report.noise import FAMILY_ERROR
 from expand.report.page_data import RunOnPage, fronts_of, page_data
 from expand.report.plan_vs_actual import compare_plan, planned_markdown, planned_rows
@@ -48,6 +49,7 @@ def write_report(
     Always: index.html (the page), front.json (its data), front.csv, trials.csv, pictures (`picture_files`).
     A search in steps: ledger.md and .json. Several seeds: comparison.md, .csv and .json. A planned run: planned.md and .csv.
     A strategy with a model of accuracies: predicted.md.
+    Inherited weights: inherited.csv.
 
     Args:
         tests: results on the run's own test split, by trial.
@@ -72,8 +74,10 @@ def write_report(
         files["planned.csv"] = table(planned_rows(found_plan))
     if predictions := compare_predictions(trials):
         files["predicted.md"] = text(predicted_markdown(predictions))
-    about = about or About(folder.resolve().name)
-    files |= _page_files([RunOnPage(facts, trials, objectives, steps, plan, about)])
+    run = RunOnPage(facts, trials, objectives, steps, plan, about or About(folder.resolve().name))
+    if rows := run.inherited():
+        files["inherited.csv"] = table([plain_inherited(row) for row in rows])
+    files |= _page_files([run])
     return write_files(folder, files, sometimes=SOMETIMES)
 
 
@@ -121,15 +125,16 @@ def _page_files(runs: Sequence[RunOnPage]) -> dict[str, Writer]:
     return files
 
 
-# Files that a report may lack: a grid has no ledger, a comparison needs two networks with two seeds each, a plan is optional.
+# Files that a report may lack: a grid has no ledger, a comparison needs two networks with two seeds each, a plan is optional, and
+# only `expand grow` makes inherited networks.
 SOMETIMES = (
     *("ledger.md", "ledger.json", "comparison.md", "comparison.csv", "comparison.json"),
-    *("planned.md", "planned.csv", "predicted.md"),
+    *("planned.md", "planned.csv", "predicted.md", "inherited.csv"),
     *(name for figure in ("fronts", "expansion", "hypervolume", "curves") for name in picture_names(figure)),
 )
 
 _FRONT = ["name", "step", "kind", "axes", "trials"]
-_TRIAL = ["number", "state", "name", "step", "kind", "axes", "parent"]
+_TRIAL = ["number", "state", "name", "step", "kind", "axes", "parent", "inherit"]
 _COST = ["macs", "gmacs", "params", "params_published", "activations"]
 _TEST = ["test_top1", "test_standard_error", "test_videos", "test_views", "test_crop"]
 _FRONT_ACCURACY = ["top1", "spread", "standard_error", "val_clips", "views", "epochs", "seeds", *_TEST]
@@ -178,6 +183,7 @@ def _trial_row(trial: Trial, tests: Mapping[int, TestResult]) -> dict[str, objec
         "kind": suggestion.kind,
         "axes": "=".join(suggestion.axes),
         "parent": "" if suggestion.parent is None else suggestion.parent,
+        "inherit": "" if suggestion.inherit is None else suggestion.inherit,
         **{_value_column(name): value for name, value in trial.architecture.values},
         **_cost_cells(trial.cost),
         "seed": suggestion.seed,

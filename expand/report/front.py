@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from expand.core.study import Objective
 from expand.core.trial import Trial, TrialState
-from expand.report.candidates import Candidate, CostName, RunFacts, candidates, cost_name, front
+from expand.report.candidates import Candidate, CostName, RunFacts, candidates, cost_name, front, inherited_candidates
 from expand.report.hypervolume import Box, Moment, box_of, growth
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ class Front:
     Attributes:
         cost: the study's first cost objective, the x axis.
         best: the candidates on the front, cheapest first.
+        inherited: the candidates that started from another one's weights, which never stand on the front; `inherited_best` are
+            those of them on a front of their own.
         path: the start and the chosen candidate of each step.
         box: the bounds of the hypervolumes in `growth`; runs in one figure share it.
     """
@@ -34,11 +36,19 @@ class Front:
     path: tuple[Candidate, ...] = ()
     box: Box | None = None
     growth: tuple[Moment, ...] = ()
+    inherited: tuple[Candidate, ...] = ()
+    inherited_best: tuple[Candidate, ...] = ()
 
     @property
     def complete(self) -> tuple[Candidate, ...]:
         """The candidates that can be drawn: trained in full, with a known cost."""
         return tuple(c for c in self.candidates if c.state is TrialState.COMPLETE and c.amount(self.cost) > 0)
+
+    @property
+    def drawn(self) -> tuple[Candidate, ...]:
+        """All that one run's picture shows: also what started from inherited weights."""
+        grown = (c for c in self.inherited if c.state is TrialState.COMPLETE and c.amount(self.cost) > 0)
+        return (*self.complete, *grown)
 
 
 def front_of(
@@ -60,7 +70,11 @@ def front_of(
     found, cost = candidates(trials, facts.seeds), cost_name(objectives)
     box = box or box_of([found], cost)
     moments = growth(trials, found, cost, box, spent or {})
-    return Front(name, facts, cost, found, front(found, objectives), path(found, steps), box, moments)
+    grown = inherited_candidates(trials)
+    return Front(
+        name, facts, cost, found, front(found, objectives), path(found, steps), box, moments,
+        grown, front(grown, objectives),
+    )  # fmt: skip
 
 
 def path(found: Sequence[Candidate], steps: Sequence[LedgerStep]) -> tuple[Candidate, ...]:

@@ -10,6 +10,7 @@ from expand.report.drawing import (
     BLUE,
     COLOURS,
     DASHES,
+    GREEN,
     GREY,
     INK,
     MARKS,
@@ -37,6 +38,8 @@ def draw_front(front: Front, width: float) -> Figure:
     ended = "" if facts.complete else "search not ended; "
     what = {"params_m": "all parameters", "latency_ms": "measured, one clip"}.get(front.cost, facts.convention)
     note = f"{ended}{counted(front.candidates)}. Cost: {what}. Accuracy: {facts.accuracy}; {facts.training}; {facts.noise}."
+    if front.inherited:
+        note += " Triangles began with another trial's weights, whose epochs they do not show: not comparable with the others."
     title = f"{facts.study} ({facts.scale}) on {facts.data}"
     figure, (axes,) = new_figure(width, title=title, note=note)
     if not front.complete:
@@ -44,7 +47,7 @@ def draw_front(front: Front, width: float) -> Figure:
         axes.spines[:].set_visible(False)
         axes.text(0.5, 0.5, "no candidate is complete yet", ha="center", va="center", transform=axes.transAxes)
         return figure
-    spots = _accuracy_axes(axes, [front], front.complete)
+    spots = _accuracy_axes(axes, [front], front.drawn)
     on_front = set(front.best)
     for chosen, colour, size, label in ((False, GREY, 3.5, "candidate"), (True, BLUE, 5, "Pareto front")):
         own = [c for c in (front.best if chosen else front.complete) if (c in on_front) is chosen and c in spots]
@@ -67,13 +70,34 @@ def draw_front(front: Front, width: float) -> Figure:
         axes.plot(
             xs, ys, "D", color=ORANGE, linestyle=(0, (4, 2)), linewidth=0.8, zorder=6, label="expansion path", **look
         )
-    axes.legend(loc="lower right", bbox_to_anchor=(1.01, 0.99), ncols=3, frameon=False, fontsize=7, borderpad=0.2)
+    _draw_inherited(axes, front, spots)
+    tight: dict[str, Any] = {"columnspacing": 0.9, "handlelength": 1.3, "handletextpad": 0.4} if front.inherited else {}
+    axes.legend(
+        loc="lower right", bbox_to_anchor=(1.01, 0.99), ncols=4, frameon=False, fontsize=7, borderpad=0.2, **tight
+    )
     others = [c for c in front.complete if c.name] if len(front.complete) <= MOST_NAMED and not path else []
-    named = list(dict.fromkeys([*path, *front.best[-1:], *front.best[:-1], *others]))
+    named = list(dict.fromkeys([*path, *front.best[-1:], *front.best[:-1], *front.inherited_best, *others]))
     place_labels(
         axes, [spots[c] for c in named], [c.title for c in named], [ORANGE if c in path else INK for c in named]
     )
     return figure
+
+
+def _draw_inherited(axes: Axes, front: Front, spots: dict[Candidate, tuple[float, float]]) -> None:
+    """Networks from inherited weights: open triangles, and a dashed front of their own."""
+    own = [c for c in front.drawn if c.inherit is not None]
+    if not own:
+        return
+    look: dict[str, Any] = {"color": GREEN, "markerfacecolor": "white", "markersize": 5, "markeredgewidth": 1}
+    bars = [100 * (c.noise or 0) for c in own]
+    xs, ys = zip(*(spots[c] for c in own), strict=True)
+    axes.errorbar(xs, ys, yerr=bars, fmt="none", ecolor=GREEN, elinewidth=0.6, alpha=0.5, zorder=2)
+    axes.plot(xs, ys, "^", linestyle="None", zorder=5, label="inherited", **look)
+    steps = [spots[c] for c in front.inherited_best if c in spots]
+    if steps:
+        xs, ys = zip(*steps, strict=True)
+        line: dict[str, Any] = {"color": GREEN, "linestyle": (0, (4, 2)), "linewidth": 1.1, "zorder": 3}
+        axes.plot([*xs, axes.get_xlim()[1]], [*ys, ys[-1]], drawstyle="steps-post", **line)
 
 
 def draw_fronts(fronts: Sequence[Front], width: float) -> Figure:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from expand.core.pareto import Direction, hypervolume, pareto_front
 from expand.core.trial import Trial, TrialState
 from expand.report.candidates import Candidate, CostName
+from expand.strategies.inherited import from_scratch
 
 if TYPE_CHECKING:
     from expand.strategies.ledger import LedgerStep
@@ -82,8 +83,13 @@ def training_macs(trial: Trial, training_clips: int, validation_clips: int, view
     """Multiply-adds of the trained epochs: three times the network's per training clip (a backward pass costs twice a forward
     pass), once per validation clip. After the last planned epoch each video is scored with `views` clips."""
     epochs = len(trial.curve)
-    looked = epochs + (views - 1 if epochs and epochs >= trial.suggestion.epochs else 0)
-    return trial.cost.macs * (3 * epochs * training_clips + looked * validation_clips)
+    looked = views if epochs and epochs >= trial.suggestion.epochs else 1
+    return whole_training_macs(trial.cost.macs, epochs, training_clips, validation_clips, looked)
+
+
+def whole_training_macs(macs: int, epochs: int, training_clips: int, validation_clips: int, views: int) -> int:
+    """The same for so many epochs of a network, the last one scored with `views` clips per video."""
+    return macs * (3 * epochs * training_clips + (epochs + (views - 1 if epochs else 0)) * validation_clips)
 
 
 def box_of(runs: Iterable[Iterable[Candidate]], name: CostName) -> Box | None:
@@ -98,7 +104,8 @@ def growth(
     trials: Sequence[Trial], candidates: Sequence[Candidate], name: CostName, box: Box | None, spent: Mapping[int, int]
 ) -> tuple[Moment, ...]:
     """One moment per ended trial, in the order in which they ended. A candidate counts once its last trial has ended.
-    `spent` holds training multiply-adds by trial number."""
+    `spent` holds training multiply-adds by trial number. Trainings from inherited weights do not count."""
+    trials = from_scratch(trials)
     last = {max(c.numbers): c for c in candidates if c.state is TrialState.COMPLETE}
     seconds, macs, volume, moments = 0.0, 0, 0.0, []
     best: list[tuple[float, float]] = []

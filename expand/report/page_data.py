@@ -18,6 +18,7 @@ from expand.report.about import About
 from expand.report.candidates import Candidate, RunFacts, best_places, candidates, cost_name
 from expand.report.front import Front, front_of
 from expand.report.hypervolume import COST_AND_ACCURACY, Payoff, box_of, payoffs, training_macs
+from expand.report.inherited import Inherited, inherited_of
 from expand.report.plan_vs_actual import PlannedActual, compare_plan, planned_lines, planned_rows
 from expand.report.predicted import Predictions, compare_predictions, predicted_lines
 from expand.report.significance import Comparison, compare
@@ -61,9 +62,17 @@ class RunOnPage:
 
     def spent(self) -> dict[int, int]:
         """Training multiply-adds of each trial, by number."""
+        return {trial.number: training_macs(trial, *self.videos, self.facts.views) for trial in self.trials}
+
+    @property
+    def videos(self) -> tuple[int, int]:
+        """Numbers of training and validation videos."""
         facts = self.about.facts
-        train, val = (facts.clips_of_epoch, facts.data.videos.val) if facts else (0, self.facts.clips)
-        return {trial.number: training_macs(trial, train, val, self.facts.views) for trial in self.trials}
+        return (facts.clips_of_epoch, facts.data.videos.val) if facts else (0, self.facts.clips)
+
+    def inherited(self) -> tuple[Inherited, ...]:
+        """The networks that started from another one's weights."""
+        return inherited_of(self.facts, self.trials, self.objectives, self.videos)
 
 
 def fronts_of(runs: Sequence[RunOnPage]) -> list[Front]:
@@ -89,10 +98,11 @@ def run_data(run: RunOnPage, front: Front) -> dict[str, object]:
     facts, trials = run.facts, sorted(run.trials, key=lambda trial: trial.number)
     found, box = front.candidates, front.box
     place = {candidate.architecture: index for index, candidate in enumerate(found)}
-    at = {number: index for index, candidate in enumerate(found) for number in candidate.numbers}
+    shown = (*found, *front.inherited)
+    at = {number: index for index, candidate in enumerate(shown) for number in candidate.numbers}
     by_number = {trial.number: trial for trial in trials}
     name, spent = front.cost, run.spent()
-    costs = [_costs(candidate, [by_number[number] for number in candidate.numbers], spent) for candidate in found]
+    costs = [_costs(candidate, [by_number[number] for number in candidate.numbers], spent) for candidate in shown]
     offered = [key for key, *_ in COSTS if any(cost[key] for cost in costs)]
     comparison = compare(found, trials, facts.seeds)
     planned, predicted = compare_plan(run.plan, trials), compare_predictions(trials)
@@ -104,10 +114,12 @@ def run_data(run: RunOnPage, front: Front) -> dict[str, object]:
         "costs": [dict(zip(("key", "name", "unit", "what"), cost, strict=True)) for cost in COSTS if cost[0] in offered],
         "candidates": [
             _candidate(candidate, cost, at)
-            for candidate, cost in zip(found, costs, strict=True)
+            for candidate, cost in zip(shown, costs, strict=True)
         ],
+        "inherited": [_inherited(row, at) for row in run.inherited()],
+        "inherited_fronts": {key: front_over(shown, [cost[key] for cost in costs], inherited=True) for key in offered},
         "front": [place[candidate.architecture] for candidate in front.best],
-        "fronts": {key: front_over(found, [cost[key] for cost in costs]) for key in offered},
+        "fronts": {key: front_over(shown, [cost[key] for cost in costs]) for key in offered},
         "path": [place[candidate.architecture] for candidate in front.path],
         "steps": [_step(step, place, at) for step in run.steps],
         "payoffs": [_payoff(payoff) for payoff in payoffs(run.steps, found)],
@@ -141,12 +153,14 @@ def _asked(facts: Facts | None) -> dict[str, object]:
     }  # fmt: skip
 
 
-def front_over(found: Sequence[Candidate], costs: Sequence[float | None]) -> list[int]:
-    """Indices of the complete candidates that are not dominated in top-1 and this cost, cheapest first."""
+def front_over(found: Sequence[Candidate], costs: Sequence[float | None], *, inherited: bool = False) -> list[int]:
+    """Indices of the complete candidates that are not dominated in top-1 and this cost, cheapest first: of those trained from
+    scratch, or of the `inherited` ones."""
     points = [
-        (math.nan if cost is None else cost, math.nan if candidate.top1 is None else candidate.top1)
+        (math.nan, math.nan) if cost is None or candidate.top1 is None or (candidate.inherit is not None) != inherited
+        else (cost, candidate.top1)
         for candidate, cost in zip(found, costs, strict=True)
-    ]
+    ]  # fmt: skip
     return sorted(best_places(found, points, COST_AND_ACCURACY), key=lambda place: (points[place][0], place))
 
 
@@ -172,7 +186,16 @@ def _candidate(candidate: Candidate, cost: dict[str, float | None], at: dict[int
         "family": candidate.architecture.family, "text": str(candidate.architecture),
         "costs": cost | {"params_published": candidate.cost.params_published}, "state": candidate.state.value,
         "top1": candidate.top1, "spread": candidate.spread, "standard_error": candidate.standard_error,
-        "trials": list(candidate.numbers), "error": candidate.error,
+        "trials": list(candidate.numbers), "error": candidate.error, "inherit": candidate.inherit,
+    }  # fmt: skip
+
+
+def _inherited(row: Inherited, at: dict[int, int]) -> dict[str, object]:
+    return {
+        "candidate": at[row.candidate.numbers[0]], "lineage": list(row.lineage), "epochs": row.epochs, "macs": row.macs,
+        "before": row.before, "differences": list(row.differences), "on_front": row.on_front,
+        "scratch": at[row.scratch.numbers[0]] if row.scratch else None, "scratch_epochs": row.scratch_epochs,
+        "scratch_macs": row.scratch_macs,
     }  # fmt: skip
 
 

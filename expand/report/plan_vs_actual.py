@@ -11,6 +11,7 @@ from expand.core.trial import Trial, TrialState
 from expand.core.units import format_bytes, format_macs, format_seconds
 from expand.report.tables import markdown_row
 from expand.storage.plans import Plan
+from expand.strategies.inherited import from_scratch
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,7 +70,7 @@ def compare_plan(plan: Plan | None, trials: Sequence[Trial]) -> PlannedActual | 
         return None
     known = {network.architecture: network for network in plan.networks}
     rows, unplanned = [], 0
-    for trial in trials:
+    for trial in from_scratch(trials):
         if trial.state is not TrialState.COMPLETE or trial.train_seconds <= 0:
             continue
         network = known.get(trial.architecture.to_json())

@@ -13,6 +13,7 @@ from expand.core.trial import Trial
 from expand.report.about import about_run, unique_names
 from expand.report.candidates import RunFacts, candidates
 from expand.report.files import write_page, write_report
+from expand.report.inherited import inherited_of, print_inherited
 from expand.report.page_data import RunOnPage
 from expand.report.plan_vs_actual import compare_plan, print_planned
 from expand.report.predicted import compare_predictions, predicted_lines
@@ -80,6 +81,7 @@ def summary(record: Record, console: Console) -> bool:
         print_comparison(console, facts, comparison)
         console.print()
     print_front(console, facts, found, record.objectives, official_tests(record))
+    print_inherited(console, inherited_of(facts, trials, record.objectives, _videos(record)), record.objectives)
     if predictions := compare_predictions(trials):
         console.print()
         for line in predicted_lines(predictions):
@@ -88,6 +90,11 @@ def summary(record: Record, console: Console) -> bool:
         console.print()
         print_planned(console, planned)
     return any(trial.metrics for trial in trials)
+
+
+def _videos(record: Record) -> tuple[int, int]:
+    videos = record.facts.data.videos
+    return videos.train, videos.val
 
 
 def show_report(folders: Sequence[Path], to: Path | None, console: Console, *, tables: bool) -> None:

@@ -21,6 +21,7 @@ from expand.monitoring.dashboard.presenter import Presenter
 from expand.monitoring.progress import Watcher
 from expand.search.chance import Chance, nothing_learned
 from expand.search.faults import Verdict
+from expand.search.inherited import start_of
 from expand.search.job import Job, count_starts, fruitless_starts, log_return, stamp_of
 from expand.search.prospect import Prospect
 from expand.search.retries import Retries
@@ -69,10 +70,9 @@ class Search:
 
     def __post_init__(self, at_once: int, retry_failed: bool) -> None:
         """Resumes the trials of an earlier driver from their checkpoints."""
-        self.record.set_finished(False)
         self.retries = Retries(self.study.budget.attempts, at_once)
         self.prospect = Prospect(self.study, self.macs, self.macs.cost, at_once)
-        self.prospect.decided(self.record.trials(), over=False)  # reported by an earlier driver
+        self.prospect.decided(self.record.trials(), over=self.record.finished)  # reported by an earlier driver
         if retry_failed:
             self._reopen_failed()
         ended: list[int] = []  # with their process, at every start
@@ -158,9 +158,9 @@ class Search:
         if self.chance and (wanted or self.queue) and (why := nothing_learned(trials, self.chance)):
             self.interrupted()
             raise ExpandError(f"{why}. The same command with --force goes on as it is")
-        paused = {(t.architecture, t.suggestion.seed): t for t in trials if t.state is TrialState.PAUSED}
+        paused = {trial.suggestion.key: trial for trial in trials if trial.state is TrialState.PAUSED}
         for suggestion in wanted:
-            before = paused.get((suggestion.architecture, suggestion.seed))
+            before = paused.get(suggestion.key)
             number = self._open(suggestion) if before is None else self._go_on(before.number, suggestion)
             if number is not None:
                 opened.append(number)
@@ -282,13 +282,14 @@ class Search:
 
     def _job(self, number: int) -> Job:
         suggestion = self.record.trial(number).suggestion
+        recipe, parent = start_of(suggestion, self.study.recipe, self.record)
         return Job(
-            number, self.study.space, suggestion.architecture, self.study.recipe, suggestion.epochs, suggestion.seed,
+            number, self.study.space, suggestion.architecture, recipe, suggestion.epochs, suggestion.seed,
             self.caches[0], self.caches[1], str(self.record.checkpoint(number)), str(self.record.weights(number)),
             self.threads, latency=self._latency, speed=self._speed(suggestion.architecture),
             mirrored=self.study.data.mirrored,
             seconds=None if (minutes := self.study.budget.minutes_per_trial) is None else 60 * minutes,
-            avoid=self.retries.nodes(number), until=suggestion.until,
+            avoid=self.retries.nodes(number), until=suggestion.until, parent=parent,
         )  # fmt: skip
 
     def on_epoch(self, number: int, entry: Epoch) -> None:

@@ -25,6 +25,7 @@ from expand.core.study import Objective, Recipe
 from expand.data.cache.clip_cache import ClipCache
 from expand.data.loader import loaders_that_fit
 from expand.search.faults import fault_of
+from expand.search.inherited import Parent, start_from_parent
 from expand.source.fingerprint import Code, code_of
 from expand.training.device import pick_device, seed_everything
 from expand.training.identity import Identity
@@ -59,6 +60,7 @@ class Job:
     seconds: float | None = None  # the most that one attempt may take
     until: int | None = None  # the epoch after which the training pauses
     avoid: tuple[str, ...] = ()  # nodes of Ray where it could not be trained
+    parent: Parent | None = None  # whose weights it starts from
 
     @property
     def timeout_log(self) -> Path:
@@ -105,6 +107,12 @@ def _evaluated(job: Job, on_epoch: EpochReport, on_step: StepReport | None) -> O
             notes += short
             if job.recipe.weights is not None:
                 attempt = replace(attempt, initial_weights=_start_from(job.recipe.weights, network, job))
+            if job.parent is not None:
+                begun = start_from_parent(
+                    network, job.parent, job.space, job.architecture, (training, validation), recipe,
+                    seed=job.seed, device=device,
+                )  # fmt: skip
+                attempt = replace(attempt, inherited=begun)
             metrics, curve = train(
                 network, clips, training, validation, _identity(job, recipe, (training, validation), code),
                 device=device, checkpoint_path=Path(job.checkpoint),
@@ -161,7 +169,7 @@ def _identity(job: Job, recipe: Recipe, caches: Sequence[ClipCache], code: Code 
     """The identity that a checkpoint must have to be resumed."""
     return Identity(
         job.architecture, job.seed, job.epochs, recipe, [cache.content for cache in caches],
-        (job.train_cache, job.val_cache), code, job.mirrored,
+        (job.train_cache, job.val_cache), code, job.mirrored, "" if job.parent is None else job.parent.sha256(),
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ PATIENCE = 1.0  # seconds that a simulation may take
 EPOCH_LOOKS = 20.0  # seconds between two estimates while no trial ends
 
 Seconds = Callable[[Trial], float]  # of one whole training
+Key = tuple[Architecture, int, int | None]  # `Suggestion.key`
 
 
 @dataclass
@@ -31,7 +32,7 @@ class Prospect:
     macs: Costs
     cost: CountCost
     at_once: int
-    _coming: dict[tuple[Architecture, int], Trial] | None = field(default_factory=dict)  # None: cannot be simulated
+    _coming: dict[Key, Trial] | None = field(default_factory=dict)  # None: cannot be simulated
     _decided: set[tuple[int, str]] = field(default_factory=set)
     _looked: float = -math.inf
 
@@ -49,7 +50,7 @@ class Prospect:
         self._count(trials)
         if self._coming is None:
             return Outlook(ended, None, False, None)
-        known = {(trial.architecture, trial.suggestion.seed) for trial in trials}
+        known = {trial.suggestion.key for trial in trials}
         rest = [trial for key, trial in self._coming.items() if key not in known]
         left = None
         if seconds is not None:
@@ -93,15 +94,13 @@ class Prospect:
 
     def _count(self, trials: Sequence[Trial]) -> None:
         """Simulates the rest of the search again if the strategy suggested something unexpected."""
-        if self._coming is None or (
-            self._coming and all((t.architecture, t.suggestion.seed) in self._coming for t in trials)
-        ):
+        if self._coming is None or (self._coming and all(t.suggestion.key in self._coming for t in trials)):
             return
         try:
             played = self._played(trials)
         except Exception:  # reported when it is really suggested
             played = None
-        self._coming = None if played is None else {(t.architecture, t.suggestion.seed): t for t in played}
+        self._coming = None if played is None else {t.suggestion.key: t for t in played}
 
     def _played(self, trials: Sequence[Trial]) -> list[Trial] | None:
         played = [trial if trial.state.ended else _completed(trial) for trial in trials]

@@ -7,6 +7,7 @@ import os
 import shlex
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from expand.core.attempt import Epoch
 from expand.core.errors import ExpandError
 from expand.core.outcome import Completed, Failed
 from expand.core.signals import Interrupted
-from expand.core.study import Data, Study
+from expand.core.study import Budget, Data, Study
 from expand.core.time_limit import TimedOut
+from expand.core.trial import Suggestion
 from expand.counting.cost import MacsCounter
 from expand.data.cache.clip_cache import ClipCache, prepare
 from expand.data.manifest import Manifest
@@ -37,6 +39,7 @@ from expand.search.worker_plan import Workers
 from expand.storage import run_directory as records
 from expand.storage.folder import made_folder
 from expand.storage.run_directory import Record
+from expand.strategies.inherited import FromScratch, Grown
 
 
 def run(
@@ -75,18 +78,21 @@ def run(
             lengths = [caches[0].length(index) for index in range(len(caches[0]))]
             chance = Chance.of(caches[1].labels, len(caches[1].classes), tune_command(request))
             search = Search(
-                study, record, macs, folders, lengths, workers.threads, watch, show, None if force else chance,
+                _searched(study, request.grown), record, macs, folders, lengths, workers.threads, watch, show,
+                None if force else chance,
                 at_once=max(workers.count, 1), retry_failed=retry_failed,
             )  # fmt: skip
+            record.set_finished(request.grown is not None and record.finished)
             try:
                 _drive(search, workers, folder, track)
             except (Interrupted, LostRay):
                 with contextlib.suppress(ExpandError):  # such as an unavailable database
                     search.interrupted()
                 raise
-            search.end()
-            if why := nothing_learned(record.trials(), chance):
-                watch.note(why)
+            if request.grown is None:
+                search.end()
+                if why := nothing_learned(record.trials(), chance):
+                    watch.note(why)
             show.refresh(now=True)
             with signals.immediate():
                 report(record)
@@ -98,6 +104,14 @@ def tune_command(request: Request) -> str:
     words = ["expand", "tune", request.reference or "STUDY"]
     words += [] if request.scale == "demo" else ["--scale", request.scale]
     return shlex.join(words + (["--data", request.data] if request.data else []))
+
+
+def _searched(study: Study, grown: Suggestion | None) -> Study:
+    """The study with a strategy that no inherited weights mislead, or one that trains this network and minds no budget."""
+    if grown is None:
+        return replace(study, strategy=FromScratch(study.strategy))
+    budget = Budget(attempts=study.budget.attempts, minutes_per_trial=study.budget.minutes_per_trial)
+    return replace(study, strategy=Grown(grown), budget=budget)
 
 
 def _drive(search: Search, workers: Workers, folder: Path, track: Sequence[str]) -> None:

@@ -32,8 +32,9 @@ def known_cost(objective: Objective, cost: Cost) -> float | None:
 
 
 def stop_of(suggestion: Suggestion) -> dict[str, object]:
-    """What a strategy that learns adds to a suggestion; unknown values are left out."""
+    """What only some suggestions have, because their strategy learns or their network inherits weights."""
     values = {"until": suggestion.until, "seen": suggestion.seen, "predicted": to_plain(suggestion.predicted)}
+    values["inherit"] = suggestion.inherit
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -69,7 +70,7 @@ def trial_of(frozen: FrozenTrial) -> Trial:
     suggestion = Suggestion(
         Architecture.from_json(a["architecture"]), a["epochs"], a["seed"], a["step"], tuple(a["axes"]), a["parent"],
         a["kind"], a["reason"], a.get("name", ""), a.get("until"), a.get("seen"),
-        tuple(a["predicted"]) if a.get("predicted") else None,
+        tuple(a["predicted"]) if a.get("predicted") else None, a.get("inherit"),
     )  # fmt: skip
     # Optuna's state is the one that counts: a driver may die between writing the attribute and the state.
     paused = a["state"] == TrialState.PAUSED.value

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from expand.core.space import Architecture
 from expand.core.study import Study
 from expand.core.trial import Suggestion, Trial, TrialState
+from expand.strategies.inherited import from_scratch
 
 MacsOf = Callable[[Architecture], int]
 
@@ -78,6 +79,7 @@ def affordable(
         >>> affordable(one, [], [Suggestion(one.space.start, epochs=4, seed=0)])
         ([], 'budget.epochs=3 is used up after 0 trials')
     """
+    trials = from_scratch(trials)  # what is grown afterwards is not the search's
     started = {trial.architecture for trial in trials if trial.state is not TrialState.PAUSED}
     reached = {(trial.architecture, trial.suggestion.seed): trial.reached for trial in trials}
     spent = Spending.of(trials)

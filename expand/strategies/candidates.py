@@ -18,8 +18,8 @@ from expand.core.errors import UsageError
 from expand.core.space import Architecture, Axis, SearchSpace, Value
 from expand.core.study import Costs, Objective, Study
 from expand.core.trial import Cost
+from expand.strategies.ladders import first_that
 from expand.strategies.learning_curves import Floats, Points
-from expand.strategies.stepwise import first_that
 
 MOST_COUNTED = 20_000  # a larger product of values is sampled
 COUNTED = ("gmacs", "params_m")

@@ -11,7 +11,7 @@ from expand.core.errors import UsageError
 from expand.core.space import Architecture, Axis, SearchSpace
 from expand.core.study import CountMacs, Study
 from expand.core.trial import Suggestion, Trial
-from expand.strategies.stepwise import first_that
+from expand.strategies.ladders import first_that
 
 
 @dataclass(frozen=True)

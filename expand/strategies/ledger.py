@@ -10,9 +10,11 @@ from statistics import mean, stdev
 from expand.core.accuracy import in_percent, percent, two_errors
 from expand.core.space import Architecture
 from expand.core.trial import Suggestion, Trial, TrialState
+from expand.strategies.inherited import from_scratch
 from expand.strategies.racing import Standing, probability_best, seed_noise, standings
 
-UNSTEPPED = ("grid", "sample", "fixed", "guided", "evolved", "optuna")  # kinds of trials that belong to no step
+# Kinds of trials that belong to no step.
+UNSTEPPED = ("grid", "sample", "fixed", "guided", "evolved", "optuna", "grown")
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ def ledger(trials: Sequence[Trial]) -> tuple[LedgerStep, ...]:
 
     Trials of a grid or a sampled search belong to no step and are left out.
     """
+    trials = from_scratch(trials)
     groups: dict[tuple[int, str], dict[Architecture, list[Trial]]] = {}
     for trial in trials:
         if trial.suggestion.kind in UNSTEPPED:

@@ -10,19 +10,19 @@ All functions are pure functions of the trials. Standard library only.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal, TypeVar
+from typing import Literal
 
 from expand.core.errors import UsageError
 from expand.core.space import Architecture, Axis, SearchSpace
 from expand.core.study import CountMacs, Study
 from expand.core.trial import Suggestion, Trial
+from expand.strategies.ladders import first_that
 from expand.strategies.ledger import choose, entries_of, noise_of, race_of
 from expand.strategies.racing import Standing, next_seeds
 
-T = TypeVar("T")
 RACED = "another seed, because the choice is open: "
 
 
@@ -216,24 +216,6 @@ class Stepwise:
 def _ladder(space: SearchSpace, state: Architecture, axis: Axis, *, larger: bool) -> Sequence[Architecture]:
     """Kept, because every `ask` goes through all steps again, and a ladder has hundreds of networks."""
     return tuple((space.larger if larger else space.smaller)(state, axis))
-
-
-def first_that(ladder: Sequence[T], passes: Callable[[T], bool]) -> int:
-    """Index of the first point that passes (`len(ladder)` if none does), on a ladder along which the cost is monotone.
-
-    It tries strides that double from the near end, then bisects, because networks at the far end are huge and slow to count.
-    """
-    low, high, stride = 0, 0, 1
-    while high < len(ladder) and not passes(ladder[high]):
-        low, high, stride = high + 1, high + stride, 2 * stride
-    high = min(high, len(ladder))
-    while low < high:
-        middle = (low + high) // 2
-        if passes(ladder[middle]):
-            high = middle
-        else:
-            low = middle + 1
-    return low
 
 
 def _missing(trials: Sequence[Trial], suggestions: Sequence[Suggestion], seeds: Sequence[int]) -> list[Suggestion]:

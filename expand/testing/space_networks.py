@@ -60,6 +60,16 @@ class NetworkRules(SpaceUnderTest):
                 twice = sorted({ours for ours in named if named.count(ours) > 1})
                 assert not twice, f"{layout.name}'s layout of {architecture} has two names for {', '.join(twice[:3])}"
 
+    def test_inheritance_names_modules_of_the_network(self) -> None:
+        """Otherwise a larger network would start from the weights of other blocks."""
+        for architecture in self._runnable():
+            with works(f"inheritance({architecture})"):
+                found = self.space.inheritance(architecture)
+                blocks = [block for stage in found.stages for block in stage]
+            named = [*blocks, *(f"{block}.{found.last_norm}" for block in blocks), *found.flattened]
+            missing = sorted(set(named) - {name for name, _ in self._on_shapes(architecture).named_modules()})
+            assert not missing, f"inheritance({architecture}) names {', '.join(missing[:3])}, which the network lacks"
+
     def test_equal_networks_are_equal_architectures(self) -> None:
         """Otherwise the same network would be trained twice."""
         seen: dict[str, Architecture] = {}

@@ -21,6 +21,7 @@ class Identity:
         folders: their paths, for checkpoints of version 0.1 only.
         code: hashes of the network's code; None if unknown.
         mirrored: `Data.mirrored`.
+        inherited: SHA-256 of the weights of the parent that the training starts from.
     """
 
     architecture: Architecture
@@ -31,6 +32,7 @@ class Identity:
     folders: Sequence[str]
     code: Code | None = None
     mirrored: tuple[tuple[str, str], ...] = ()
+    inherited: str = ""
 
     def text(self) -> str:
         """The text stored in a checkpoint, without the path of initial weights: it may change, and a run itself refuses other
@@ -41,6 +43,8 @@ class Identity:
         facts = [self.architecture.to_json(), self.seed, self.epochs, recipe, list(self.videos)]
         if self.mirrored:  # older checkpoints do not have this field
             facts.append(self.mirrored)
+        if self.inherited:
+            facts.append({"inherited": self.inherited})
         return json.dumps({"training": facts, "code": self.code}, sort_keys=True)
 
     def has(self, kept: str) -> bool:
@@ -62,5 +66,6 @@ class Identity:
         return (
             not younger
             and not self.mirrored
+            and not self.inherited
             and kept == f"({facts}, Recipe({shown}), {', '.join(map(repr, self.folders))})"
         )

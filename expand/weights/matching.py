@@ -18,7 +18,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 from expand.core.errors import UsageError
-from expand.core.space import Architecture, SearchSpace, WeightLayout
+from expand.core.space import Architecture, SearchSpace
+from expand.core.weight_names import WeightLayout
 from expand.weights.files import WeightFile, read
 
 OURS = "expand"

@@ -15,7 +15,8 @@ from torch import nn
 
 from expand.core.clip import Clip
 from expand.core.layer_plan import LayerPlan
-from expand.core.space import Architecture, Axis, Published, SearchSpace, WeightLayout, plain_width, scaled
+from expand.core.space import Architecture, Axis, Published, SearchSpace, plain_width, scaled
+from expand.core.weight_names import Inheritance, WeightLayout
 from expand.testing.space_contract import SpaceContract
 from search_spaces.c3d import C3DSpace
 from search_spaces.mixed_conv import MixedConvSpace
@@ -279,6 +280,7 @@ POINTS, VALUES = (
 FALL, PUBLISHED = "test_costs_do_not_fall_along_axes_of_numbers", "test_published_costs_are_of_legal_points"
 TRAINS = "test_it_trains_and_validates_as_in_a_search"
 LAYOUTS = "test_weight_layouts_name_every_tensor_once"
+INHERITS = "test_inheritance_names_modules_of_the_network"
 
 BROKEN = {
     # the network
@@ -359,6 +361,8 @@ BROKEN = {
         with_methods(weight_layouts=named("conv", "norm")), LAYOUTS, "has no name for fc"),
     "a tensor that a layout has two names for": (
         with_methods(weight_layouts=named("conv", "norm", "fc", "fc")), LAYOUTS, "has two names for fc"),
+    "blocks that the network lacks": (
+        with_methods(inheritance=lambda self, a: Inheritance.of_blocks([1], "norm")), INHERITS, "names blocks.0"),
 }  # fmt: skip
 
 

@@ -109,7 +109,7 @@ def test_a_network_trains_the_same_without_a_compiler(monkeypatch):
     ours = trained()
     monkeypatch.setattr(native, "kernels", lambda: None)
     for a, b in zip(ours, trained(), strict=True):
-        assert torch.allclose(a, b, atol=1e-5)
+        assert torch.allclose(a, b, atol=1e-3)
 
 
 @pytest.fixture

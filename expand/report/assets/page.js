@@ -17,17 +17,20 @@ function section(title, id, ...parts) {
   return el("section", { id }, el("h2", {}, title), ...parts);
 }
 
+// Networks from inherited weights have a front of their own; everything else is about those trained from scratch.
+const fromScratch = (run) => run.candidates.filter((c) => c.inherit === null);
+
 const note = (text) => el("p", { class: "note" }, text);
 
 function counted(run) {
   const names = { complete: "complete", running: "running", failed: "failed", infeasible: "infeasible", pruned: "stopped early" };
-  return Object.entries(names).map(([state, name]) => [run.candidates.filter((c) => c.state === state).length, name]).filter(([count]) => count).map(([count, name]) => `${count.toLocaleString("en")} ${name}`).join(", ") || "no candidates yet";
+  return Object.entries(names).map(([state, name]) => [fromScratch(run).filter((c) => c.state === state).length, name]).filter(([count]) => count).map(([count, name]) => `${count.toLocaleString("en")} ${name}`).join(", ") || "no candidates yet";
 }
 
 // --- the head --------------------------------------------------------------------------------------------------------
 
 function head(run, level) {
-  const scored = run.candidates.filter((c) => c.top1 !== null);
+  const scored = fromScratch(run).filter((c) => c.top1 !== null);
   const best = scored.reduce((a, b) => (a && a.top1 >= b.top1 ? a : b), null);
   const tested = testOfBest(run, best);
   const seconds = run.trials.reduce((sum, t) => sum + t.seconds, 0);
@@ -61,7 +64,7 @@ function frontSection(run, id) {
     figure.redraw();
     below.replaceChildren(frontTable(run, cost));
     const extra = run.objectives.filter((o) => o.on_front).length > 2 ? ` The search had ${run.objectives.filter((o) => o.on_front).map((o) => o.name).join(", ")} as objectives; here is the front over this one cost.` : "";
-    what.textContent = `${cost.name}: ${cost.what}. Accuracy: ${run.texts.accuracy}; ${run.texts.noise}. Only candidates whose seeds were all trained in full are drawn; of ${run.candidates.length.toLocaleString("en")}: ${counted(run)}.${extra}`;
+    what.textContent = `${cost.name}: ${cost.what}. Accuracy: ${run.texts.accuracy}; ${run.texts.noise}. Only candidates whose seeds were all trained in full are drawn; of ${fromScratch(run).length.toLocaleString("en")}: ${counted(run)}.${extra}`;
   };
   const asked = run.candidates.findIndex((c) => c.trials.includes(Number(VIEW.get("trial"))));
   pinned.textContent = asked >= 0 && VIEW.has("trial") ? describe(run, asked) : "Point at a candidate, or select one with the arrow keys, for details; click or Enter keeps them here.";
@@ -72,12 +75,17 @@ function frontSection(run, id) {
   return [part, render, pick];
 }
 
+function inheritedSection(run, id) {
+  return section("Networks from inherited weights", id, inheritedTable(run),
+    note("Made by `expand grow`: each started from the weights of another trial. Marked rows stand on a front of their own, dashed in the figure; none decides anything, because its parents' epochs count too, and inherited weights do not rank networks as trainings from scratch do. Epochs and training are those of the whole lineage, and beside them of one training from scratch. A start that does not compute what its parent does says why."));
+}
+
 // The test of the network that validation chose: the best of all tests would be a choice by the test split.
 const testOfBest = (run, best) => (best && run.about.tests.find((t) => best.trials.includes(t.trial))) || null;
 
 function testSection(run, id) {
   const tests = [...run.about.tests].sort((a, b) => b.top1 - a.top1);
-  const best = run.candidates.filter((c) => c.top1 !== null).reduce((a, b) => (a && a.top1 >= b.top1 ? a : b), null);
+  const best = fromScratch(run).filter((c) => c.top1 !== null).reduce((a, b) => (a && a.top1 >= b.top1 ? a : b), null);
   const shown = testOfBest(run, best) || tests[0];
   return section("Test split", id, testsTable(run, tests),
     note("Results of `expand test` on videos that no choice was based on: the mean softmax of all views of a video. ± is the binomial standard error."),
@@ -166,6 +174,7 @@ function runParts(run, prefix) {
   const add = (name, title, make) => parts.push([`${prefix}${name}`, title, make]);
   const [front, render, pick] = drawn ? frontSection(run, `${prefix}front`) : [null, () => {}, () => {}];
   if (front) add("front", "front", () => front);
+  if (run.inherited.length) add("inherited", "inherited weights", (id) => inheritedSection(run, id));
   if (run.about.tests.length) add("test", "test split", (id) => testSection(run, id));
   if (run.steps.length) add("expansion", "expansion", (id) => expansionSection(run, id, pick));
   if (run.comparison) add("seeds", "seeds", (id) => seedsSection(run, id, pick));
@@ -195,7 +204,7 @@ function together(runs) {
     key, figure, pinned, table([
       { title: "run", cell: (run) => run.name }, { title: "study", cell: (run) => `${run.study} (${run.scale})` },
       { title: "data", cell: (run) => run.data_name }, { title: "candidates", cell: counted },
-      { title: "best top-1 %", number: true, cell: (run) => percent(Math.max(...run.candidates.map((c) => c.top1 || 0))) },
+      { title: "best top-1 %", number: true, cell: (run) => percent(Math.max(...fromScratch(run).map((c) => c.top1 || 0))) },
       { title: "training spent", number: true, cell: (run) => duration(run.trials.reduce((sum, t) => sum + t.seconds, 0)) },
     ], runs));
   figure.redraw();

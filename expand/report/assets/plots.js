@@ -40,7 +40,7 @@ function costAxis(cost, values, margin = 0.08) {
 
 function frontPlot(runs, state, pick) {
   const single = runs.length === 1;
-  const shown = () => runs.map((run) => run.candidates.map((c, index) => ({ c, index })).filter(({ c }) => c.state === "complete" && c.costs[state.cost] !== null));
+  const shown = () => runs.map((run) => run.candidates.map((c, index) => ({ c, index })).filter(({ c }) => (single || c.inherit === null) && c.state === "complete" && c.costs[state.cost] !== null));
   return plot({
     label: "Accuracy against cost: all complete candidates, and the front as a line. Arrow keys move from candidate to candidate.",
     height: 470,
@@ -61,11 +61,13 @@ function frontPlot(runs, state, pick) {
         for (const { c, index } of found) {
           const [x, y] = spot(c);
           if (!crowded || on.has(index)) bar(area, x, c.top1, noiseOf(c));
-          if (!on.has(index)) area.root.append(dot(x, y, crowded ? 3 : 4.5, single ? "var(--dot)" : color, { "fill-opacity": single ? 0.75 : 0.35 }));
+          if (c.inherit !== null) area.root.append(dot(x, y, 5, "var(--paper)", { stroke: "var(--good)", "stroke-width": 1.6 }));
+          else if (!on.has(index)) area.root.append(dot(x, y, crowded ? 3 : 4.5, single ? "var(--dot)" : color, { "fill-opacity": single ? 0.75 : 0.35 }));
           marks.push({ x, y, text: (single ? "" : `${run.name}: `) + describe(run, index), pick: () => pick(run, index) });
         }
         area.root.append(line(stairs(front.map((i) => spot(run.candidates[i])), area.box.right), color, 2.2, single ? {} : { "stroke-dasharray": ["", "7 3", "2 3", "9 3 2 3"][place % 4] }));
         for (const i of front) area.root.append(dot(...spot(run.candidates[i]), 6, color));
+        if (single) area.root.append(line(stairs(run.inherited_fronts[state.cost].map((i) => spot(run.candidates[i])), area.box.right), "var(--good)", 1.6, { "stroke-dasharray": "7 4" }));
         const way = single && state.path ? run.path.filter((i) => run.candidates[i].costs[state.cost] !== null) : [];
         area.root.append(line(way.map((i) => spot(run.candidates[i])), "var(--way)", 1.6, { "stroke-dasharray": "5 4" }));
         for (const i of way) area.root.append(diamond(...spot(run.candidates[i]), 4.5, "var(--way)"));
@@ -74,6 +76,7 @@ function frontPlot(runs, state, pick) {
       });
       if (single) {
         const entries = [[(x, y) => dot(x, y, 4.5, "var(--dot)"), "candidate"], [(x, y) => dot(x, y, 6, "var(--front)"), "front"]];
+        if (runs[0].inherited.length) entries.push([(x, y) => dot(x, y, 5, "var(--paper)", { stroke: "var(--good)", "stroke-width": 1.6 }), "inherited weights"]);
         if (runs[0].path.length && state.path) entries.push([(x, y) => diamond(x, y, 4.5, "var(--way)"), "chosen"]);
         legend(area, entries);
       }

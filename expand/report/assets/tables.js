@@ -50,6 +50,22 @@ function frontTable(run, cost) {
   ], rows);
 }
 
+function inheritedTable(run) {
+  const of = (row) => run.candidates[row.candidate];
+  return table([
+    { title: "multiply-adds", number: true, cell: (row) => amount(of(row).costs.macs, "MACs"), key: (row) => of(row).costs.macs },
+    { title: "top-1 %", number: true, cell: (row) => (of(row).top1 === null ? stateCell(of(row).state) : scoreText(of(row))), key: (row) => of(row).top1 },
+    { title: "from scratch %", number: true, cell: (row) => (row.scratch === null ? "not trained" : scoreText(run.candidates[row.scratch])) },
+    { title: "epochs", number: true, cell: (row) => row.epochs, key: (row) => row.epochs },
+    { title: "from scratch", number: true, cell: (row) => row.scratch_epochs },
+    { title: "training", number: true, cell: (row) => amount(row.macs, "MACs"), key: (row) => row.macs },
+    { title: "from scratch", number: true, cell: (row) => amount(row.scratch_macs, "MACs"), key: (row) => row.scratch_macs },
+    { title: "before training %", number: true, cell: (row) => (row.before === null ? "–" : percent(row.before)) + (row.differences.length ? ` (${row.differences.join(", ")})` : "") },
+    { title: "trials", cell: (row) => row.lineage.join(" > ") },
+    { title: "architecture", wide: true, cell: (row) => of(row).text },
+  ], run.inherited, { best: (row) => row.on_front });
+}
+
 function stepTable(run, step) {
   return table([
     { title: "axis", cell: (e) => e.axes.join(" = ") || step.kind },
