@@ -71,24 +71,35 @@ def run(
         require_own(study)
     request = Request(study, scale, tuple(settings or ()), data, seed, tuple(limits or ()))
     if recipe is not None:
-        from expand.storage.tuned import read_tuned
-
-        tuned, place = read_tuned(recipe)
-        request = replace(request, settings=(*tuned.chosen.settings, *request.settings), recipe_from=place)
+        request = _with_recipe(request, recipe)
     start = _Start.of(request, out, plan_workers(workers, gpus_per_trial, address))
     trackers = check(track or (), start.workers.count)
     start.say(f"{start.title} in {start.folder}, {start.workers.described()}")
-    if request.recipe_from:
-        start.say(f"recipe from {request.recipe_from}")
-    elif data and scale == "demo" and not any(setting.startswith("recipe") for setting in request.settings):
-        from expand.search.run import tune_command
-
-        start.say(f"the recipe was not made for these videos; `{tune_command(request)}` finds one")
+    _say_recipe(start)
     if budget_hours is not None:
         from expand.planning.planned_run import within_budget
 
         within_budget(request, start.folder, start.workers, budget_hours, start.say)
     _to_the_end(start, storage=storage, force=force, track=trackers, retry_failed=retry_failed)
+
+
+def _with_recipe(request: Request, folder: Path) -> Request:
+    """The request with the recipe of a tuning; what `--set` says comes after it."""
+    from expand.storage.tuned import read_tuned
+
+    tuned, place = read_tuned(folder)
+    return replace(request, settings=(*tuned.chosen.settings, *request.settings), recipe_from=place)
+
+
+def _say_recipe(start: _Start) -> None:
+    """Where a tuned recipe is from; or, for own videos with the recipe of a demo, that one can be found."""
+    from expand.search.run import tune_command
+
+    request = start.request
+    if request.recipe_from:
+        start.say(f"recipe from {request.recipe_from}")
+    elif request.data and request.scale == "demo" and not any(text.startswith("recipe") for text in request.settings):
+        start.say(f"the recipe was not made for these videos; `{tune_command(request)}` finds one")
 
 
 def _start_numpy() -> None:
