@@ -71,10 +71,7 @@ def run(
         require_own(study)
     request = Request(study, scale, tuple(settings or ()), data, seed, tuple(limits or ()))
     if recipe is not None:
-        from expand.storage.tuned import read_tuned
-
-        tuned, place = read_tuned(recipe)
-        request = replace(request, settings=(*tuned.chosen.settings, *request.settings), recipe_from=place)
+        request = _with_recipe(request, recipe)
     start = Start.of(request, out, plan_workers(workers, gpus_per_trial, address))
     trackers = check(track or (), start.workers.count)
     start.say(f"{start.title} in {start.folder}, {start.workers.described()}")
@@ -84,6 +81,14 @@ def run(
 
         within_budget(request, start.folder, start.workers, budget_hours, start.say)
     to_the_end(start, storage=storage, force=force, track=trackers, retry_failed=retry_failed)
+
+
+def _with_recipe(request: Request, folder: Path) -> Request:
+    """The request with the recipe of a tuning; what `--set` says comes after it."""
+    from expand.storage.tuned import read_tuned
+
+    tuned, place = read_tuned(folder)
+    return replace(request, settings=(*tuned.chosen.settings, *request.settings), recipe_from=place)
 
 
 def start_numpy() -> None:

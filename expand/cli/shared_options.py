@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 # The parts of `expand --help`, and the commands in each as a user meets them.
 SEARCH, NETWORKS, MEANS = "Search", "Networks that were found", "Costs, videos and this machine"
 ORDER = (
-    *("list", "tune", "run", "plan", "status", "report", "compare", "dashboard"),
+    *("list", "run", "plan", "status", "report", "compare", "dashboard", "tune"),
     *("test", "predict", "export", "train", "grow"),
     *("cost", "measure", "bench", "weights", "data", "doctor"),
 )

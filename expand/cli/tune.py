@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @shared.app.command(
     rich_help_panel=shared.SEARCH,
     epilog="Such as: expand tune x3d_stepwise --data my_videos, expand tune x3d_stepwise --data my_videos --minutes 20 "
-    "--out runs/tuned depth=2, then: expand run x3d_stepwise --data my_videos --recipe runs/tuned",
+    "--out runs/tuned depth=2",
 )
 def tune(
     study: shared.StudyName,

@@ -101,7 +101,8 @@ class Tuner:
     Attributes:
         caches: training and validation clips.
         trials: recipes that are tried with the first seed, the study's own among them.
-        minutes: of training, all seeds together; none is no limit. What has started is finished.
+        minutes: of training, after which no more recipes are tried. The second seeds are estimated from the mean so far and
+            always trained, so the whole may take longer. None is no limit.
     """
 
     study: Study
