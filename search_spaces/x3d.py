@@ -118,8 +118,8 @@ class X3D(nn.Module):
                     nn.init.zeros_(module.bias)
             elif isinstance(module, Block):  # a block starts as its shortcut
                 nn.init.zeros_(module.narrow_norm.weight)
-        # With the reference's fan_out all units of this layer may die in the first steps.
-        nn.init.kaiming_normal_(self.fc1.weight, mode="fan_in", nonlinearity="relu")
+        # Between fan_in and the reference's fan_out, with which all units of this layer may die in the first steps.
+        nn.init.normal_(self.fc1.weight, std=(4 / self.fc1.weight.numel()) ** 0.25)
         nn.init.normal_(self.fc2.weight, std=0.01)
         nn.init.zeros_(self.fc2.bias)
 

@@ -27,6 +27,7 @@ def study(scale: str = "demo") -> Study:
             values=6, within=() if paper else (("depth", 1.0, 5.0), ("width", 0.25, 1.5), ("bottleneck", 0.5, 3.0))
         ),
         # At demo scale small networks take nearly as long as larger ones, so the trainings are limited, too.
-        budget=Budget(gmac_epochs=256 * 400.0) if paper else Budget(trials=24, gmac_epochs=16 * 0.1),
+        budget=Budget(gmac_epochs=256 * 400.0) if paper else Budget(trials=24, gmac_epochs=20 * 0.1),
+        seeds=(0,),
         objectives=(TOP1, gmacs),
     )

@@ -41,11 +41,13 @@ def demo() -> Study:
         name="x3d_stepwise",
         scale="demo",
         space=X3DSpace(frames=1, stride=10, resolution=48, width=0.5, longest_clip=32),
-        strategy=Stepwise(),
+        strategy=Stepwise(race=0.005, screen=0.005),
+        seeds=(0, 1, 2),
         budget=Budget(steps=3),
+        # Small pictures and few steps: nothing is cropped away. 560 steps are 20 epochs of the rendered clips.
         recipe=Recipe(
-            epochs=16, batch_size=16, learning_rate=0.1, warmup_epochs=1, warmup_learning_rate=0.02,
-            weight_decay=5e-4, dropout=0.2, label_smoothing=0.1, views=2,
+            epochs=20, updates=560, batch_size=16, learning_rate=0.05, warmup_epochs=3, warmup_learning_rate=0.005,
+            weight_decay=5e-4, dropout=0.0, scale_jitter=(1.0, 1.0), views=2,
         ),
         data=Data(cache_side=96),
     )  # fmt: skip
