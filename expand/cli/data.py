@@ -14,11 +14,14 @@ from expand.cli.shared_options import MOST_PIXELS, Json, data_app
 def data_render(
     to: Annotated[Path | None, typer.Option(help="The folder to write (default: the cache).")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other actors and scenes (needs --to).")] = 0,
+    validation: Annotated[
+        int | None, typer.Option(min=10, help="Validation clips, a multiple of 10 (needs --to; default: 160).")
+    ] = None,
 ) -> None:
     """Render the default action clips to video files."""
     from expand.cli import listing
 
-    listing.render(to, seed)
+    listing.render(to, seed, validation)
 
 
 Layout = Annotated[

@@ -248,19 +248,26 @@ def show_matched(
 # --- data ------------------------------------------------------------------------------------------------------------
 
 
-def render(to: Path | None, seed: int) -> None:
-    """Renders the default clips into the cache or a folder."""
-    from expand.data.synthetic.render import ensure_rendered, render_dataset, verify
+def render(to: Path | None, seed: int, validation: int | None) -> None:
+    """Renders the default clips, or more of them for validation, into the cache or a folder."""
+    from expand.data.synthetic.render import VALIDATION_GROUPS, ensure_rendered, render_dataset, verify
+    from expand.data.synthetic.scenes import CLASSES
 
-    if to is None and seed:
-        raise UsageError(f"--seed {seed} needs --to: the cache holds the default clips only")
+    if to is None and (seed or validation):
+        raise UsageError("--seed and --validation need --to: the cache holds the default clips only")
+    if validation is not None and validation % len(CLASSES):
+        raise UsageError(f"--validation {validation}: a multiple of {len(CLASSES)}, one clip of each class")
+    groups = VALIDATION_GROUPS if validation is None else validation // len(CLASSES)
     console = Console()
     with console.status("rendering") as spinner:
 
         def progress(done: int, total: int) -> None:
             spinner.update(f"rendering {done} of {total}")
 
-        folder = ensure_rendered(progress=progress) if to is None else render_dataset(to, seed=seed, progress=progress)
+        if to is None:
+            folder = ensure_rendered(progress=progress)
+        else:
+            folder = render_dataset(to, seed=seed, val_groups=groups, progress=progress)
     problems = verify(folder)
     if problems:
         raise UsageError(f"{folder}: {problems[0]} ({len(problems)} problems); delete the folder and render again")

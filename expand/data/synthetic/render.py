@@ -36,6 +36,7 @@ from expand.data.synthetic.scenes import CLASSES, FPS, FRAMES, HEIGHT, WIDTH, dr
 
 VERSION = 1
 KIND = "expand rendered clips"
+VALIDATION_GROUPS = 16
 SERIAL_CLIPS = 40  # for fewer clips a process pool does not pay off
 Progress = Callable[[int, int], None]
 
@@ -229,7 +230,7 @@ def render_dataset(
     *,
     seed: int = 0,
     train_groups: int = 44,
-    val_groups: int = 16,
+    val_groups: int = VALIDATION_GROUPS,
     test_groups: int = 16,
     progress: Progress | None = None,
 ) -> Path:
@@ -256,7 +257,7 @@ def ensure_rendered(
     *,
     seed: int = 0,
     train_groups: int = 44,
-    val_groups: int = 16,
+    val_groups: int = VALIDATION_GROUPS,
     test_groups: int = 16,
 ) -> Path:
     """The data set's folder (the default one unless given), rendered unless it is complete with these parameters.
