@@ -4,9 +4,9 @@
     python benchmarks/tabular/make.py c3d --data CLIPS --workers 2          64 networks, 3 seeds
     python benchmarks/tabular/make.py mixed_conv --data CLIPS --workers 2   64 networks, 3 seeds
 
-CLIPS are rendered clips (`expand data render --to CLIPS --validation 640`). It can be stopped at any time; the same command resumes,
-and writes the table of the networks that have all their seeds so far (`--only-write` trains nothing). The run directory is
-runs/table-NAME.
+CLIPS are rendered clips (`expand data render --to CLIPS --validation 640`). It can be stopped at any time; the same command
+resumes, and writes the table of the networks that have all their seeds so far (`--only-write` trains nothing). The run
+directory is runs/table-NAME.
 """
 
 from __future__ import annotations

@@ -73,6 +73,12 @@ class Suggestion:
         return self.epochs if self.until is None else min(self.until, self.epochs)
 
 
+class RaceSeeds(tuple[int, ...]):
+    """The seeds of a race: every network is trained with the first, and with others only while a choice is open."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Cost:
     """The cost of one clip at the training crop, known before training.

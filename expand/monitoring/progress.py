@@ -93,7 +93,7 @@ class PlainLines:
 
     def started(self, trial: Trial, *, resumed: bool = False) -> None:
         change = trial.suggestion.reason.partition(";")[0]
-        word = "resumed" if resumed else "queued"
+        word = "resumed" if resumed else "queued" if trial.suggestion.until != 0 else "recorded"
         self._line(f"trial {trial.number} {word}: {trial.label}, {format_macs(trial.cost.macs)}MACs, {change}")
 
     def epoch(self, trial: Trial, entry: Epoch) -> None:

@@ -14,7 +14,7 @@ from typing import Literal
 from expand.core.pareto import Direction, Point, pareto_front
 from expand.core.space import Architecture
 from expand.core.study import Objective
-from expand.core.trial import CONVENTION, Cost, Trial, TrialState
+from expand.core.trial import CONVENTION, Cost, RaceSeeds, Trial, TrialState
 from expand.strategies.inherited import from_scratch
 
 CostName = Literal["gmacs", "params_m", "latency_ms"]
@@ -51,12 +51,17 @@ class RunFacts:
 
     @property
     def training(self) -> str:
+        if isinstance(self.seeds, RaceSeeds):
+            others = ", ".join(map(str, self.seeds[1:]))
+            return f"seed {self.seeds[0]}, and {others} where a choice was open, {self.epochs} epochs"
         seeds = f"seed{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}"
         return f"{seeds}, {self.epochs} epoch{'s' if self.epochs != 1 else ''}"
 
     @property
     def noise(self) -> str:
         """What ± stands for."""
+        if isinstance(self.seeds, RaceSeeds):
+            return "± is the sample standard deviation over seeds, or with one seed the standard error of the validation split"
         if len(self.seeds) > 1:
             return f"± is the sample standard deviation over {len(self.seeds)} seeds"
         return "± is the binomial standard error of the validation split"
@@ -128,7 +133,7 @@ class Candidate:
 
 def candidates(trials: Sequence[Trial], seeds: Sequence[int]) -> tuple[Candidate, ...]:
     """One candidate per architecture that was trained from scratch, in the order of their first trials. A candidate is COMPLETE
-    when each of `seeds` has a complete trial; trials with other seeds do not count."""
+    when each of `seeds` has a complete trial (in a race the first); trials with other seeds do not count."""
     return tuple(_candidate(group, seeds) for group in _grouped(from_scratch(trials)))
 
 
@@ -186,7 +191,7 @@ def _candidate(group: list[Trial], seeds: Sequence[int]) -> Candidate:
     first = group[0]
     scored = by_seed(group)
     state = _state(group, scored, seeds)
-    metrics = [scored[seed].metrics for seed in seeds] if state is TrialState.COMPLETE else []
+    metrics = [scored[seed].metrics for seed in seeds if seed in scored] if state is TrialState.COMPLETE else []
     top1 = [entry.top1 for entry in metrics if entry]
     errors = [entry.standard_error for entry in metrics if entry]
     latencies = [trial.attempt.speed.ms for trial in group if trial.attempt.speed]
@@ -210,7 +215,7 @@ def _candidate(group: list[Trial], seeds: Sequence[int]) -> Candidate:
 
 
 def _state(group: list[Trial], scored: dict[int, Trial], seeds: Sequence[int]) -> TrialState:
-    if all(seed in scored for seed in seeds):
+    if all(seed in scored for seed in (seeds[:1] if isinstance(seeds, RaceSeeds) else seeds)):
         return TrialState.COMPLETE
     states = {trial.state for trial in group if trial.number not in {done.number for done in scored.values()}}
     for state in (TrialState.RUNNING, TrialState.PAUSED, TrialState.INFEASIBLE, TrialState.FAILED, TrialState.PRUNED):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from expand.core.accuracy import two_errors
-from expand.core.trial import Trial, TrialState
+from expand.core.trial import RaceSeeds, Trial, TrialState
 from expand.report.candidates import Candidate, by_seed
 from expand.report.noise import all_pairs, judge
 
@@ -113,8 +113,11 @@ def compare(candidates: Sequence[Candidate], trials: Sequence[Trial], seeds: Seq
     """The comparison of all complete candidates; None with fewer than two of them or fewer than two seeds.
 
     If each difference between networks is exactly the same for every seed, the seeds show no noise. A few trainings cannot
-    prove that there is none, so no difference is then called beyond noise.
+    prove that there is none, so no difference is then called beyond noise. A race has no such comparison: who gets more seeds
+    depends on the results, and its ledger judges them.
     """
+    if isinstance(seeds, RaceSeeds):
+        return None
     networks, left_out = scored_networks(candidates, trials, seeds)
     if len(networks) < 2 or len(seeds) < 2:
         return None

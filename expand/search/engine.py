@@ -169,10 +169,10 @@ class Search:
             self.show.refresh()
             self.watch.outlook(self.prospect.outlook(self.record.trials()))
         self.queue += self._longest_first(opened)
+        if not self.queue and not self._settled:
+            return self._ask()  # only then is it known whether the step goes on
         for line in self.prospect.decided(self.record.trials(), over=not (opened or self.queue or self.running)):
             self.watch.note(line)
-        if not self.queue and not self._settled:
-            self._ask()
 
     def _go_on(self, number: int, suggestion: Suggestion) -> int:  # a paused trial, up to its next stop
         self.record.go_on(number, suggestion)

@@ -30,7 +30,7 @@ from expand.core.errors import UsageError
 from expand.core.outcome import Completed, Failed, Paused
 from expand.core.space import SearchSpace
 from expand.core.study import Objective, Study
-from expand.core.trial import Cost, Suggestion, Trial, TrialState
+from expand.core.trial import Cost, RaceSeeds, Suggestion, Trial, TrialState
 from expand.storage.attributes import (
     attempt_of,
     distribution_of,
@@ -77,7 +77,8 @@ class Record:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        return self.facts.study.seeds
+        seeds = self.facts.study.seeds
+        return RaceSeeds(seeds) if self.facts.study.strategy.get("race") else seeds
 
     def _errors(self) -> contextlib.AbstractContextManager[None]:
         return errors(self.folder, storage_url(self.folder, self.facts))
