@@ -40,6 +40,7 @@ from expand.storage import run_directory as records
 from expand.storage.folder import made_folder
 from expand.storage.run_directory import Record
 from expand.strategies.inherited import FromScratch, Grown
+from expand.training.kernels import native
 
 
 def run(
@@ -83,6 +84,8 @@ def run(
                 at_once=max(workers.count, 1), retry_failed=retry_failed,
             )  # fmt: skip
             record.set_finished(request.grown is not None and record.finished)
+            with signals.immediate():
+                native.kernels()  # compiled before the time limit of a training runs
             try:
                 _drive(search, workers, folder, track)
             except (Interrupted, LostRay):

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from expand.core.attempt import Attempt, Epoch, Fault, InitialWeights, Speed
+from expand.core.attempt import Attempt, Epoch, Fault, InheritedWeights, InitialWeights, Speed
 from expand.core.outcome import Completed, Failed, Halted, Infeasible, Retry
 from expand.core.trial import Metrics
 from expand.storage.facts import StudyFacts
@@ -14,7 +14,17 @@ from expand.storage.serialize import from_plain, outcome_from_text, outcome_to_t
 
 SPEED = Speed(1.0, 0.1, False, 1, 1, 3, "float32", "cpu", 0)
 ATTEMPT = Attempt(
-    2, "cpu", 1, {"Block": "0f"}, ("a note",), 7, 0.5, SPEED, InitialWeights("w", "expand", 3, ("a",)), "n"
+    2,
+    "cpu",
+    1,
+    {"Block": "0f"},
+    ("a note",),
+    7,
+    0.5,
+    SPEED,
+    InitialWeights("w", "expand", 3, ("a",)),
+    InheritedWeights(1, 0.25, ("depth",)),
+    "n",
 )
 
 

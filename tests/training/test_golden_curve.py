@@ -63,8 +63,10 @@ def train_here(folder: Path) -> dict[str, list[float]]:
 
 
 def this_machine() -> str:
-    """What decides the last digits: processor, instruction sets that torch may use, torch itself."""
+    """What decides the last digits: processor, instruction sets that torch may use, torch itself, our kernels."""
     import torch
+
+    from expand.training.kernels import native
 
     place = Path("/proc/cpuinfo")
     lines = place.read_text().split("\n\n")[0].splitlines() if place.exists() else []
@@ -72,7 +74,8 @@ def this_machine() -> str:
     names = ("model name", "cpu family", "model", "stepping")
     processor = " ".join(facts[name] for name in names if name in facts) or platform.processor()
     isa = os.environ.get("ONEDNN_MAX_CPU_ISA", "all")
-    return ", ".join((processor, torch.backends.cpu.get_cpu_capability(), isa, torch.__version__))
+    kernels = "our kernels" if native.kernels() else "no compiler"
+    return ", ".join((processor, torch.backends.cpu.get_cpu_capability(), isa, torch.__version__, kernels))
 
 
 def measured(folder: Path) -> dict:
