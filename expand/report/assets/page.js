@@ -64,7 +64,7 @@ function frontSection(run, id) {
     figure.redraw();
     below.replaceChildren(frontTable(run, cost));
     const extra = run.objectives.filter((o) => o.on_front).length > 2 ? ` The search had ${run.objectives.filter((o) => o.on_front).map((o) => o.name).join(", ")} as objectives; here is the front over this one cost.` : "";
-    what.textContent = `${cost.name}: ${cost.what}. Accuracy: ${run.texts.accuracy}; ${run.texts.noise}. Only candidates whose seeds were all trained in full are drawn; of ${fromScratch(run).length.toLocaleString("en")}: ${counted(run)}.${extra}`;
+    what.textContent = `${cost.name}: ${cost.what}. Accuracy: ${run.texts.accuracy}; ${run.texts.noise}. Only candidates that were trained in full are drawn; of ${fromScratch(run).length.toLocaleString("en")}: ${counted(run)}.${extra}`;
   };
   const asked = run.candidates.findIndex((c) => c.trials.includes(Number(VIEW.get("trial"))));
   pinned.textContent = asked >= 0 && VIEW.has("trial") ? describe(run, asked) : "Point at a candidate, or select one with the arrow keys, for details; click or Enter keeps them here.";
