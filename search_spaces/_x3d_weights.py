@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 
 from expand.core.weight_names import WeightLayout
 
@@ -76,3 +77,11 @@ def fold_shortcut_norms(tensors: dict[str, torch.Tensor]) -> list[str]:
         tensors.pop(f"{at}.1.num_batches_tracked", None)
         notes.append(f"the norm after {at}.0 is folded into it and {offset}: the same network in evaluation")
     return notes
+
+
+def evened(network: nn.Module) -> nn.Module:
+    """fc1 with initial weights between fan-in and the reference's fan-out. Those are so small that in a short training with a
+    high learning rate all units of this layer may be off after the first steps, and then nothing is learned."""
+    weight = network.get_parameter("fc1.weight")
+    nn.init.normal_(weight, std=(4 / weight.numel()) ** 0.25)
+    return network

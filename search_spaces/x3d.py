@@ -21,7 +21,7 @@ from expand.core.errors import UsageError
 from expand.core.layer_plan import LayerPlan
 from expand.core.space import Architecture, Axis, SearchSpace, Value, plainest
 from expand.core.weight_names import Inheritance, WeightLayout
-from search_spaces._x3d_weights import weight_layouts
+from search_spaces._x3d_weights import evened, weight_layouts
 from search_spaces.published.x3d import CLAIMS, PUBLISHED
 
 # --- the network: plain torch, exported as it is; the search space follows --------------------------------------------
@@ -56,8 +56,7 @@ class Block(nn.Module):
         self.shortcut = nn.Sequential()
         if stride != 1 or channels_in != channels:
             self.shortcut.append(nn.Conv3d(channels_in, channels, 1, stride=(1, stride, stride), bias=False))
-        # No norm if the channels stay the same (the first block of res2), as in pytorchvideo: 3,794,274 parameters for XS
-        # to M. SlowFast's code has a norm there, with 48 more parameters.
+        # No norm if the channels stay the same, as in pytorchvideo (3,794,274 parameters for XS to M). SlowFast has one there.
         if channels_in != channels:
             self.shortcut.append(nn.BatchNorm3d(channels))
 
@@ -118,8 +117,7 @@ class X3D(nn.Module):
                     nn.init.zeros_(module.bias)
             elif isinstance(module, Block):  # a block starts as its shortcut
                 nn.init.zeros_(module.narrow_norm.weight)
-        # Between fan_in and the reference's fan_out, with which all units of this layer may die in the first steps.
-        nn.init.normal_(self.fc1.weight, std=(4 / self.fc1.weight.numel()) ** 0.25)
+        nn.init.kaiming_normal_(self.fc1.weight, mode="fan_out", nonlinearity="relu")
         nn.init.normal_(self.fc2.weight, std=0.01)
         nn.init.zeros_(self.fc2.bias)
 
@@ -232,19 +230,17 @@ class X3DSpace(SearchSpace):
     """The six axes of X3D (section 3.2), from a start given by the fields. The defaults are X2D.
 
     A clip lasts frames x stride source frames. The axis frame_rate (X-Fast) keeps the duration. The axis frames (X-Temporal)
-    also lengthens the clip: each doubling adds the start's duration, which is then divided by the new number of frames. The
-    paper prints no intermediate durations; this rule gives all that it does print (1x16, 2x16, XS 4x12, 8x8, 16x5, and 13x6
-    for the contracted S).
+    also lengthens the clip: each doubling adds the start's duration, which is then divided by the new number of frames. This
+    rule gives all durations that the paper prints (1x16, 2x16, XS 4x12, 8x8, 16x5, and 13x6 for the contracted S).
 
     Attributes:
         longest_clip: longest duration of a clip in source frames, for short videos; none is no limit.
+        even_head: `evened` initial weights of fc1, for short trainings.
 
     Examples:
         >>> space = X3DSpace()
         >>> space.constructor(space.point("M"), num_classes=400)[1]["widths"]
         (24, 48, 96, 192)
-        >>> space.inputs(space.point("M"))
-        (Clip(frames=16, stride=5, height=224, width=224, channels=3),)
     """
 
     frames: int = 1
@@ -254,6 +250,7 @@ class X3DSpace(SearchSpace):
     bottleneck: float = 1.0
     depth: float = 1.0
     longest_clip: int | None = None
+    even_head: bool = False
 
     name = "x3d"
     axes = AXES
@@ -274,6 +271,10 @@ class X3DSpace(SearchSpace):
             "depths": stage_depths(architecture["depth"]),
             "num_classes": num_classes,
         }
+
+    def build(self, architecture: Architecture, num_classes: int) -> nn.Module:
+        network = super().build(architecture, num_classes)
+        return evened(network) if self.even_head else network
 
     def layer_plan(self, architecture: Architecture, num_classes: int) -> LayerPlan:
         return plan_x3d(self.inputs(architecture)[0], **self.constructor(architecture, num_classes)[1])
@@ -395,6 +396,5 @@ def _distinct_widths(most: float) -> list[float]:
     return [(low + high) / 2 for low, high in itertools.pairwise(edges)]
 
 
-def space() -> X3DSpace:
-    """The paper's search space, which starts at X2D."""
+def space() -> X3DSpace:  # the paper's, which starts at X2D
     return X3DSpace()

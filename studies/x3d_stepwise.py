@@ -40,7 +40,7 @@ def demo() -> Study:
     return Study(
         name="x3d_stepwise",
         scale="demo",
-        space=X3DSpace(frames=1, stride=10, resolution=48, width=0.5, longest_clip=32),
+        space=X3DSpace(frames=1, stride=10, resolution=48, width=0.5, longest_clip=32, even_head=True),
         strategy=Stepwise(race=0.005, screen=0.005),
         seeds=(0, 1, 2),
         budget=Budget(steps=3),

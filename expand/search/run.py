@@ -37,8 +37,10 @@ from expand.search.memory_check import require_memory_for_one
 from expand.search.watchdog import LostRay
 from expand.search.worker_plan import Workers
 from expand.storage import run_directory as records
+from expand.storage.facts import read_facts
 from expand.storage.folder import made_folder
 from expand.storage.run_directory import Record
+from expand.storage.stored_study import as_begun
 from expand.strategies.inherited import FromScratch, Grown
 from expand.training.kernels import native
 
@@ -58,8 +60,8 @@ def run(
         Interrupted: SIGINT or SIGTERM arrived.
         UsageError, ExpandError: see `records.open_for_writing`; or the study or the videos differ from the run's.
     """
-    study = request.study()
     folder = Path(os.path.realpath(folder))  # workers have another working directory
+    study = as_begun(request, read_facts(folder))
     with made_folder(folder), signals.handled():
         manifest = open_data(study.data, watch.progress)
         macs = _checked(study, manifest, workers, folder)

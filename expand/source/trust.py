@@ -44,6 +44,11 @@ def require_own(reference: str) -> None:
             raise _untrusted(str(place), f"lies in the run {above}")
 
 
+def is_ours(reference: str | None) -> bool:
+    """Whether this names one of our own studies or spaces."""
+    return bool(reference) and _place(str(reference)) is None
+
+
 def _untrusted(file: str, why: str) -> UsageError:
     return UsageError(f"{file} would be run as code, and {why}: look at it, then add --trust")
 

@@ -15,7 +15,7 @@ from expand.core.errors import ExpandError, UsageError
 from expand.core.study import Study
 from expand.core.trial import Trial
 from expand.source.fingerprint import edited
-from expand.source.trust import require_trust
+from expand.source.trust import is_ours, require_trust
 from expand.storage.facts import Facts, StudyFacts
 from expand.storage.run_directory import Record
 from expand.storage.serialize import from_plain, to_plain
@@ -46,7 +46,7 @@ def study_of(record: Record, trials: Sequence[Trial] = (), *, trust: bool = Fals
     facts = record.facts
     if not trust:
         require_trust(facts.references, facts.files)
-    study = request_of(facts).study()
+    study = as_begun(request_of(facts), facts)
     lines = [
         line for line in study_differences(facts.study, StudyFacts.of(study)) if line.startswith(("space", "recipe"))
     ]
@@ -57,6 +57,32 @@ def study_of(record: Record, trials: Sequence[Trial] = (), *, trust: bool = Fals
     if other := edited(study.space, trials):
         raise ExpandError(f"{other} since it was trained: put it back as it was")
     return study
+
+
+def as_begun(request: Request, facts: Facts | None) -> Study:
+    """The study that a request asks for. Where a newer version has given one of our own studies other values, a run that was
+    begun with the same request keeps those that it began with.
+
+    Args:
+        facts: of the run; None for a new one.
+    """
+    study = request.study()
+    if facts is None or not is_ours(facts.reference) or _asked(request) != _asked(request_of(facts)):
+        return study
+    if not study_differences(facts.study, StudyFacts.of(study)):
+        return study
+    kept, now = _rebuilt(facts), study.recipe
+    return replace(
+        kept,
+        data=replace(kept.data, source=study.data.source, decode=study.data.decode),
+        recipe=replace(kept.recipe, weights=now.weights, loader_workers=now.loader_workers),
+    )
+
+
+def _asked(request: Request) -> tuple[object, ...]:
+    return (
+        request.reference, request.scale, request.settings, request.limits, request.data, request.seed, request.alone,
+    )  # fmt: skip
 
 
 def request_of(facts: Facts) -> Request:
