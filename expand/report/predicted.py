@@ -70,13 +70,10 @@ def compare_predictions(trials: Sequence[Trial]) -> Predictions | None:
 
 def _tau(pairs: Sequence[tuple[float, float]]) -> float:
     """Kendall's tau-b; 0 where all values of a side are equal."""
-    agree = tied = other = 0
-    for index, (a, b) in enumerate(pairs):
-        for c, d in pairs[index + 1 :]:
-            agree += (a > c) * (b > d) + (a < c) * (b < d) - (a > c) * (b < d) - (a < c) * (b > d)
-            tied += a != c
-            other += b != d
-    return agree / math.sqrt(tied * other) if tied and other else 0.0
+    from scipy.stats import kendalltau  # slow to import, and most runs predict nothing
+
+    found = float(kendalltau(*zip(*pairs, strict=True)).statistic)
+    return 0.0 if math.isnan(found) else found
 
 
 def predicted_lines(found: Predictions) -> list[str]:

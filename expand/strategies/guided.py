@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr
 from scipy.stats import kendalltau
 
 from expand.core.accuracy import percent
@@ -24,7 +23,7 @@ from expand.core.study import Costs, Study
 from expand.core.trial import Suggestion, Trial
 from expand.strategies.candidates import Choice, Pool, first_networks, neighbours, pool
 from expand.strategies.knowledge import Flags, Knowledge, at_rung_and_end, knowledge, require_budget
-from expand.strategies.learning_curves import Floats, fit
+from expand.strategies.learning_curves import Floats, expected_gain, fit
 
 RUNGS = (1 / 8, 1 / 4, 1 / 2)  # after these shares of its epochs a training may pause
 FINISHED, AGREEMENT = 8, 0.5  # networks, and Kendall's tau with their ends, before results at a rung are trusted
@@ -198,6 +197,5 @@ def front_gain(costs: Floats, mean: Floats, deviation: Floats, done: Flags) -> F
         inside = done & np.all(logs <= corner, axis=1)
         step = max(lowest, float(mean[inside].max())) if inside.any() else lowest
         width = np.prod([each[:, place] for each, place in zip(widths, cell, strict=True)], axis=0)
-        z = (mean - step) / deviation
-        gain += width * deviation * (z * ndtr(z) + np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi))
+        gain += width * expected_gain(mean, deviation, step)
     return gain

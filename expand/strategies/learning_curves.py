@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, solve_triangular
 from scipy.optimize import minimize
+from scipy.special import ndtr
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -97,6 +98,12 @@ class Predictor:
         explained = solve_triangular(factor, cross.T, lower=True)
         variance = g**2 + d**2 + m**2 - np.einsum("ij,ij->j", explained, explained)
         return mean, np.sqrt(np.maximum(variance, 1e-12))
+
+
+def expected_gain(mean: Floats, deviation: Floats, level: float) -> Floats:
+    """Expected improvement over an accuracy: s (z Phi(z) + phi(z)) with z = (mean - level) / s."""
+    z = (mean - level) / deviation
+    return np.asarray(deviation * (z * ndtr(z) + np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)))
 
 
 def fit(points: Points, results: Results, *, learn_from: int | None = None) -> Predictor:

@@ -7,19 +7,17 @@ none is expected to gain enough. A pure function of the trials.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import ndtr
 
 from expand.core.accuracy import percent
 from expand.core.space import Architecture
 from expand.core.study import CountMacs
 from expand.core.trial import Suggestion, Trial, TrialState
 from expand.strategies.candidates import coordinates
-from expand.strategies.learning_curves import Floats, Points, Results, fit
+from expand.strategies.learning_curves import Floats, Points, Results, expected_gain, fit
 
 FEWEST = 6  # networks with a result, before anything is left out
 
@@ -73,13 +71,6 @@ def screened(candidates: Sequence[Suggestion], trials: Sequence[Trial], macs: Co
         return Screened(started)  # a leader that ends worse than predicted would reopen the question
     why = "expected to gain only {:.2f} points over the leader, not trained"
     return Screened(started, tuple(asked(each, why.format(100 * gain[each]), until=0) for each in rows))
-
-
-def expected_gain(mean: Floats, deviation: Floats, leader: float) -> Floats:
-    """Expected improvement over an accuracy: s (z Phi(z) + phi(z)) with z = (mean - leader) / s."""
-    z = (mean - leader) / deviation
-    found: Floats = deviation * (z * ndtr(z) + np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi))
-    return found
 
 
 def _predicted(

@@ -57,14 +57,14 @@ def _only_time(weight: torch.Tensor, stride: tuple[int, ...]) -> bool:
 
 
 def _for_input(gradient: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, stride: tuple[int, ...]) -> torch.Tensor:
-    shape = native.sizes(x.shape, weight.shape[2:], stride, [size // 2 for size in weight.shape[2:]])
+    shape = native.sizes(x.shape, weight.shape[2:], stride)
     found = torch.empty(x.shape, memory_format=CHANNELS_LAST)
     native.call("expand_depthwise_for_input", shape, gradient, _taps_first(weight), found)
     return found
 
 
 def _for_weight(gradient: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, stride: tuple[int, ...]) -> torch.Tensor:
-    shape = native.sizes(x.shape, weight.shape[2:], stride, [size // 2 for size in weight.shape[2:]])
+    shape = native.sizes(x.shape, weight.shape[2:], stride)
     found = torch.empty_like(_taps_first(weight))
     native.call("expand_depthwise_for_weight", shape, x.contiguous(memory_format=CHANNELS_LAST), gradient, found)
     return found.permute(3, 0, 1, 2).unsqueeze(1)
@@ -115,6 +115,8 @@ def fits(convolution: nn.Conv3d) -> bool:
         and convolution.bias is None
         and convolution.padding_mode == "zeros"
         and all(step == 1 for step in convolution.dilation)
-        and all(size % 2 == 1 for size in convolution.kernel_size)
+        and all(
+            size % 2 == 1 and size < 64 for size in convolution.kernel_size
+        )  # of a row's taps, kernels.cpp holds 64
         and tuple(convolution.padding) == tuple(size // 2 for size in convolution.kernel_size)
     )

@@ -113,9 +113,10 @@ def _run(command: list[str]) -> None:
         raise Unavailable(f"{command[0]} cannot compile the kernels: {lines[0]}")
 
 
-def sizes(x: Sequence[int], kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]) -> Shape:
-    """The sizes of the convolution of an (N, C, T, H, W) tensor."""
+def sizes(x: Sequence[int], kernel: Sequence[int], stride: Sequence[int]) -> Shape:
+    """The sizes of the convolution of an (N, C, T, H, W) tensor, with "same" padding."""
     clips, channels, *size = x
+    padding = [taps // 2 for taps in kernel]
     out = [(size[axis] + 2 * padding[axis] - kernel[axis]) // stride[axis] + 1 for axis in range(3)]
     triple = ctypes.c_int64 * 3
     return Shape(clips, channels, triple(*size), triple(*out), triple(*kernel), triple(*stride), triple(*padding))
