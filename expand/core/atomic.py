@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import glob
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -39,7 +40,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def unfinished(path: Path) -> list[Path]:
     """The temporary files of `path`, left by killed processes, if no process is writing it now."""
-    return list(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
+    own = re.compile(rf"\.{re.escape(path.name)}\.\d+\.tmp")  # not that of `path.more`, which may be being written
+    return [found for found in path.parent.glob(f".{glob.escape(path.name)}.*.tmp") if own.fullmatch(found.name)]
 
 
 def sync(path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from expand.core.atomic import write_atomically
+from expand.core.atomic import unfinished, write_atomically
 
 
 @settings(max_examples=20)
@@ -32,3 +32,11 @@ def test_a_failed_write_leaves_the_old_file(old, new, fails):
         there = {entry.name: entry.read_bytes() for entry in Path(folder).iterdir()}
         wanted = old if fails else new
         assert there == ({} if wanted is None else {"file": wanted})
+
+
+def test_a_file_that_another_process_is_writing_is_not_left_over(tmp_path):
+    """`a.mp4` and `a.mp4.mp4` lie side by side, and their temporary names begin alike."""
+    for name in (".a.mp4.71.tmp", ".a.mp4.mp4.72.tmp"):
+        (tmp_path / name).touch()
+    assert [path.name for path in unfinished(tmp_path / "a.mp4")] == [".a.mp4.71.tmp"]
+    assert [path.name for path in unfinished(tmp_path / "a.mp4.mp4")] == [".a.mp4.mp4.72.tmp"]
