@@ -55,7 +55,7 @@ PLANS = {
                 ("frame_rate", 1, 8), ("resolution", 32, 96), ("depth", 1, 4), ("width", 0.25, 1.5), ("bottleneck", 0.5, 3),
             ),
         ),
-        0.0128, 128, 5,
+        0.0128, 128, 3,
     ),
     "c3d": Plan("c3d_depth_free", Choice(axes=C3D_GROUPS, values=0), 1.0, 64, 3),
     "mixed_conv": Plan("mixed_conv_free", Choice(axes=MIXED_GROUPS, values=0), 1.0, 64, 3),
