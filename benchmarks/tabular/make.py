@@ -6,7 +6,8 @@
 
 CLIPS are rendered clips (`expand data render --to CLIPS --validation 640`). It can be stopped at any time; the same command
 resumes, and writes the table of the networks that have all their seeds so far (`--only-write` trains nothing). The run
-directory is runs/table-NAME.
+directory is runs/table-NAME. A table may be trained in parts, on several machines: `--first 64` trains from network 64 on in
+a run directory of its own. What a table holds already, from the same videos and the same recipe, stays in it.
 """
 
 from __future__ import annotations
@@ -14,18 +15,19 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 
 import expand
-from expand.config.loading import load_study
+from expand.config.loading import load_space, load_study
 from expand.core.space import SearchSpace
-from expand.core.study import Budget, CountMacs, Data, Objective, Study
+from expand.core.study import Budget, CountMacs, Data, Objective, Recipe, Study
 from expand.core.trial import Suggestion, Trial, TrialState
 from expand.counting.cost import MacsCounter
-from expand.replay.table import Table, save
+from expand.replay.table import Table, load, save
+from expand.storage.facts import VideoFacts
 from expand.storage.run_directory import open_for_reading
 from expand.strategies.candidates import Choice, first_networks, pool
 from expand.strategies.grid import next_network
@@ -77,8 +79,8 @@ class Listed:
         return next_network(study, trials, (Suggestion(each, study.recipe.epochs, 0, kind="fixed") for each in named))
 
 
-def study_of(name: str, data: str | None) -> Study:
-    """The study that trains a table's networks."""
+def study_of(name: str, data: str | None, first: int = 0) -> Study:
+    """The study that trains a table's networks, from this one on."""
     plan = PLANS[name]
     base = load_study(plan.study)
     objectives = (
@@ -86,7 +88,7 @@ def study_of(name: str, data: str | None) -> Study:
         Objective("gmacs", "minimize", known_before_training=True, limit=plan.limit_gmacs),
     )
     base = replace(base, objectives=objectives, budget=Budget(), seeds=tuple(range(plan.seeds)))
-    chosen = networks_of(base, plan)
+    chosen = networks_of(base, plan)[first:]
     source = replace(base.data, source=data) if data else Data(cache_side=base.data.cache_side)
     return replace(base, name=f"table-{name}", strategy=Listed(chosen), data=source)
 
@@ -116,9 +118,39 @@ def table_of(name: str, folder: Path, space: SearchSpace) -> Table:
     curves = [[[entry.top1 for entry in trials[seed].curve] for seed in seeds] for trials in whole.values()]
     clips = next(iter(next(iter(whole.values())).values())).metrics
     assert clips is not None
-    about = f"{record.facts.study.name}, {record.facts.data.name}, recipe of the demo scale of {PLANS[name].study}"
+    about = made_with(record.facts.study.recipe, record.facts.data)
     costs = tuple(next(iter(trials.values())).cost for trials in whole.values())
     return Table(name, space, tuple(whole), costs, np.array(curves), clips.clips, about)
+
+
+def made_with(recipe: Recipe, videos: VideoFacts) -> str:
+    """Videos and recipe in words: what must be the same in all parts of a table."""
+    default = Recipe()
+    values = {each.name: getattr(recipe, each.name) for each in fields(Recipe)}
+    own = (f"{name}={value}" for name, value in values.items() if value != getattr(default, name))
+    count = videos.videos
+    return (
+        f"{count.train} training and {count.val} validation clips ({videos.fingerprint[:8]}); recipe: {', '.join(own)}"
+    )
+
+
+def joined(old: Table, new: Table) -> Table:
+    """Both tables' networks; those that both have are the new one's.
+
+    Raises:
+        SystemExit: other videos, another recipe or other seeds.
+    """
+    if (old.about, old.clips, old.curves.shape[1:]) != (new.about, new.clips, new.curves.shape[1:]):
+        sys.exit(
+            f"the table was made with: {old.about}; this run with: {new.about}. Move the table away to make another one."
+        )
+    kept = [row for row, network in enumerate(old.networks) if network not in new.index]
+    return replace(
+        new,
+        networks=(*(old.networks[row] for row in kept), *new.networks),
+        costs=(*(old.costs[row] for row in kept), *new.costs),
+        curves=np.concatenate([old.curves[kept], new.curves]),
+    )
 
 
 def main() -> None:
@@ -126,13 +158,19 @@ def main() -> None:
     parser.add_argument("name", choices=PLANS)
     parser.add_argument("--data")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--first", type=int, default=0, help="the plan's networks from this one on")
     parser.add_argument("--only-write", action="store_true")
     arguments = parser.parse_args()
-    study, folder = study_of(arguments.name, arguments.data), Path("runs") / f"table-{arguments.name}"
+    name, first = arguments.name, arguments.first
+    study, folder = (
+        study_of(name, arguments.data, first),
+        Path("runs") / (f"table-{name}-{first}" if first else f"table-{name}"),
+    )
     if not arguments.only_write:
         expand.run(study, out=folder, workers=arguments.workers)
-    table = table_of(arguments.name, folder, study.space)
-    path = HERE / f"{arguments.name}.json.gz"
+    table, path = table_of(name, folder, study.space), HERE / f"{name}.json.gz"
+    if path.exists():
+        table = joined(load(path, load_space), table)
     save(table, path)
     print(f"{path}: {len(table.networks)} networks, {table.seeds} seeds, {path.stat().st_size / 1e3:.0f} kB")
 

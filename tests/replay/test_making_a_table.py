@@ -12,6 +12,7 @@ from conftest import ROOT
 import expand
 from expand.core.study import Data, Recipe
 from search_spaces.x3d import X3DSpace
+from tests.replay.test_replay import made_table
 
 MAKE = runpy.run_path(str(ROOT / "benchmarks" / "tabular" / "make.py"))
 
@@ -38,3 +39,18 @@ def test_a_table_of_what_was_trained_so_far(squares, tmp_path) -> None:
     table = MAKE["table_of"]("x3d", tmp_path / "run", space)
     assert [network.to_json() for network in table.networks] == list(networks[:2])
     assert table.curves.shape == (2, 2, 2) and table.clips == 12 and json.loads(table.networks[0].to_json())
+
+
+def test_parts_of_a_table_are_joined_and_other_trainings_are_not() -> None:
+    whole = replace(made_table(), about="these clips, this recipe")
+    count = len(whole.networks)
+    first, last = (
+        replace(whole, networks=whole.networks[part], costs=whole.costs[part], curves=whole.curves[part])
+        for part in (slice(0, 40), slice(30, count))
+    )
+    joined = MAKE["joined"](first, last)
+    assert set(joined.networks) == set(whole.networks) and len(joined.networks) == count
+    rows = [joined.index[network] for network in whole.networks]
+    assert (joined.curves[rows] == whole.curves).all() and [joined.costs[row] for row in rows] == list(whole.costs)
+    with pytest.raises(SystemExit, match="another recipe"):
+        MAKE["joined"](first, replace(last, about="these clips, another recipe"))
