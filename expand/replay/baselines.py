@@ -36,8 +36,8 @@ class RandomOrder:
         return []
 
 
-def _guided(pauses: str) -> Make:
-    return lambda seed: Guided(values=0, pauses=pauses, seed=seed)
+def _guided(pauses: str, *, race: bool = False) -> Make:
+    return lambda seed: Guided(values=0, pauses=pauses, race=race, seed=seed)
 
 
 def _optuna(sampler: str) -> Make:
@@ -54,6 +54,7 @@ def _halving(seed: int) -> SearchStrategy:
 
 STRATEGIES: dict[str, Make] = {
     "guided": _guided("auto"),
+    "guided-raced": _guided("auto", race=True),
     "guided-paused": _guided("always"),
     "guided-full": _guided("never"),
     "evolved": _evolved,

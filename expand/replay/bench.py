@@ -35,6 +35,7 @@ class Row:
         spent: share that was used, on average.
         regret: accuracy lost against choosing the best network at each cost.
         excess: `regret` minus that of training every network once with the same seeds.
+        believed: the excess if the strategy's choice is made by a model of its finished trainings (`replay.believed`).
         agreement: share of costs at which a full training of all networks, with other seeds, chooses the same network.
         trainings: that were begun and that were finished, on average.
         reached: share of replays that show at least 95 % and 99 % of the full table's front (its area over log cost).
@@ -46,6 +47,7 @@ class Row:
     spent: float
     regret: Interval
     excess: Interval
+    believed: Interval
     agreement: Interval
     trainings: tuple[float, float]
     reached: tuple[float, float]
@@ -86,7 +88,8 @@ def _row(name: str, share: float, table: Table, played: Sequence[Replay], full: 
     generator = np.random.default_rng(0)
     repeats = len(played)
     regrets = np.array([each.regret for each in played])
-    excess = regrets - np.array([full[seed].regret for seed in range(repeats)])
+    plain = np.array([full[seed].regret for seed in range(repeats)])
+    excess, believed = regrets - plain, np.array([each.believed_regret for each in played]) - plain
     same = np.array([agreement(played[seed].choice, full[repeats + seed].choice) for seed in range(repeats)])
     areas = np.array([front_area(table, each.choice) for each in played]) / front_area(
         table, choices(table, table.truth)
@@ -95,7 +98,8 @@ def _row(name: str, share: float, table: Table, played: Sequence[Replay], full: 
     limit = float(table.gmacs.max())
     return Row(
         name, share, float(np.mean([each.spent for each in played])),
-        _interval(regrets, generator), _interval(excess, generator), _interval(same, generator),
+        _interval(regrets, generator), _interval(excess, generator),
+        _interval(believed, generator), _interval(same, generator),
         (len(trials) / repeats, sum(trial.state is TrialState.COMPLETE for trial in trials) / repeats),
         (float(np.mean(areas >= 0.95)), float(np.mean(areas >= 0.99))),
         sum(trial.cost.gmacs > limit for trial in trials),

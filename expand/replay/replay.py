@@ -13,6 +13,8 @@ from expand.core.study import Budget, Objective, Recipe, SearchStrategy, Study
 from expand.core.trial import Metrics, Suggestion, Trial, TrialState
 from expand.replay.table import Table, TableSpace
 from expand.strategies.budget import affordable
+from expand.strategies.candidates import coordinates
+from expand.strategies.learning_curves import Results, fit
 
 Floats = NDArray[np.float64]
 
@@ -26,22 +28,26 @@ class Replay:
         spent: share of the multiply-adds of training every network once.
         regret: top-1 that is lost, from 0 to 1, against choosing the best network at each cost (`regret`).
         choice: (costs,): the row of the network that is chosen at each cost of `grid`; -1 where none is.
+        believed_regret: the same if the choice is made by what a model of all finished trainings expects of each (`believed`).
     """
 
     trials: tuple[Trial, ...]
     spent: float
     regret: float
     choice: NDArray[np.intp]
+    believed_regret: float
 
 
 def study_on(table: Table, strategy: SearchStrategy, share: float) -> Study:
     """A study whose budget is this share of the multiply-adds of training every network of the table once."""
     top1 = Objective("top1", "maximize")
+    seeds = tuple(range(table.seeds)) if getattr(strategy, "race", False) else (0,)
     gmacs = Objective("gmacs", "minimize", known_before_training=True, limit=float(table.gmacs.max()))
     budget = Budget(gmac_epochs=share * float(table.gmacs.sum()) * table.epochs)
     return Study(
-        table.name, TableSpace(table), strategy, Recipe(epochs=table.epochs), budget=budget, objectives=(top1, gmacs)
-    )
+        table.name, TableSpace(table), strategy, Recipe(epochs=table.epochs), budget=budget, objectives=(top1, gmacs),
+        seeds=seeds,
+    )  # fmt: skip
 
 
 def replay(table: Table, strategy: SearchStrategy, share: float, *, seed: int = 0, workers: int = 1) -> Replay:
@@ -75,12 +81,32 @@ def replay(table: Table, strategy: SearchStrategy, share: float, *, seed: int = 
         trials[number] = _stopped(trials[number], table, int(offsets[table.index[trials[number].architecture]]))
     final = tuple(trials[number] for number in sorted(trials))
     done = sum(trial.cost.gmacs * trial.reached for trial in final)
-    shown = np.full(len(table.networks), np.nan)
+    results: list[list[float]] = [[] for _ in table.networks]
     for trial in final:
         if trial.metrics is not None:
-            shown[table.index[trial.architecture]] = trial.metrics.top1
-    chosen = choices(table, shown)
-    return Replay(final, done / float(table.gmacs.sum() * table.epochs), regret(table, chosen), chosen)
+            results[table.index[trial.architecture]].append(trial.metrics.top1)
+    chosen = choices(table, measured(results))
+    return Replay(
+        final, done / float(table.gmacs.sum() * table.epochs), regret(table, chosen), chosen,
+        regret(table, choices(table, believed(table, results))),
+    )  # fmt: skip
+
+
+def measured(results: Sequence[Sequence[float]]) -> Floats:
+    """(networks,): the mean over seeds; nan where a network was not trained to its end."""
+    return np.array([np.mean(each) if each else np.nan for each in results])
+
+
+def believed(table: Table, results: Sequence[Sequence[float]]) -> Floats:
+    """(networks,): what a Gaussian process over all finished trainings expects of the networks that were trained, which draws
+    lucky trainings towards networks like them; nan where a network was not trained to its end."""
+    seen = [(row, top1) for row, own in enumerate(results) for top1 in own]
+    if not seen:
+        return measured(results)
+    rows = np.array([row for row, _ in seen], dtype=np.intp)
+    model = fit(coordinates(table.networks), Results(rows, np.ones(len(rows)), np.array([top1 for _, top1 in seen])))
+    mean, _ = model.mean_and_deviation(np.arange(len(table.networks)))
+    return np.where([bool(each) for each in results], mean, np.nan)
 
 
 def _begun(trials: dict[int, Trial], suggestion: Suggestion, table: Table) -> Trial:
@@ -144,7 +170,8 @@ def all_once(table: Table, seed: int) -> Replay:
     offsets = np.random.default_rng(seed).integers(table.seeds, size=len(table.networks))
     shown = table.curves[np.arange(len(table.networks)), offsets, -1]
     chosen = choices(table, shown)
-    return Replay((), 1.0, regret(table, chosen), chosen)
+    expected = believed(table, [[float(top1)] for top1 in shown])
+    return Replay((), 1.0, regret(table, chosen), chosen, regret(table, choices(table, expected)))
 
 
 def agreement(one: NDArray[np.intp], other: NDArray[np.intp]) -> float:

@@ -15,8 +15,12 @@ from expand.config.loading import load_space
 from expand.core.errors import UsageError
 from expand.core.files import json_bytes
 from expand.replay.baselines import STRATEGIES
-from expand.replay.bench import Interval, bench, once
-from expand.replay.table import load
+from expand.replay.bench import Interval, Row, bench, once
+from expand.replay.table import Table, load
+
+HEADINGS = (
+    "strategy", "MACs %", "regret", "minus all once", "by the model", "same choice %", "trained", "finished", "95 %", "99 %",
+)  # fmt: skip
 
 
 def show_bench(
@@ -48,33 +52,29 @@ def show_bench(
             ).decode()
         )
         return
+    _print(console, table, rows, repeats)
+
+
+def _print(console: Console, table: Table, rows: Sequence[Row], repeats: int) -> None:
     title = (
         f"{table.name}: {len(table.networks)} networks, {table.seeds} seeds, {table.epochs} epochs; {repeats} replays"
     )
     columns = Columns(title=title, title_justify="left")
-    for heading in (
-        "strategy",
-        "MACs %",
-        "regret",
-        "minus all once",
-        "same choice %",
-        "trained",
-        "finished",
-        "95 %",
-        "99 %",
-    ):
+    for heading in HEADINGS:
         columns.add_column(heading, justify="left" if heading == "strategy" else "right")
     for row in rows:
         columns.add_row(
             row.strategy, f"{100 * row.spent:.0f}", _points(row.regret), _points(row.excess, sign=True),
+            _points(row.believed, sign=True),
             f"{100 * row.agreement.mean:.0f}", f"{row.trainings[0]:.1f}", f"{row.trainings[1]:.1f}",
             *(f"{100 * share:.0f}" for share in row.reached),
         )  # fmt: skip
     console.print(columns)
     console.print(
         "regret: top-1 points lost against the best network at each cost, averaged over log cost, with its 95 % interval over\n"
-        "replays. same choice: share of the costs at which another full training chooses the same network. 95 %, 99 %: replays\n"
-        "that reach this share of the full table's front.",
+        "replays. by the model: minus all once, if the choice is by what a model of the finished trainings expects, not by what\n"
+        "each showed. same choice: share of the costs at which another full training chooses the same network.\n"
+        "95 %, 99 %: replays that reach this share of the full table's front.",
         highlight=False,
     )  # fmt: skip
 

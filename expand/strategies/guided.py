@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import kendalltau
@@ -23,7 +23,7 @@ from expand.core.study import Costs, Study
 from expand.core.trial import Suggestion, Trial
 from expand.strategies.candidates import Choice, Pool, first_networks, neighbours, pool
 from expand.strategies.knowledge import Flags, Knowledge, at_rung_and_end, knowledge, require_budget
-from expand.strategies.learning_curves import Floats, expected_gain, fit
+from expand.strategies.learning_curves import Floats, Indices, expected_gain, fit
 
 RUNGS = (1 / 8, 1 / 4, 1 / 2)  # after these shares of its epochs a training may pause
 FINISHED, AGREEMENT = 8, 0.5  # networks, and Kendall's tau with their ends, before results at a rung are trusted
@@ -46,6 +46,8 @@ class Guided:
             beginning; "never" trains every network to its end.
         first: networks trained before the model is asked; 0 is one more than the axes, at least 6.
         enough: the search ends when no training promises this gain of the front, in accuracy times doublings of the cost.
+        race: whether every network is trained with the study's first seed, and the others go to networks of the front and their
+            rivals, where one more training is expected to change the choice most. Otherwise all networks have all seeds.
         seed: of the random choice of the first networks.
 
     Examples:
@@ -66,6 +68,7 @@ class Guided:
     pauses: str = "auto"
     first: int = 0
     enough: float = 0.001
+    race: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -88,6 +91,11 @@ class Guided:
             UsageError: no budget, no limit on a cost, limits that allow no network, a budget below one full training, fewer
                 epochs than rungs, or an unknown name.
         """
+        seeds = study.seeds
+        if self.race and len(seeds) < 2:
+            raise UsageError("strategy.race=true: a race needs several seeds, such as --set seeds=0,1,2,3,4")
+        if self.race:
+            study = replace(study, seeds=seeds[:1])
         found = self._pool(study, trials, macs)
         require_budget(study, found)
         rungs = self._rungs(study, trials)
@@ -101,7 +109,7 @@ class Guided:
                     break
                 reason = f"one of the first {count} networks, spread over all costs"
                 return known.suggest(row, rungs[0], "guided", reason)
-        return _next_segment(known, rungs, self.enough) if known.seen else []
+        return _next_training(known, rungs, self.enough, seeds if self.race else ()) if known.seen else []
 
     def _pool(self, study: Study, trials: Sequence[Trial], macs: Costs) -> Pool:
         """All networks; of a sampled pool also those next to the front."""
@@ -134,40 +142,103 @@ class Guided:
         return [epochs]
 
 
-def _next_segment(known: Knowledge, rungs: Sequence[int], enough: float) -> list[Suggestion]:
-    """The training that promises most per multiply-add, among those that the budget allows."""
-    pool, study, epochs = known.pool, known.study, rungs[-1]
+@dataclass(frozen=True)
+class Outlook:
+    """What the model expects of every network of the pool. Arrays have an entry per network.
+
+    Attributes:
+        mean, deviation: of its accuracy at the end.
+        gain: what its next training is expected to add to the front.
+        again: whether that is one more seed of a finished network.
+        stops: the epoch at which its next training stops.
+        work: multiply-adds times epochs of its next training, in billions.
+    """
+
+    mean: Floats
+    deviation: Floats
+    gain: Floats
+    again: Flags
+    stops: Indices
+    work: Floats
+
+
+def _outlook(known: Knowledge, rungs: Sequence[int], most_seeds: int) -> Outlook:
+    pool, epochs = known.pool, rungs[-1]
     model = fit(pool.points, known.results, learn_from=max(REFIT, known.seen // REFIT * REFIT))
-    rows = np.arange(len(pool.networks))
-    mean, deviation = model.mean_and_deviation(rows, known.in_progress)
+    mean, deviation = model.mean_and_deviation(np.arange(len(pool.networks)), known.in_progress)
     gain = front_gain(pool.costs, mean, deviation, known.done)
+    again = known.done & ~known.running & (known.seeds < most_seeds)
+    if again.any():
+        gain[again] = seed_gain(pool.costs, mean, deviation, known.done)[again]
     stops = np.array([next((rung for rung in rungs if rung > reached), epochs) for reached in known.reached])
-    rate = gain / (pool.gmacs * np.maximum(stops - known.reached, 1))
-    open_ones = ~(known.running | known.done | known.out) & (gain >= enough)
-    order = sorted(map(int, rows[open_ones]), key=lambda row: (-rate[row], row))
+    left = np.where(again, epochs, np.maximum(stops - known.reached, 1))
+    return Outlook(mean, deviation, gain, again, stops, pool.gmacs * left)
+
+
+def _next_training(known: Knowledge, rungs: Sequence[int], enough: float, seeds: Sequence[int]) -> list[Suggestion]:
+    """The training that promises most per multiply-add, among those that the budget allows: the next segment of a network's
+    training, or, in a race for which there are `seeds`, one more seed of a finished network."""
+    epochs, see = rungs[-1], _outlook(known, rungs, len(seeds))
+    rate = see.gain / see.work
+    able = (see.again | ~(known.running | known.done | known.out)) & (see.gain >= enough)
+    order = sorted(map(int, np.flatnonzero(able)), key=lambda row: (-rate[row], row))
 
     def suggestion(row: int, until: int) -> list[Suggestion]:
         reason = (
-            f"expected gain of the front {100 * gain[row]:.2f} points x doublings, the most per multiply-add; "
-            f"predicted {percent(mean[row])} ± {percent(deviation[row])} %"
+            f"expected gain of the front {100 * see.gain[row]:.2f} points x doublings, the most per multiply-add; "
+            f"predicted {percent(see.mean[row])} ± {percent(see.deviation[row])} %"
         )
-        return known.suggest(row, until, "guided", reason, (float(mean[row]), float(deviation[row])))
+        predicted = (float(see.mean[row]), float(see.deviation[row]))
+        if see.again[row]:
+            return known.again(row, seeds[int(known.seeds[row])], f"one more seed: {reason}", predicted)
+        return known.suggest(row, until, "guided", reason, predicted)
 
     # What is paused and likely to end on the front must stay affordable.
-    likely = [
-        row for row in known.front(mean, known.begun & ~known.out) if not known.done[row] and not known.running[row]
-    ]
+    started = known.begun & ~known.out
+    likely = [row for row in known.front(see.mean, started) if not known.done[row] and not known.running[row]]
     for row in order:
         others = [(other, epochs) for other in likely if other != row]
-        if not known.spending((row, int(stops[row])), *others).over(study):
-            return suggestion(row, int(stops[row]))
+        if not known.spending((row, int(see.stops[row])), *others).over(known.study):
+            return suggestion(row, int(see.stops[row]))
     for row in order:
-        if row in likely and not known.spending((row, epochs)).over(study):
+        if row in likely and not known.spending((row, epochs)).over(known.study):
             return suggestion(row, epochs)
     return []
 
 
-def front_gain(costs: Floats, mean: Floats, deviation: Floats, done: Flags) -> Floats:
+def seed_gain(costs: Floats, mean: Floats, deviation: Floats, done: Flags) -> Floats:
+    """How much it is expected to add to the front to know a finished network's accuracy exactly, by changing what is chosen.
+
+    Where the truth passes the best of the other networks, or falls behind it, the other choice is worth the difference: the
+    expected value of perfect information, over the steps of the front. It judges a finished network as `front_gain` judges a new
+    one, by the deviation that its training would remove. What a single seed moves is much less, but seeds pay together: a search
+    by that alone (the knowledge gradient) stopped before any second seed.
+
+    Args:
+        costs: (networks, objectives), above 0, one or two objectives.
+        mean, deviation: (networks,): of the predicted accuracies, without the noise of one training.
+        done: (networks,): which are finished.
+
+    Returns:
+        (networks,): 0 or more; 0 for networks that are not done.
+    """
+    rows = np.flatnonzero(done)
+    still, below_all = (
+        np.full(len(rows), 1e-9),
+        -10.0,
+    )  # where there is no other network, nothing can be chosen otherwise
+    gain = np.zeros(len(mean))
+    for place, row in enumerate(rows):
+        others = np.ones(len(rows), dtype=np.bool_)
+        others[place] = False
+        after, before = (
+            front_gain(costs[rows], mean[rows], each, others, below_all)[place] for each in (deviation[rows], still)
+        )
+        gain[row] = max(0.0, after - before)
+    return gain
+
+
+def front_gain(costs: Floats, mean: Floats, deviation: Floats, done: Flags, lowest: float | None = None) -> Floats:
     """How much each network is expected to add to the front: accuracy times doublings of cost (of each counted cost).
 
     The front's accuracy is a staircase over log cost, at the predicted means of the networks that are done. Only accuracy is
@@ -178,12 +249,13 @@ def front_gain(costs: Floats, mean: Floats, deviation: Floats, done: Flags) -> F
         costs: (networks, objectives), above 0, one or two objectives.
         mean, deviation: (networks,): of the predicted accuracies.
         done: (networks,): whose accuracy the front already has.
+        lowest: the accuracy left of the cheapest network; None is the lowest of all means.
 
     Returns:
         (networks,): 0 or more; for networks that are done it means nothing.
     """
     logs = np.log2(costs)
-    lowest = float(mean.min())
+    lowest = float(mean.min()) if lowest is None else lowest
     edges, widths = [], []
     for column in logs.T:
         own = np.unique(column[done])

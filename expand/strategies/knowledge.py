@@ -26,13 +26,17 @@ WITHOUT_RESULT = (TrialState.FAILED, TrialState.INFEASIBLE, TrialState.PRUNED)
 class Knowledge:
     """The trials of a study by network. Arrays have an entry per network of the pool.
 
+    In a race the study has one seed here, and trials with other seeds only add results.
+
     Attributes:
         trials: by number.
-        reached: the epoch at which its trainings stopped or will stop, the earliest of its seeds; 0 where nothing was begun.
+        reached: the epoch at which its trainings stopped or will stop, the earliest of the study's seeds; 0 where nothing was
+            begun.
         begun: has trials.
         running: trains.
-        done: all its trials are complete.
-        out: a trial ended without a result; it is not suggested again.
+        done: all its trials with the study's seeds are complete.
+        out: a trial with one of the study's seeds ended without a result; it is not suggested again.
+        seeds: seeds that it was begun with.
         top1: mean of its complete trials; nan without one.
         results: top-1 at the rungs that were passed, an entry per trial and rung.
     """
@@ -45,6 +49,7 @@ class Knowledge:
     running: Flags
     done: Flags
     out: Flags
+    seeds: Indices
     top1: Floats
     results: Results
 
@@ -70,8 +75,10 @@ class Knowledge:
         spent = Spending.of(self.trials)
         for row, until in segments:
             seeds = len(self.study.seeds)
-            new = 0 if self.begun[row] else seeds
-            spent = spent.plus(new, (until - int(self.reached[row])) * seeds, float(self.pool.gmacs[row]))
+            again = bool(self.done[row])  # another seed of a finished network
+            new = 0 if self.begun[row] and not again else seeds
+            left = until - (0 if again else int(self.reached[row]))
+            spent = spent.plus(new, left * seeds, float(self.pool.gmacs[row]))
         return spent
 
     def _name(self, row: int) -> str:
@@ -99,6 +106,16 @@ class Knowledge:
                 found.append(replace(trial.suggestion, until=stop, seen=self.seen, predicted=predicted, reason=reason))
         return found
 
+    def again(self, row: int, seed: int, reason: str, predicted: tuple[float, float]) -> list[Suggestion]:
+        """A finished network trained to its end with another seed."""
+        network = self.pool.networks[row]
+        return [
+            Suggestion(
+                network, self.study.recipe.epochs, seed, kind="guided", reason=reason, name=self._name(row), seen=self.seen,
+                predicted=predicted,
+            )
+        ]  # fmt: skip
+
     def whole(self, row: int, kind: str, reason: str) -> list[Suggestion]:
         """A network's training to its end; nothing if the budget does not allow it."""
         epochs = self.study.recipe.epochs
@@ -113,7 +130,7 @@ def knowledge(study: Study, pool: Pool, trials: Sequence[Trial], rungs: Sequence
     """
     ordered = tuple(sorted(trials, key=lambda trial: trial.number))
     count = len(pool.networks)
-    reached, top1 = np.zeros(count, dtype=np.intp), np.full(count, np.nan)
+    reached, seeds, top1 = np.zeros(count, dtype=np.intp), np.zeros(count, dtype=np.intp), np.full(count, np.nan)
     begun, running, done, out = (np.zeros(count, dtype=np.bool_) for _ in range(4))
     by_row: dict[int, list[Trial]] = {}
     for trial in ordered:
@@ -121,11 +138,13 @@ def knowledge(study: Study, pool: Pool, trials: Sequence[Trial], rungs: Sequence
             by_row.setdefault(pool.index[trial.architecture], []).append(trial)
     seen: list[tuple[int, float, float]] = []
     for row, own in by_row.items():
+        planned = [trial for trial in own if trial.suggestion.seed in study.seeds] or own
         complete = [trial.metrics.top1 for trial in own if trial.state is TrialState.COMPLETE and trial.metrics]
-        begun[row], done[row] = True, len(complete) == len(own)
+        begun[row], seeds[row] = True, len(own)
+        done[row] = all(trial.state is TrialState.COMPLETE and trial.metrics for trial in planned)
         running[row] = any(trial.state is TrialState.RUNNING for trial in own)
-        out[row] = any(trial.state in WITHOUT_RESULT for trial in own)
-        reached[row] = min(trial.suggestion.last_epoch for trial in own)
+        out[row] = any(trial.state in WITHOUT_RESULT for trial in planned)
+        reached[row] = min(trial.suggestion.last_epoch for trial in planned)
         top1[row] = mean(complete) if complete else np.nan
         seen += [(row, rung / rungs[-1], value) for trial in own for rung, value in at_rungs(trial, rungs)]
     results = Results(
@@ -133,7 +152,7 @@ def knowledge(study: Study, pool: Pool, trials: Sequence[Trial], rungs: Sequence
         np.array([share for _, share, _ in seen], dtype=float),
         np.array([value for _, _, value in seen], dtype=float),
     )
-    return Knowledge(study, pool, ordered, reached, begun, running, done, out, top1, results)
+    return Knowledge(study, pool, ordered, reached, begun, running, done, out, seeds, top1, results)
 
 
 def at_rungs(trial: Trial, rungs: Sequence[int]) -> list[tuple[int, float]]:

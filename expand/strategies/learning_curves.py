@@ -20,9 +20,14 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_solve, solve_triangular
 from scipy.optimize import minimize
 from scipy.special import ndtr
+from threadpoolctl import ThreadpoolController
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
+
+# The matrices are small. Several BLAS threads would only wait for each other and for the trainings beside them: measured with two
+# busy cores, a search on a table took 15 times as long.
+ONE_THREAD = ThreadpoolController().wrap(limits=1, user_api="blas")
 
 CURVE_LENGTH = 0.3  # of the common learning curve, in shares of the epochs
 # Medians of the prior scales, as accuracies: g, h, d, e, m, a, b.
@@ -76,6 +81,7 @@ class Predictor:
     factor: Floats  # lower Cholesky factor of the results' covariance
     weights: Floats
 
+    @ONE_THREAD
     def mean_and_deviation(self, networks: Indices, others: Results | None = None) -> tuple[Floats, Floats]:
         """Means and standard deviations of the networks' accuracies at the end, without the noise of one training.
 
@@ -106,6 +112,7 @@ def expected_gain(mean: Floats, deviation: Floats, level: float) -> Floats:
     return np.asarray(deviation * (z * ndtr(z) + np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)))
 
 
+@ONE_THREAD
 def fit(points: Points, results: Results, *, learn_from: int | None = None) -> Predictor:
     """A process whose scales and lengths are the most probable given the results (L-BFGS, always from the same start).
 

@@ -10,7 +10,7 @@ import pytest
 
 from expand.core.study import Budget, Objective, Recipe, Study
 from expand.core.trial import TrialState
-from expand.strategies.guided import Guided, front_gain
+from expand.strategies.guided import Guided, front_gain, seed_gain
 from expand.testing.simulated_search import MadeUpCosts, simulate
 from expand.testing.strategy_contract import StrategyContract
 from search_spaces.c3d import GROUPS, C3DSpace
@@ -60,6 +60,12 @@ class TestGuided(StrategyContract):
 
     def macs(self, architecture) -> int:
         return kernels(architecture)
+
+
+class TestGuidedInARace(TestGuided):
+    study = study_of(guided(race=True), budget=Budget(trials=24), seeds=(0, 1, 2))
+    races = True
+    refused: ClassVar[dict[str, Study]] = {"a race needs several seeds": study_of(guided(race=True))}
 
 
 @pytest.mark.heavy
@@ -131,3 +137,47 @@ def test_the_gain_of_the_front_is_what_monte_carlo_says(objectives) -> None:
         ])  # fmt: skip
         expected = np.mean([np.maximum(value - below, 0).sum() * cell for value in drawn])
         assert gain[row] == pytest.approx(expected, rel=0.12, abs=0.003)
+
+
+def lucky(suggestion) -> float:
+    """Longer kernels help a little, and a seed is worth up to 12 points more than another."""
+    return (
+        0.4
+        + 0.02 * suggestion.architecture["conv1_depth"]
+        + 0.06 * ((suggestion.seed * 7 + sum(suggestion.architecture.as_dict().values())) % 3)
+    )
+
+
+def test_a_race_gives_more_seeds_only_to_finished_networks_near_the_front() -> None:
+    strategy = Guided(axes=GROUPS[:2], values=0, race=True, enough=1e-6)
+    study = study_of(strategy, budget=Budget(trials=22), seeds=(0, 1, 2))
+    trials = simulate(study, COSTS, lucky)
+    seeds: dict[object, list[int]] = {}
+    for trial in trials:
+        seeds.setdefault(trial.architecture, []).append(trial.suggestion.seed)
+    assert all(own == [0, 1, 2][: len(own)] for own in seeds.values())
+    more = [network for network, own in seeds.items() if len(own) > 1]
+    assert 0 < len(more) < len(seeds)
+    means = {network: np.mean([lucky(t.suggestion) for t in trials if t.architecture == network]) for network in seeds}
+    raced, others = ([means[each] for each in seeds if (each in more) is wanted] for wanted in (True, False))
+    assert np.mean(raced) > np.mean(others)
+    assert all("one more seed" in trial.suggestion.reason for trial in trials if trial.suggestion.seed)
+
+
+def test_the_worth_of_a_seed_is_what_monte_carlo_says() -> None:
+    generator = np.random.default_rng(3)
+    costs = np.array([[1.0], [2.0], [4.0], [8.0]])
+    mean, deviation = np.array([0.40, 0.52, 0.50, 0.70]), np.array([0.05, 0.04, 0.06, 0.03])
+    gain = seed_gain(costs, mean, deviation, np.array([True, True, True, False]))
+    assert gain[3] == 0
+    finished, widths = mean[:3], (1.0, 1.0, 1.0)  # doublings up to twice the largest cost of a finished network
+
+    def area(tops) -> float:
+        return sum(width * max(tops[: place + 1]) for place, width in enumerate(widths))
+
+    for row in range(3):
+        moved = [
+            area([*finished[:row], finished[row] + step, *finished[row + 1 :]])
+            for step in deviation[row] * generator.standard_normal(40_000)
+        ]
+        assert gain[row] == pytest.approx(np.mean(moved) - area(list(finished)), abs=0.002)
