@@ -15,6 +15,7 @@ from expand.core.trial import Cost, Trial
 from expand.report.about import About
 from expand.report.candidates import Candidate, RunFacts, candidates, front
 from expand.report.drawing import Writer, picture_files, picture_names
+from expand.report.expected import expected_markdown, expected_of
 from expand.report.inherited import plain_inherited
 from expand.report.noise import FAMILY_ERROR
 from expand.report.page_data import RunOnPage, fronts_of, page_data
@@ -48,7 +49,7 @@ def write_report(
 
     Always: index.html (the page), front.json (its data), front.csv, trials.csv, pictures (`picture_files`).
     A search in steps: ledger.md and .json. Several seeds: comparison.md, .csv and .json. A planned run: planned.md and .csv.
-    A strategy with a model of accuracies: predicted.md.
+    A strategy with a model of accuracies: predicted.md. Eight finished networks: expected.md.
     Inherited weights: inherited.csv.
 
     Args:
@@ -74,6 +75,8 @@ def write_report(
         files["planned.csv"] = table(planned_rows(found_plan))
     if predictions := compare_predictions(trials):
         files["predicted.md"] = text(predicted_markdown(predictions))
+    if expected := expected_of(found, trials, objectives):
+        files["expected.md"] = text(expected_markdown(expected, facts.clips))
     run = RunOnPage(facts, trials, objectives, steps, plan, about or About(folder.resolve().name))
     if rows := run.inherited():
         files["inherited.csv"] = table([plain_inherited(row) for row in rows])
@@ -129,7 +132,7 @@ def _page_files(runs: Sequence[RunOnPage]) -> dict[str, Writer]:
 # only `expand grow` makes inherited networks.
 SOMETIMES = (
     *("ledger.md", "ledger.json", "comparison.md", "comparison.csv", "comparison.json"),
-    *("planned.md", "planned.csv", "predicted.md", "inherited.csv"),
+    *("planned.md", "planned.csv", "predicted.md", "expected.md", "inherited.csv"),
     *(name for figure in ("fronts", "expansion", "hypervolume", "curves") for name in picture_names(figure)),
 )
 

@@ -16,6 +16,7 @@ from expand.core.study import Objective
 from expand.core.trial import CONVENTION, Trial, TrialState
 from expand.report.about import About
 from expand.report.candidates import Candidate, RunFacts, best_places, candidates, cost_name
+from expand.report.expected import expected_lines, expected_of
 from expand.report.front import Front, front_of
 from expand.report.hypervolume import COST_AND_ACCURACY, Payoff, box_of, payoffs, training_macs
 from expand.report.inherited import Inherited, inherited_of
@@ -131,6 +132,7 @@ def run_data(run: RunOnPage, front: Front) -> dict[str, object]:
         "trials": [_trial(trial, at[trial.number]) for trial in trials],
         "planned": _planned(run.plan, planned) if run.plan and planned else None,
         "predicted": _predicted(predicted) if predicted else None,
+        "expected": expected_lines(expected_of(found, trials, run.objectives)),
         "about": {
             "data": {}, "classes": run.about.classes, "environment": _known(run.about.environment),
             "tested": list(run.about.tested), "tests": to_plain(run.about.tests), **_asked(run.about.facts),

@@ -12,6 +12,7 @@ from expand.core.errors import ExpandError, UsageError
 from expand.core.trial import Trial
 from expand.report.about import about_run, unique_names
 from expand.report.candidates import RunFacts, candidates
+from expand.report.expected import expected_lines, expected_of
 from expand.report.files import write_page, write_report
 from expand.report.inherited import inherited_of, print_inherited
 from expand.report.page_data import RunOnPage
@@ -81,6 +82,10 @@ def summary(record: Record, console: Console) -> bool:
         print_comparison(console, facts, comparison)
         console.print()
     print_front(console, facts, found, record.objectives, official_tests(record))
+    if expected := expected_lines(expected_of(found, trials, record.objectives)):
+        console.print()
+        for line in expected:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     print_inherited(console, inherited_of(facts, trials, record.objectives, _videos(record)), record.objectives)
     if predictions := compare_predictions(trials):
         console.print()

@@ -71,7 +71,7 @@ function frontSection(run, id) {
   const part = section("Accuracy against cost", id, el("div", { class: "controls" },
     select("cost", run.costs.map((cost) => [cost.key, cost.name]), state.cost, (value) => { state.cost = value; remember("cost", value); render(); }),
     run.path.length > 1 ? el("label", {}, el("input", { type: "checkbox", checked: true, onchange: (event) => { state.path = event.target.checked; figure.redraw(); } }), " path of the expansion") : null,
-  ), figure, pinned, el("h3", {}, "The front"), below, what);
+  ), figure, pinned, el("h3", {}, "The front"), below, what, (run.expected || []).map((line) => note(`${line[0].toUpperCase()}${line.slice(1)}.`)));
   return [part, render, pick];
 }
 
