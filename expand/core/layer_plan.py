@@ -43,6 +43,8 @@ class Layer:
     other_flops: int = 0  # what fvcore adds: two operations per element of a batch norm
     kept_bytes: int = 0  # for the backward pass
     buffer_bytes: int = 0
+    kernel: tuple[int, ...] = ()  # time, height, width; of convolutions and linear layers of a plan
+    branch: bool = False  # beside the main path: a shortcut
 
 
 class Feature:
@@ -68,7 +70,7 @@ class LayerPlan:
     def __init__(self, clip: Clip) -> None:
         self.layers: list[Layer] = []
         self.at = Feature(clip.channels, (clip.frames, clip.height, clip.width))
-        self._stage, self._times = "", 1
+        self._stage, self._times, self._branch = "", 1, False
 
     def stage(self, name: str, *, times: int = 1) -> LayerPlan:
         """Starts a stage: its layers occur `times` times in the network, on the same shapes."""
@@ -98,6 +100,7 @@ class LayerPlan:
         layer = self._add(name, "conv", Feature(channels, size))
         layer.macs, layer.weights, layer.activations = positions * weights, weights, positions * channels
         layer.params = weights + channels if bias else weights
+        layer.kernel = tuple(extents)
         self._keep(x)
         return self
 
@@ -108,6 +111,7 @@ class LayerPlan:
         layer = self._add(name, "linear", Feature(channels, x.size))
         layer.macs, layer.activations = x.elements * channels, self.at.elements
         layer.weights, layer.params = weights, weights + channels if bias else weights
+        layer.kernel = (1, 1, 1)
         self._keep(x)
         return self
 
@@ -170,9 +174,10 @@ class LayerPlan:
     @contextlib.contextmanager
     def branch(self, x: Feature) -> Iterator[None]:
         """Adds the layers of this block to a branch that starts at `x`; afterwards the current feature is restored."""
-        before, self.at = self.at, x
+        before, outer = self.at, self._branch
+        self.at, self._branch = x, True
         yield
-        self.at = before
+        self.at, self._branch = before, outer
 
     def _fresh(self) -> LayerPlan:
         """Continues with a new tensor of the same shape."""
@@ -180,7 +185,7 @@ class LayerPlan:
         return self
 
     def _add(self, name: str, kind: str, output: Feature) -> Layer:
-        layer = Layer(self._stage, name, kind, (output.channels, *output.size), self._times)
+        layer = Layer(self._stage, name, kind, (output.channels, *output.size), self._times, branch=self._branch)
         self.layers.append(layer)
         self.at = output
         return layer

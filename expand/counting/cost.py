@@ -61,7 +61,7 @@ def cost_of(space: SearchSpace, architecture: Architecture, num_classes: int) ->
         UsageError: the network cannot be built or run on shapes, or uses an operator without a counting rule.
     """
     clips = space.inputs(architecture)
-    plan = _plan(space, architecture, num_classes)
+    plan = own_plan(space, architecture, num_classes)
     if plan is not None:
         return cost_of_layers(plan.layers, shapes_of(clips))
     return cost_of_network(lambda: space.build(architecture, num_classes), shapes_of(clips), space.name)[0]
@@ -69,13 +69,14 @@ def cost_of(space: SearchSpace, architecture: Architecture, num_classes: int) ->
 
 def family_layers(space: SearchSpace, architecture: Architecture, num_classes: int) -> list[Layer]:
     """The cost of each part of the network: the layers of the family's plan, or else the network's modules."""
-    plan, shapes = _plan(space, architecture, num_classes), shapes_of(space.inputs(architecture))
+    plan, shapes = own_plan(space, architecture, num_classes), shapes_of(space.inputs(architecture))
     if plan is not None:
         return plan.layers
     return cost_of_network(lambda: space.build(architecture, num_classes), shapes, space.name)[1].layers
 
 
-def _plan(space: SearchSpace, architecture: Architecture, num_classes: int) -> LayerPlan | None:
+def own_plan(space: SearchSpace, architecture: Architecture, num_classes: int) -> LayerPlan | None:
+    """The family's `layer_plan`; None where it has none, or inherits that of another network."""
     return space.layer_plan(architecture, num_classes) if _has_own_plan(type(space)) else None
 
 
