@@ -19,7 +19,8 @@ from expand.core.layer_plan import Layer
 from expand.core.space import Architecture, SearchSpace
 from expand.core.trial import CONVENTION, PARAMS_CONVENTION, Cost
 from expand.core.units import format_bytes, four_digits
-from expand.counting.cost import at_crop, cost_of, cost_of_network, count_traced, family_layers, shapes_of
+from expand.counting.cost import at_crop, cost_of, cost_of_network, count_traced, family_layers
+from expand.counting.family import shapes_of
 from expand.counting.meta_counter import Shape
 
 CHECKED = ("macs", "params", "params_published", "activations")

@@ -44,7 +44,9 @@ class Layer:
     kept_bytes: int = 0  # for the backward pass
     buffer_bytes: int = 0
     kernel: tuple[int, ...] = ()  # time, height, width; of convolutions and linear layers of a plan
-    branch: bool = False  # beside the main path: a shortcut
+    aside: bool = (
+        False  # not on the main path: in a branch such as a shortcut, or behind a mean, as gates and heads are
+    )
 
 
 class Feature:
@@ -70,7 +72,8 @@ class LayerPlan:
     def __init__(self, clip: Clip) -> None:
         self.layers: list[Layer] = []
         self.at = Feature(clip.channels, (clip.frames, clip.height, clip.width))
-        self._stage, self._times, self._branch = "", 1, False
+        self._stage, self._times = "", 1
+        self._in_branch = self._behind_mean = False
 
     def stage(self, name: str, *, times: int = 1) -> LayerPlan:
         """Starts a stage: its layers occur `times` times in the network, on the same shapes."""
@@ -135,6 +138,7 @@ class LayerPlan:
 
     def mean(self) -> LayerPlan:
         """Averages over time and space."""
+        self._behind_mean = True
         self.at = Feature(self.at.channels, (1, 1, 1))
         return self
 
@@ -169,15 +173,16 @@ class LayerPlan:
         self._keep(self.at)
         self._keep(x)
         self.at = Feature(x.channels, x.size)
+        self._behind_mean = False
         return self
 
     @contextlib.contextmanager
     def branch(self, x: Feature) -> Iterator[None]:
         """Adds the layers of this block to a branch that starts at `x`; afterwards the current feature is restored."""
-        before, outer = self.at, self._branch
-        self.at, self._branch = x, True
+        before = self.at, self._in_branch, self._behind_mean
+        self.at, self._in_branch = x, True
         yield
-        self.at, self._branch = before, outer
+        self.at, self._in_branch, self._behind_mean = before
 
     def _fresh(self) -> LayerPlan:
         """Continues with a new tensor of the same shape."""
@@ -185,7 +190,8 @@ class LayerPlan:
         return self
 
     def _add(self, name: str, kind: str, output: Feature) -> Layer:
-        layer = Layer(self._stage, name, kind, (output.channels, *output.size), self._times, branch=self._branch)
+        layer = Layer(self._stage, name, kind, (output.channels, *output.size), self._times)
+        layer.aside = self._in_branch or self._behind_mean
         self.layers.append(layer)
         self.at = output
         return layer

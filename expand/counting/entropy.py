@@ -15,7 +15,8 @@ channels, and the score is 1, 1 and 6 times the entropies of the last three stag
 
 Ours: S is the layer's own output (theirs keeps the clip's frames, which their networks never stride). 1 - cos is at least 0.01,
 because a kernel with exactly the proportions of its feature map would have an infinite entropy. Only the longest path counts, so
-that a shortcut adds nothing; layers with a single output position (gates, the head) add nothing, either.
+that a shortcut adds nothing. Layers behind a mean over all positions (gates, the head) and linear layers with a single position
+add nothing, either.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from torch import nn
 from expand.core.errors import UsageError
 from expand.core.layer_plan import Layer
 from expand.core.space import Architecture, SearchSpace
-from expand.counting.cost import own_plan, shapes_of
+from expand.counting.family import own_plan, shapes_of
 from expand.counting.meta_counter import Shape, on_meta
 
 STAGE_WEIGHTS = (1, 1, 6)  # of the last three stages
@@ -111,11 +112,11 @@ def _score(path: Iterable[Step]) -> float:
 
 
 def _planned(layers: Iterable[Layer]) -> list[Step]:
-    """The layers of the main path that have more than one output position; repeated layers are one step."""
+    """The layers of the main path; repeated layers are one step."""
     found = []
     for layer in layers:
         channels, *size = layer.output
-        if layer.weights and not layer.branch and math.prod(size) > 1:
+        if layer.weights and not layer.aside and (layer.kind == "conv" or math.prod(size) > 1):
             own = layer_entropy(layer.weights / channels, layer.kernel, size)
             found.append(Step(layer.times * own, channels, tuple(size[1:])))
     return found
@@ -124,43 +125,58 @@ def _planned(layers: Iterable[Layer]) -> list[Step]:
 # --- any network: the graph that autograd records ---------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Reached:
+    """A node of the graph: the largest entropy of a path up to it, whether that path ends behind a mean, its own step, and the
+    node before it on that path."""
+
+    entropy: float
+    aside: bool
+    step: Step | None = None
+    before: Any = None
+
+
 def _longest_path(out: torch.Tensor) -> list[Step]:
     """The layers on the path of the largest entropy from an input to `out`."""
-    best: dict[Any, tuple[float, Any]] = {}  # of a node: the entropy up to and including it, and the node before it
-    steps: dict[Any, Step | None] = {}
+    reached: dict[Any, _Reached] = {}
     stack: list[Any] = [out.grad_fn] if out.grad_fn is not None else []
     while stack:
-        node = stack[-1]
-        before = [each for each, _ in node.next_functions if each is not None]
-        waiting = [each for each in before if each not in best]
-        if waiting:
+        before = [each for each, _ in stack[-1].next_functions if each is not None]
+        if waiting := [each for each in before if each not in reached]:
             stack += waiting
-            continue
-        stack.pop()
-        steps[node] = step = _step(node)
-        most, previous = max(((best[each][0], each) for each in before), key=lambda pair: pair[0], default=(0.0, None))
-        best[node] = most + (step.entropy if step else 0.0), previous
+        else:
+            node = stack.pop()
+            reached[node] = _reach(node, [(reached[each], each) for each in before])
     path: list[Step] = []
     at = out.grad_fn
     while at is not None:
-        if (step := steps[at]) is not None:
+        if (step := reached[at].step) is not None:
             path.append(step)
-        at = best[at][1]
+        at = reached[at].before
     return path[::-1]
 
 
-def _step(node: Any) -> Step | None:
-    """A convolution or a linear layer that has more than one output position."""
+def _reach(node: Any, before: Sequence[tuple[_Reached, Any]]) -> _Reached:
+    # Of equal paths the one that avoids a mean: a gate is multiplied with what it was computed from.
+    best, previous = max(
+        before, key=lambda pair: (pair[0].entropy, not pair[0].aside), default=(_Reached(0.0, False), None)
+    )
+    aside = best.aside or node.name().startswith(("Mean", "AdaptiveAvgPool", "AvgPool"))
+    step = _step(node, aside)
+    if step is None:
+        return _Reached(best.entropy, aside, None, previous)
+    return _Reached(best.entropy + step.entropy, False, step, previous)
+
+
+def _step(node: Any, aside: bool) -> Step | None:
+    """A convolution or a linear layer; None where it has a single position and is linear or behind a mean."""
     kind = node.name()
     if kind.startswith("ConvolutionBackward") and not node._saved_transposed:
-        weight, size = node._saved_weight.shape, node._saved_input.shape[2:]
-        kernel, places = tuple(weight[2:]), zip(size, weight[2:], node._saved_stride, node._saved_padding, strict=True)
-        spread = node._saved_dilation
-        output = tuple(
-            (n + 2 * p - d * (k - 1) - 1) // s + 1 for (n, k, s, p), d in zip(places, spread, strict=True)
-        )
-        if math.prod(output) > 1:
-            return Step(layer_entropy(math.prod(weight[1:]), kernel, output), weight[0], output[-2:])
+        weight, size, spread = node._saved_weight.shape, node._saved_input.shape[2:], node._saved_dilation
+        places = zip(size, weight[2:], node._saved_stride, node._saved_padding, spread, strict=True)
+        output = tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in places)
+        if math.prod(output) > 1 or not aside:
+            return Step(layer_entropy(math.prod(weight[1:]), tuple(weight[2:]), output), weight[0], output[-2:])
     elif kind.startswith(("AddmmBackward", "MmBackward")):
         positions, _ = node._saved_mat1_sym_sizes if kind.startswith("Addmm") else node._saved_self_sym_sizes
         fan_in, channels = node._saved_mat2_sym_sizes

@@ -22,6 +22,10 @@ CLIPS, SEED = 8, 0  # of the batch of random numbers
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
+class ScoreError(ExpandError):
+    """The score of a network is not a finite number."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """Labelled clips.
@@ -57,7 +61,7 @@ def gradient_norm(build: Callable[[], nn.Module], batch: Batch, *, seed: int = S
         build: returns the network, initialised from torch's random state.
 
     Raises:
-        ExpandError: the score is not a finite number.
+        ScoreError: the score is not a finite number.
     """
     network = _initialised(build, seed).train()
     for module in network.modules():
@@ -81,7 +85,7 @@ def synflow(build: Callable[[], nn.Module], shapes: Sequence[Shape], *, seed: in
         shapes: one (C, T, H, W) per stream.
 
     Raises:
-        ExpandError: the score is not a finite number.
+        ScoreError: the score is not a finite number.
     """
     network = _initialised(build, seed).eval().double()
     with torch.no_grad():
@@ -127,5 +131,5 @@ def _without_norms(network: nn.Module) -> Iterator[None]:
 
 def _finite(score: float, name: str) -> float:
     if not math.isfinite(score):
-        raise ExpandError(f"{name} of this network is {score}: it says nothing")
+        raise ScoreError(f"{name} is {score}, which ranks nothing")
     return score

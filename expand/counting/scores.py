@@ -1,11 +1,12 @@
 """Scores of networks that are known before training, by name: what they promise, for a search and to be checked on a table.
 
-    macs, params     multiply-adds of one clip, parameters (`cost.py`): what any other score must beat
+    macs, params     multiply-adds of one clip, parameters: what any other score must beat
     entropy          from the layers' shapes (`entropy.py`)
     gradient_norm    from one batch of random clips (`one_batch.py`)
     synflow          from one clip of ones (`one_batch.py`)
 
-A larger score promises more accuracy. Whether it keeps the promise is measured: `expand scores --table`.
+A larger score promises more accuracy. Whether it keeps the promise is measured: `expand scores --table`. `MacsCounter.score` is
+where all of them are asked for.
 """
 
 from __future__ import annotations
@@ -15,20 +16,11 @@ from collections.abc import Callable
 
 from expand.core.errors import unknown
 from expand.core.space import Architecture, SearchSpace
-from expand.counting.cost import cost_of, shapes_of
 from expand.counting.entropy import entropy
-from expand.counting.one_batch import gradient_norm, random_batch, synflow
+from expand.counting.family import shapes_of
+from expand.counting.one_batch import ScoreError, gradient_norm, random_batch, synflow
 
 Score = Callable[[SearchSpace, Architecture, int], float]  # of a space, a point of it and the number of classes
-FROM_SHAPES = ("macs", "params", "entropy")  # these take a millisecond where the family has a layer plan
-
-
-def _macs(space: SearchSpace, architecture: Architecture, num_classes: int) -> float:
-    return float(cost_of(space, architecture, num_classes).macs)
-
-
-def _params(space: SearchSpace, architecture: Architecture, num_classes: int) -> float:
-    return float(cost_of(space, architecture, num_classes).params)
 
 
 def _gradient_norm(space: SearchSpace, architecture: Architecture, num_classes: int) -> float:
@@ -40,14 +32,15 @@ def _synflow(space: SearchSpace, architecture: Architecture, num_classes: int) -
     return synflow(lambda: space.build(architecture, num_classes), shapes_of(space.inputs(architecture)))
 
 
-SCORES: dict[str, Score] = {
-    "macs": _macs, "params": _params, "entropy": entropy, "gradient_norm": _gradient_norm, "synflow": _synflow,
-}  # fmt: skip
+FROM_COSTS = ("macs", "params")  # fields of `Cost`
+_COMPUTED: dict[str, Score] = {"entropy": entropy, "gradient_norm": _gradient_norm, "synflow": _synflow}
+SCORES = (*FROM_COSTS, *_COMPUTED)
+FROM_SHAPES = (*FROM_COSTS, "entropy")  # these take a millisecond where the family has a layer plan
 
 
 @functools.lru_cache(maxsize=100_000)
 def score_of(name: str, space: SearchSpace, architecture: Architecture, num_classes: int) -> float:
-    """A network's score. Results are cached.
+    """A network's score, of those that are no fields of `Cost`. Results are cached.
 
     Examples:
         >>> from search_spaces.c3d import C3DSpace
@@ -57,8 +50,11 @@ def score_of(name: str, space: SearchSpace, architecture: Architecture, num_clas
 
     Raises:
         UsageError: there is no score of this name, or the network cannot be built.
-        ExpandError: its score is not a finite number.
+        ScoreError: its score is not a finite number.
     """
-    if name not in SCORES:
+    if name not in _COMPUTED:
         raise unknown("score", name, SCORES)
-    return SCORES[name](space, architecture, num_classes)
+    try:
+        return _COMPUTED[name](space, architecture, num_classes)
+    except ScoreError as error:
+        raise ScoreError(f"{error}: {space.name} {architecture}") from None

@@ -24,6 +24,7 @@ from expand.core.trial import Suggestion, Trial
 from expand.strategies.candidates import Choice, Pool, first_networks, neighbours, pool
 from expand.strategies.knowledge import Flags, Knowledge, at_rung_and_end, knowledge, require_budget
 from expand.strategies.learning_curves import Floats, expected_gain, fit
+from expand.strategies.prior import PRIORS, Prior, judged
 
 RUNGS = (1 / 8, 1 / 4, 1 / 2)  # after these shares of its epochs a training may pause
 FINISHED, AGREEMENT = 8, 0.5  # networks, and Kendall's tau with their ends, before results at a rung are trusted
@@ -47,6 +48,8 @@ class Guided:
         first: networks trained before the model is asked; 0 is one more than the axes, at least 6.
         enough: the search ends when no training promises this gain of the front, in accuracy times doublings of the cost.
         seed: of the random choice of the first networks.
+        prior: "entropy" or "params": a score of untrained networks that the model sees too, once it ranks the networks that this
+            run has finished, at least 8, better than multiply-adds do; none uses no score.
 
     Examples:
         >>> from dataclasses import replace
@@ -67,6 +70,7 @@ class Guided:
     first: int = 0
     enough: float = 0.001
     seed: int = 0
+    prior: str | None = None
 
     def __post_init__(self) -> None:
         require(
@@ -75,6 +79,7 @@ class Guided:
             values=(self.values == 0 or self.values >= 2, "at least 2, or 0 for all"),
             first=(self.first >= 0, "0 or more"),
             enough=(self.enough >= 0, "0 or more"),
+            prior=(self.prior in (None, *PRIORS), f"allowed are {', '.join(PRIORS)}, none"),
         )  # fmt: skip
 
     @property
@@ -101,7 +106,10 @@ class Guided:
                     break
                 reason = f"one of the first {count} networks, spread over all costs"
                 return known.suggest(row, rungs[0], "guided", reason)
-        return _next_segment(known, rungs, self.enough) if known.seen else []
+        if not known.seen:
+            return []
+        seen = judged(self.prior, known, macs) if self.prior else None
+        return _next_segment(known, rungs, self.enough, seen)
 
     def _pool(self, study: Study, trials: Sequence[Trial], macs: Costs) -> Pool:
         """All networks; of a sampled pool also those next to the front."""
@@ -134,10 +142,13 @@ class Guided:
         return [epochs]
 
 
-def _next_segment(known: Knowledge, rungs: Sequence[int], enough: float) -> list[Suggestion]:
+def _next_segment(
+    known: Knowledge, rungs: Sequence[int], enough: float, prior: Prior | None = None
+) -> list[Suggestion]:
     """The training that promises most per multiply-add, among those that the budget allows."""
     pool, study, epochs = known.pool, known.study, rungs[-1]
-    model = fit(pool.points, known.results, learn_from=max(REFIT, known.seen // REFIT * REFIT))
+    points = prior.points if prior else pool.points
+    model = fit(points, known.results, learn_from=max(REFIT, known.seen // REFIT * REFIT))
     rows = np.arange(len(pool.networks))
     mean, deviation = model.mean_and_deviation(rows, known.in_progress)
     gain = front_gain(pool.costs, mean, deviation, known.done)
@@ -149,7 +160,7 @@ def _next_segment(known: Knowledge, rungs: Sequence[int], enough: float) -> list
     def suggestion(row: int, until: int) -> list[Suggestion]:
         reason = (
             f"expected gain of the front {100 * gain[row]:.2f} points x doublings, the most per multiply-add; "
-            f"predicted {percent(mean[row])} ± {percent(deviation[row])} %"
+            f"predicted {percent(mean[row])} ± {percent(deviation[row])} %{f'; {prior.said}' if prior else ''}"
         )
         return known.suggest(row, until, "guided", reason, (float(mean[row]), float(deviation[row])))
 
