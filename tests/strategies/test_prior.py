@@ -30,7 +30,7 @@ MISLEADING = MadeUpCosts(kernels, lambda architecture: -knows(architecture))
 
 
 class TestGuidedWithAPrior(StrategyContract):
-    study = study_of(guided(prior="entropy"), budget=Budget(gmac_epochs=5), seeds=(0, 1))
+    study = study_of(guided(prior="entropy", pauses="never"), budget=Budget(trials=11))
     learns = True
     refused: ClassVar[dict] = {}
 
