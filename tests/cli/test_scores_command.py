@@ -88,7 +88,10 @@ def test_what_scores_are_worth_on_a_run(tmp_path, capsys) -> None:
     plain = json.loads(capsys.readouterr().out)
     assert plain["table"] == "test" and plain["seeds"] == [1, 2] and len(plain["networks"]) == 9
     assert [network["top1"] for network in plain["networks"][:3]] == pytest.approx([0.0, 0.11, 0.21])
-    assert [score["tau"]["value"] for score in plain["scores"]] == [1, 1]  # both grow with the width, as the accuracies do
+    assert [score["tau"]["value"] for score in plain["scores"]] == [
+        1,
+        1,
+    ]  # both grow with the width, as the accuracies do
     assert plain["networks"][0]["scores"]["params"] == cost_of(SPACE, NETWORKS[0], 2).params
     show_ranks(tmp_path / "run", ["params"], as_json=False)
     assert "top-1 is the mean of 1 to 2 seeds" in capsys.readouterr().out

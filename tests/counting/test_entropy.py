@@ -11,7 +11,7 @@ from torch import nn
 from expand.core.clip import Clip
 from expand.core.errors import UsageError
 from expand.core.layer_plan import LayerPlan
-from expand.counting.entropy import LEAST_DISTANCE, _planned, _score, entropy, entropy_of_network, layer_entropy
+from expand.counting.entropy import _planned, _score, entropy, entropy_of_network, layer_entropy
 from expand.counting.family import shapes_of
 from search_spaces.x3d import X3DSpace
 from tests.core.test_layer_plan import CLASSES, FAMILIES, drawn
@@ -27,7 +27,10 @@ def test_a_layer_worked_out_by_hand() -> None:
     assert layer_entropy(16, (1, 1, 1), (4, 8, 8)) == pytest.approx(math.log(4))
     cosine = (3 * 4 + 3 * 8 + 3 * 8) / (math.sqrt(27) * 12)  # |K| = √27, |S| = √(16 + 64 + 64)
     assert layer_entropy(81, (3, 3, 3), (4, 8, 8)) == pytest.approx(0.5 * math.log(81 * -math.log(1 - cosine)))
-    assert layer_entropy(27, (3, 3, 3), (5, 5, 5)) == pytest.approx(0.5 * math.log(27 * -math.log(LEAST_DISTANCE)))
+
+
+def test_a_layer_of_the_feature_maps_proportions_stays_small() -> None:
+    assert layer_entropy(27, (3, 3, 3), (5, 5, 5)) == pytest.approx(0.5 * math.log(27 * -math.log(0.01)))
 
 
 def test_a_network_worked_out_by_hand() -> None:
