@@ -40,6 +40,10 @@ def _guided(pauses: str) -> Make:
     return lambda seed: Guided(values=0, pauses=pauses, seed=seed)
 
 
+def _guided_by(prior: str) -> Make:
+    return lambda seed: Guided(values=0, prior=prior, seed=seed)
+
+
 def _optuna(sampler: str) -> Make:
     return lambda seed: OptunaSampler(sampler, values=0, seed=seed)  # type: ignore[arg-type]
 
@@ -56,6 +60,7 @@ STRATEGIES: dict[str, Make] = {
     "guided": _guided("auto"),
     "guided-paused": _guided("always"),
     "guided-full": _guided("never"),
+    "guided-entropy": _guided_by("entropy"),
     "evolved": _evolved,
     "tpe": _optuna("tpe"),
     "nsga2": _optuna("nsga2"),
