@@ -250,6 +250,8 @@ def _grouped(layers: Sequence[Layer], by: str | None) -> list[Layer]:
         if key not in found:
             name, kind, times = ("", "", 1) if by == "stage" else (layer.name, layer.kind, layer.times)
             found[key] = Layer(layer.stage, name, kind, layer.output, times)
+            if by == "layer":
+                found[key].kernel, found[key].aside = layer.kernel, layer.aside
         group = found[key]
         group.output = layer.output or group.output
         for each in sums:
