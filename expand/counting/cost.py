@@ -241,7 +241,7 @@ class MacsCounter:
             >>> from search_spaces.x3d import X3DSpace
             >>> space = X3DSpace()
             >>> [MacsCounter(space, 400).score(name, space.start) for name in ("macs", "params")]
-            [20667256.0, 2467042.0]
+            [20662304.0, 1633512.0]
 
         Raises:
             UsageError: there is no score of this name, or the network cannot be built.
