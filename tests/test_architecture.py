@@ -32,7 +32,7 @@ def imports(path: Path, *, at_the_top: bool = False) -> set[str]:
 
 # Strategies that learn from numbers, and what they share.
 WITH_NUMPY = {
-    "candidates", "evolved", "guided", "halving", "knowledge", "learning_curves", "optuna_sampler", "screening",
+    "candidates", "evolved", "guided", "halving", "knowledge", "learning_curves", "optuna_sampler", "prior", "screening",
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from expand.cli import about, bench, cost, data, export, grow, plan, report, run, test, tune  # noqa: F401  (each registers its commands)
+from expand.cli import about, bench, cost, data, export, grow, plan, report, run, scores, test, tune  # noqa: F401  (each registers its commands)
 from expand.cli.shared_options import MEANS, app, data_app
 from expand.core import signals
 

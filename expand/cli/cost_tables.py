@@ -19,7 +19,8 @@ from expand.core.layer_plan import Layer
 from expand.core.space import Architecture, SearchSpace
 from expand.core.trial import CONVENTION, PARAMS_CONVENTION, Cost
 from expand.core.units import format_bytes, four_digits
-from expand.counting.cost import at_crop, cost_of, cost_of_network, count_traced, family_layers, shapes_of
+from expand.counting.cost import at_crop, cost_of, cost_of_network, count_traced, family_layers
+from expand.counting.family import shapes_of
 from expand.counting.meta_counter import Shape
 
 CHECKED = ("macs", "params", "params_published", "activations")
@@ -249,6 +250,8 @@ def _grouped(layers: Sequence[Layer], by: str | None) -> list[Layer]:
         if key not in found:
             name, kind, times = ("", "", 1) if by == "stage" else (layer.name, layer.kind, layer.times)
             found[key] = Layer(layer.stage, name, kind, layer.output, times)
+            if by == "layer":
+                found[key].kernel, found[key].aside = layer.kernel, layer.aside
         group = found[key]
         group.output = layer.output or group.output
         for each in sums:

@@ -14,7 +14,7 @@ SEARCH, NETWORKS, MEANS = "Search", "Networks that were found", "Costs, videos a
 ORDER = (
     *("list", "run", "plan", "status", "report", "compare", "dashboard", "tune"),
     *("test", "predict", "export", "train", "grow"),
-    *("cost", "measure", "bench", "weights", "data", "doctor"),
+    *("cost", "measure", "scores", "bench", "weights", "data", "doctor"),
 )
 
 

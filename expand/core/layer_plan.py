@@ -43,6 +43,10 @@ class Layer:
     other_flops: int = 0  # what fvcore adds: two operations per element of a batch norm
     kept_bytes: int = 0  # for the backward pass
     buffer_bytes: int = 0
+    kernel: tuple[int, ...] = ()  # time, height, width; of convolutions and linear layers of a plan
+    aside: bool = (
+        False  # not on the main path: in a branch such as a shortcut, or behind a mean, as gates and heads are
+    )
 
 
 class Feature:
@@ -69,6 +73,7 @@ class LayerPlan:
         self.layers: list[Layer] = []
         self.at = Feature(clip.channels, (clip.frames, clip.height, clip.width))
         self._stage, self._times = "", 1
+        self._in_branch = self._behind_mean = False
 
     def stage(self, name: str, *, times: int = 1) -> LayerPlan:
         """Starts a stage: its layers occur `times` times in the network, on the same shapes."""
@@ -98,6 +103,7 @@ class LayerPlan:
         layer = self._add(name, "conv", Feature(channels, size))
         layer.macs, layer.weights, layer.activations = positions * weights, weights, positions * channels
         layer.params = weights + channels if bias else weights
+        layer.kernel = tuple(extents)
         self._keep(x)
         return self
 
@@ -108,6 +114,7 @@ class LayerPlan:
         layer = self._add(name, "linear", Feature(channels, x.size))
         layer.macs, layer.activations = x.elements * channels, self.at.elements
         layer.weights, layer.params = weights, weights + channels if bias else weights
+        layer.kernel = (1, 1, 1)
         self._keep(x)
         return self
 
@@ -131,6 +138,7 @@ class LayerPlan:
 
     def mean(self) -> LayerPlan:
         """Averages over time and space."""
+        self._behind_mean = True
         self.at = Feature(self.at.channels, (1, 1, 1))
         return self
 
@@ -165,14 +173,16 @@ class LayerPlan:
         self._keep(self.at)
         self._keep(x)
         self.at = Feature(x.channels, x.size)
+        self._behind_mean = False
         return self
 
     @contextlib.contextmanager
     def branch(self, x: Feature) -> Iterator[None]:
         """Adds the layers of this block to a branch that starts at `x`; afterwards the current feature is restored."""
-        before, self.at = self.at, x
+        before = self.at, self._in_branch, self._behind_mean
+        self.at, self._in_branch = x, True
         yield
-        self.at = before
+        self.at, self._in_branch, self._behind_mean = before
 
     def _fresh(self) -> LayerPlan:
         """Continues with a new tensor of the same shape."""
@@ -181,6 +191,7 @@ class LayerPlan:
 
     def _add(self, name: str, kind: str, output: Feature) -> Layer:
         layer = Layer(self._stage, name, kind, (output.channels, *output.size), self._times)
+        layer.aside = self._in_branch or self._behind_mean
         self.layers.append(layer)
         self.at = output
         return layer

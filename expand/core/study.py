@@ -28,6 +28,10 @@ class Costs(Protocol):
         """All that is counted."""
         ...
 
+    def score(self, name: str, architecture: Architecture) -> float:
+        """What a network promises, without training it (`expand/counting/scores.py`); larger is better."""
+        ...
+
 
 MOST_FPS = 10_000.0
 # Names of layouts of videos, as in expand/data/sources/detect.py, which says what each looks like.

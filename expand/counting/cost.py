@@ -21,10 +21,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from expand.core.clip import Clip
 from expand.core.errors import UsageError
-from expand.core.layer_plan import Layer, LayerPlan, total
+from expand.core.layer_plan import Layer, total
 from expand.core.space import Architecture, Counted, SearchSpace
 from expand.core.trial import Cost
+from expand.counting.family import own_plan, shapes_of
 from expand.counting.meta_counter import Shape, ShapeCount, count_shapes
+from expand.counting.scores import FROM_COSTS, score_of
 
 COUNTED = frozenset({"conv", "linear", "addmm", "matmul", "mm", "bmm", "baddbmm", "einsum"})
 
@@ -61,7 +63,7 @@ def cost_of(space: SearchSpace, architecture: Architecture, num_classes: int) ->
         UsageError: the network cannot be built or run on shapes, or uses an operator without a counting rule.
     """
     clips = space.inputs(architecture)
-    plan = _plan(space, architecture, num_classes)
+    plan = own_plan(space, architecture, num_classes)
     if plan is not None:
         return cost_of_layers(plan.layers, shapes_of(clips))
     return cost_of_network(lambda: space.build(architecture, num_classes), shapes_of(clips), space.name)[0]
@@ -69,28 +71,16 @@ def cost_of(space: SearchSpace, architecture: Architecture, num_classes: int) ->
 
 def family_layers(space: SearchSpace, architecture: Architecture, num_classes: int) -> list[Layer]:
     """The cost of each part of the network: the layers of the family's plan, or else the network's modules."""
-    plan, shapes = _plan(space, architecture, num_classes), shapes_of(space.inputs(architecture))
+    plan, shapes = own_plan(space, architecture, num_classes), shapes_of(space.inputs(architecture))
     if plan is not None:
         return plan.layers
     return cost_of_network(lambda: space.build(architecture, num_classes), shapes, space.name)[1].layers
-
-
-def _plan(space: SearchSpace, architecture: Architecture, num_classes: int) -> LayerPlan | None:
-    return space.layer_plan(architecture, num_classes) if _has_own_plan(type(space)) else None
 
 
 def counted(space: SearchSpace, architecture: Architecture, num_classes: int) -> Counted:
     """The counts that published tables print."""
     cost = cost_of(space, architecture, num_classes)
     return Counted(cost.macs, cost.params, cost.params_published)
-
-
-@functools.cache
-def _has_own_plan(family: type[SearchSpace]) -> bool:
-    """Whether `layer_plan` describes the family's network: not if a subclass builds another network and inherits the plan."""
-    order = [kind.__dict__ for kind in family.__mro__]
-    planned = next(place for place, names in enumerate(order) if "layer_plan" in names)
-    return not any("constructor" in names or "build" in names for names in order[:planned])
 
 
 def cost_of_layers(layers: Sequence[Layer], shapes: Sequence[Shape], counter: str = LAYERS) -> Cost:
@@ -135,10 +125,6 @@ def _uncounted_error(network: nn.Module, uncounted: Mapping[str, int]) -> UsageE
         f"the cost of {type(network).__name__} is unknown: there is no counting rule for {names}; write the layer with torch's "
         "own convolutions and linear layers, or list the operator in expand/counting/cost.py with the reason to leave it out"
     )
-
-
-def shapes_of(clips: Sequence[Clip]) -> tuple[Shape, ...]:
-    return tuple((c.channels, c.frames, c.height, c.width) for c in clips)
 
 
 def random_clips(clips: Sequence[Clip], *, batch: int = 1, device: str = "cpu") -> tuple[torch.Tensor, ...]:
@@ -247,3 +233,20 @@ class MacsCounter:
 
     def cost(self, architecture: Architecture) -> Cost:
         return cost_of(self.space, architecture, self.num_classes)
+
+    def score(self, name: str, architecture: Architecture) -> float:
+        """What a network promises before it is trained, by the name of a score (`scores.SCORES`).
+
+        Examples:
+            >>> from search_spaces.x3d import X3DSpace
+            >>> space = X3DSpace()
+            >>> [MacsCounter(space, 400).score(name, space.start) for name in ("macs", "params")]
+            [20662304.0, 1633512.0]
+
+        Raises:
+            UsageError: there is no score of this name, or the network cannot be built.
+            ScoreError: its score is not a finite number.
+        """
+        if name in FROM_COSTS:
+            return float(getattr(self.cost(architecture), name))
+        return score_of(name, self.space, architecture, self.num_classes)

@@ -72,7 +72,7 @@ def count_shapes(
     Raises:
         UsageError: `build` fails or returns no nn.Module, or the network cannot be run on shapes.
     """
-    network = _on_meta(build, name)
+    network = on_meta(build, name)
     counting = _Counting(network, left_out)
     try:
         with counting.names(), torch.no_grad(), no_fused_attention(), counting:
@@ -83,7 +83,7 @@ def count_shapes(
     return ShapeCount(network, counting.layers(), counting.uncounted, training)
 
 
-def _on_meta(build: Callable[[], nn.Module], name: str) -> nn.Module:
+def on_meta(build: Callable[[], nn.Module], name: str) -> nn.Module:
     try:
         with torch.device("meta"):
             network = build()

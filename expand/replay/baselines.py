@@ -40,6 +40,10 @@ def _guided(pauses: str, *, race: bool = False) -> Make:
     return lambda seed: Guided(values=0, pauses=pauses, race=race, seed=seed)
 
 
+def _guided_by(prior: str) -> Make:
+    return lambda seed: Guided(values=0, prior=prior, seed=seed)
+
+
 def _optuna(sampler: str) -> Make:
     return lambda seed: OptunaSampler(sampler, values=0, seed=seed)  # type: ignore[arg-type]
 
@@ -57,6 +61,7 @@ STRATEGIES: dict[str, Make] = {
     "guided-raced": _guided("auto", race=True),
     "guided-paused": _guided("always"),
     "guided-full": _guided("never"),
+    "guided-entropy": _guided_by("entropy"),
     "evolved": _evolved,
     "tpe": _optuna("tpe"),
     "nsga2": _optuna("nsga2"),

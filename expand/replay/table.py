@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 from expand.core.errors import UsageError
 from expand.core.space import Architecture, Axis, SearchSpace, Value
 from expand.core.trial import Cost
+from expand.counting.cost import cost_of
+from expand.counting.scores import FROM_COSTS, score_of
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,21 @@ class Table:
     def __call__(self, architecture: Architecture) -> int:
         """As `Costs`: multiply-adds of one clip."""
         return self.cost(architecture).macs
+
+    @cached_property
+    def classes(self) -> int:
+        """Classes of the networks' last layer, as their parameters tell: these grow evenly with the classes. Where they fit no
+        whole number, the family's published number."""
+        network, params = self.networks[0], self.costs[0].params
+        one, two = (cost_of(self.space, network, number).params for number in (1, 2))
+        more, rest = divmod(params - one, max(two - one, 1))
+        return 1 + more if rest == 0 and more >= 0 else self.space.num_classes
+
+    def score(self, name: str, architecture: Architecture) -> float:
+        """As `Costs.score`."""
+        if name in FROM_COSTS:
+            return float(getattr(self.cost(architecture), name))
+        return score_of(name, self.space, architecture, self.classes)
 
 
 def save(table: Table, path: Path) -> None:

@@ -24,6 +24,7 @@ from expand.core.trial import Suggestion, Trial
 from expand.strategies.candidates import Choice, Pool, first_networks, neighbours, pool
 from expand.strategies.knowledge import Flags, Knowledge, at_rung_and_end, knowledge, require_budget
 from expand.strategies.learning_curves import Floats, Indices, expected_gain, fit
+from expand.strategies.prior import PRIORS, Prior, judged
 
 RUNGS = (1 / 8, 1 / 4, 1 / 2)  # after these shares of its epochs a training may pause
 FINISHED, AGREEMENT = 8, 0.5  # networks, and Kendall's tau with their ends, before results at a rung are trusted
@@ -49,6 +50,8 @@ class Guided:
         race: whether every network is trained with the study's first seed, and the others go to networks of the front and their
             rivals, where one more training is expected to change the choice most. Otherwise all networks have all seeds.
         seed: of the random choice of the first networks.
+        prior: "entropy" or "params": a score of untrained networks that the model sees too, once it ranks the networks that this
+            run has finished, at least 8, better than multiply-adds do; none uses no score.
 
     Examples:
         >>> from dataclasses import replace
@@ -70,6 +73,7 @@ class Guided:
     enough: float = 0.001
     race: bool = False
     seed: int = 0
+    prior: str | None = None
 
     def __post_init__(self) -> None:
         require(
@@ -78,6 +82,7 @@ class Guided:
             values=(self.values == 0 or self.values >= 2, "at least 2, or 0 for all"),
             first=(self.first >= 0, "0 or more"),
             enough=(self.enough >= 0, "0 or more"),
+            prior=(self.prior in (None, *PRIORS), f"allowed are {', '.join(PRIORS)}, none"),
         )  # fmt: skip
 
     @property
@@ -109,7 +114,10 @@ class Guided:
                     break
                 reason = f"one of the first {count} networks, spread over all costs"
                 return known.suggest(row, rungs[0], "guided", reason)
-        return _next_training(known, rungs, self.enough, seeds if self.race else ()) if known.seen else []
+        if not known.seen:
+            return []
+        prior = judged(self.prior, known, macs) if self.prior else None
+        return _next_training(known, rungs, self.enough, seeds if self.race else (), prior)
 
     def _pool(self, study: Study, trials: Sequence[Trial], macs: Costs) -> Pool:
         """All networks; of a sampled pool also those next to the front."""
@@ -162,9 +170,11 @@ class Outlook:
     work: Floats
 
 
-def _outlook(known: Knowledge, rungs: Sequence[int], most_seeds: int) -> Outlook:
+def _outlook(known: Knowledge, rungs: Sequence[int], most_seeds: int, prior: Prior | None) -> Outlook:
     pool, epochs = known.pool, rungs[-1]
-    model = fit(pool.points, known.results, learn_from=max(REFIT, known.seen // REFIT * REFIT))
+    model = fit(
+        prior.points if prior else pool.points, known.results, learn_from=max(REFIT, known.seen // REFIT * REFIT)
+    )
     mean, deviation = model.mean_and_deviation(np.arange(len(pool.networks)), known.in_progress)
     gain = front_gain(pool.costs, mean, deviation, known.done)
     again = known.done & ~known.running & (known.seeds < most_seeds)
@@ -175,10 +185,12 @@ def _outlook(known: Knowledge, rungs: Sequence[int], most_seeds: int) -> Outlook
     return Outlook(mean, deviation, gain, again, stops, pool.gmacs * left)
 
 
-def _next_training(known: Knowledge, rungs: Sequence[int], enough: float, seeds: Sequence[int]) -> list[Suggestion]:
+def _next_training(
+    known: Knowledge, rungs: Sequence[int], enough: float, seeds: Sequence[int], prior: Prior | None
+) -> list[Suggestion]:
     """The training that promises most per multiply-add, among those that the budget allows: the next segment of a network's
     training, or, in a race for which there are `seeds`, one more seed of a finished network."""
-    epochs, see = rungs[-1], _outlook(known, rungs, len(seeds))
+    epochs, see = rungs[-1], _outlook(known, rungs, len(seeds), prior)
     rate = see.gain / see.work
     able = (see.again | ~(known.running | known.done | known.out)) & (see.gain >= enough)
     order = sorted(map(int, np.flatnonzero(able)), key=lambda row: (-rate[row], row))
@@ -186,7 +198,7 @@ def _next_training(known: Knowledge, rungs: Sequence[int], enough: float, seeds:
     def suggestion(row: int, until: int) -> list[Suggestion]:
         reason = (
             f"expected gain of the front {100 * see.gain[row]:.2f} points x doublings, the most per multiply-add; "
-            f"predicted {percent(see.mean[row])} ± {percent(see.deviation[row])} %"
+            f"predicted {percent(see.mean[row])} ± {percent(see.deviation[row])} %{f'; {prior.said}' if prior else ''}"
         )
         predicted = (float(see.mean[row]), float(see.deviation[row]))
         if see.again[row]:

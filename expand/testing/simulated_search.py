@@ -18,15 +18,20 @@ MOST_TRIALS = 5000
 
 @dataclass(frozen=True)
 class MadeUpCosts:
-    """Costs from a function that counts multiply-adds; a network has as many parameters."""
+    """Costs from a function that counts multiply-adds; a network has as many parameters, and any score is their number unless
+    `scores` says otherwise."""
 
     macs: Callable[[Architecture], int]
+    scores: Callable[[Architecture], float] | None = None
 
     def __call__(self, architecture: Architecture) -> int:
         return self.macs(architecture)
 
     def cost(self, architecture: Architecture) -> Cost:
         return Cost(self.macs(architecture), self.macs(architecture), 0, 0, ())
+
+    def score(self, name: str, architecture: Architecture) -> float:
+        return float((self.scores or self.macs)(architecture))
 
 
 free = MadeUpCosts(lambda architecture: 1_000_000)  # for strategies that do not look at costs

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 
-from expand.counting.cost import cost_of, cost_of_network, count_cost, shapes_of
+from expand.counting.cost import cost_of, cost_of_network, count_cost
+from expand.counting.family import shapes_of
 from expand.testing.checks import spread, works
 from expand.testing.space_under_test import SpaceUnderTest
 

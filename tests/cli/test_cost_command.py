@@ -110,6 +110,9 @@ def test_stages_and_layers_add_up(answer, by):
         "conv1", "res2", "res3", "res4", "res5", "conv5", "fc1", "fc2",
     ]  # fmt: skip
     assert sum(layer["times"] for layer in layers if layer["name"] == "narrow") == (26 if by == "layer" else 0)
+    aside = {layer["name"] for layer in layers if layer["aside"]}
+    assert aside == ({"shortcut", "shortcut_norm", "squeeze", "excite", "fc1", "fc2"} if by == "layer" else set())
+    assert all(layer["kernel"] == [3, 3, 3] for layer in layers if layer["name"] == "depthwise")
 
 
 def test_all_named_points_at_once(answer):
