@@ -33,8 +33,8 @@ class Row:
     Attributes:
         share: the budget, as a share of the multiply-adds of training every network once.
         spent: share that was used, on average.
-        regret: accuracy lost against choosing the best network at each cost.
-        excess: `regret` minus that of training every network once with the same seeds.
+        regret: accuracy lost against choosing the best network at each cost, by the mean over all seeds.
+        excess: accuracy lost against what training every network once with the same seeds chooses, by a seed that neither saw.
         believed: the excess if the strategy's choice is made by a model of its finished trainings (`replay.believed`).
         agreement: share of costs at which a full training of all networks, with other seeds, chooses the same network.
         trainings: that were begun and that were finished, on average.
@@ -88,8 +88,8 @@ def _row(name: str, share: float, table: Table, played: Sequence[Replay], full: 
     generator = np.random.default_rng(0)
     repeats = len(played)
     regrets = np.array([each.regret for each in played])
-    plain = np.array([full[seed].regret for seed in range(repeats)])
-    excess, believed = regrets - plain, np.array([each.believed_regret for each in played]) - plain
+    plain = np.array([full[seed].held for seed in range(repeats)])
+    excess, believed = (plain - np.array([getattr(each, name) for each in played]) for name in ("held", "believed"))
     same = np.array([agreement(played[seed].choice, full[repeats + seed].choice) for seed in range(repeats)])
     areas = np.array([front_area(table, each.choice) for each in played]) / front_area(
         table, choices(table, table.truth)
@@ -123,7 +123,7 @@ def front_area(table: Table, chosen: NDArray[np.intp]) -> float:
 def intervals_over_networks(
     table: Table, make: Make, share: float, *, draws: int = 50, repeats: int = 4, seed: int = 0
 ) -> Interval:
-    """The excess regret with an interval that also holds for other networks and seeds than the table's own.
+    """The excess with an interval that also holds for other networks and seeds than the table's own.
 
     Each draw takes networks and seeds of the table with replacement (networks once each, so about 63 % of them), and replays
     the strategy on what was drawn.
@@ -138,7 +138,7 @@ def intervals_over_networks(
             table.curves[rows][:, seeds], table.clips, table.about,
         )  # fmt: skip
         excess = [
-            replay(drawn, make(number), share, seed=number).regret - all_once(drawn, number).regret
+            all_once(drawn, number).held - replay(drawn, make(number), share, seed=number).held
             for number in range(draw * repeats, (draw + 1) * repeats)
         ]
         found.append(float(np.mean(excess)))

@@ -71,10 +71,11 @@ def _print(console: Console, table: Table, rows: Sequence[Row], repeats: int) ->
         )  # fmt: skip
     console.print(columns)
     console.print(
-        "regret: top-1 points lost against the best network at each cost, averaged over log cost, with its 95 % interval over\n"
-        "replays. by the model: minus all once, if the choice is by what a model of the finished trainings expects, not by what\n"
-        "each showed. same choice: share of the costs at which another full training chooses the same network.\n"
-        "95 %, 99 %: replays that reach this share of the full table's front.",
+        "regret: top-1 points lost against the best network at each cost, averaged over log cost, with its 95 % interval\n"
+        "over replays. minus all once: points lost against training every network once, by a seed that neither saw.\n"
+        "by the model: so, if the choice is by what a model of the finished trainings expects, not by what each showed.\n"
+        "same choice: share of the costs at which another full training chooses the same network.\n"
+        "95 %, 99 %: replays that reach this share of the table's front.",
         highlight=False,
     )  # fmt: skip
 

@@ -181,3 +181,21 @@ def test_the_worth_of_a_seed_is_what_monte_carlo_says() -> None:
             for step in deviation[row] * generator.standard_normal(40_000)
         ]
         assert gain[row] == pytest.approx(np.mean(moved) - area(list(finished)), abs=0.002)
+
+
+def test_a_network_that_trains_or_failed_is_not_asked_for_again() -> None:
+    strategy = Guided(axes=GROUPS[:2], values=0, race=True, enough=1e-6)
+    study = study_of(strategy, budget=Budget(trials=22), seeds=(0, 1, 2))
+    trials = simulate(study, COSTS, lucky)
+    last = next(trial for trial in reversed(trials) if trial.suggestion.seed == 1)
+    before = [trial for trial in trials if trial.number < last.number]
+    (wanted,) = strategy.ask(study, before, COSTS)
+    assert wanted.architecture == last.architecture and wanted.seed == 1
+    running = replace(last, state=TrialState.RUNNING, metrics=None, curve=())
+    (other,) = strategy.ask(study, [*before, running], COSTS)
+    assert other.architecture != last.architecture
+    # The best network that is left fails: the search goes on with another one.
+    first = next(trial for trial in trials if trial.suggestion.predicted and trial.suggestion.seed == 0)
+    failed = replace(first, state=TrialState.FAILED, metrics=None, curve=())
+    (next_one,) = strategy.ask(study, [*(t for t in trials if t.number < first.number), failed], COSTS)
+    assert next_one.architecture != first.architecture
