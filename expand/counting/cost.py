@@ -47,7 +47,6 @@ _LEFT_OUT_NAMES = frozenset(f"aten::{name}" for name in _LEFT_OUT_BARE)
 LAYERS, SHAPES, FVCORE = "the family's layers, by arithmetic", "a pass on shapes alone", "fvcore"
 
 
-@functools.lru_cache(maxsize=100_000)
 def cost_of(space: SearchSpace, architecture: Architecture, num_classes: int) -> Cost:
     """The cost of one clip, by the fastest counter that the family supports. Results are cached.
 
@@ -60,6 +59,11 @@ def cost_of(space: SearchSpace, architecture: Architecture, num_classes: int) ->
     Raises:
         UsageError: the network cannot be built or run on shapes, or uses an operator without a counting rule.
     """
+    return _cost_of(*space.network_of(architecture), num_classes)
+
+
+@functools.lru_cache(maxsize=100_000)
+def _cost_of(space: SearchSpace, architecture: Architecture, num_classes: int) -> Cost:
     clips = space.inputs(architecture)
     plan = _plan(space, architecture, num_classes)
     if plan is not None:
@@ -69,6 +73,7 @@ def cost_of(space: SearchSpace, architecture: Architecture, num_classes: int) ->
 
 def family_layers(space: SearchSpace, architecture: Architecture, num_classes: int) -> list[Layer]:
     """The cost of each part of the network: the layers of the family's plan, or else the network's modules."""
+    space, architecture = space.network_of(architecture)
     plan, shapes = _plan(space, architecture, num_classes), shapes_of(space.inputs(architecture))
     if plan is not None:
         return plan.layers

@@ -146,9 +146,13 @@ def _asked(facts: Facts | None) -> dict[str, object]:
     """What study.json says of the run, by the headings of the page."""
     if facts is None:
         return {}
-    asked = {name: getattr(facts, name) for name in ("reference", "settings", "recipe_from", "limits", "forced")}
+    asked = {
+        name: getattr(facts, name)
+        for name in ("reference", "settings", "recipe_axes", "recipe_from", "limits", "forced")
+    }
     return {
-        **{part: to_plain(getattr(facts.study, part)) for part in ("recipe", "budget", "strategy", "space")},
+        "recipe": to_plain(facts.study.recipe) | {n: f"searched: {text}" for n, text in facts.study.varied.items()},
+        **{part: to_plain(getattr(facts.study, part)) for part in ("budget", "strategy", "space")},
         "data": to_plain(facts.data), "asked": {name: to_plain(value) for name, value in asked.items() if value},
     }  # fmt: skip
 
