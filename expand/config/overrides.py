@@ -152,6 +152,7 @@ def with_recipe_axes(study: Study, axes: Iterable[str]) -> Study:
             if dots:
                 found.append(RecipeAxis(name, float(low), float(high)))
             else:
+                kind = str if typing.get_origin(kind) is Literal else kind  # whose words are checked with all names
                 found.append(RecipeAxis(name, choices=tuple(_parse(each.strip(), kind) for each in values.split(","))))
         except UsageError:
             raise

@@ -11,7 +11,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Union
 
@@ -136,7 +136,8 @@ def field_kind(name: str) -> Any:
     """
     hints = typing.get_type_hints(Recipe)
     if name not in hints:
-        raise unknown("recipe axis", name, [field.name for field in fields(Recipe) if field.name not in SHARED])
+        several = [each for each, kind in hints.items() if typing.get_origin(kind) is tuple]
+        raise unknown("recipe axis", name, [each for each in hints if each not in SHARED and each not in several])
     if name in SHARED:
         raise UsageError(f"recipe axis {name}: {SHARED[name]}")
     kind = hints[name]
@@ -224,7 +225,7 @@ class JointSpace(SearchSpace):
             value, start = getattr(recipe, axis.name), self._starts[axis.name]
             if value != start:
                 raise UsageError(
-                    f"recipe.{axis.name}={value}: it is searched, starting at {start}; set space.recipe_axes.{axis.name}.start too"
+                    f"recipe.{axis.name}={value}: it is searched, from {start}; set space.recipe_axes.{axis.name}.start too"
                 )
         if "batch_size" in self._own and recipe.updates:
             raise UsageError("recipe axis batch_size: with recipe.updates it changes the work of an epoch; set it to 0")
