@@ -42,7 +42,7 @@ def main() -> None:
         reference = count_cost(SPACE.build(point, CLASSES), SPACE.inputs(point))
         traced.append(time.perf_counter() - began)
         began = time.perf_counter()
-        cost = _cost_of.__wrapped__(SPACE, point, CLASSES)
+        cost = cost_of.__wrapped__(SPACE, point, CLASSES)
         counted.append(time.perf_counter() - began)
         same = all(getattr(cost, name) == getattr(reference, name) for name in ("macs", "params", "activations"))
         print(f"{point}: {cost.gmacs:.2f} GMACs, fvcore {traced[-1]:.2f} s, layers {counted[-1] * 1000:.2f} ms, "

@@ -47,6 +47,7 @@ _LEFT_OUT_NAMES = frozenset(f"aten::{name}" for name in _LEFT_OUT_BARE)
 LAYERS, SHAPES, FVCORE = "the family's layers, by arithmetic", "a pass on shapes alone", "fvcore"
 
 
+@functools.lru_cache(maxsize=100_000)
 def cost_of(space: SearchSpace, architecture: Architecture, num_classes: int) -> Cost:
     """The cost of one clip, by the fastest counter that the family supports. Results are cached.
 
@@ -59,11 +60,9 @@ def cost_of(space: SearchSpace, architecture: Architecture, num_classes: int) ->
     Raises:
         UsageError: the network cannot be built or run on shapes, or uses an operator without a counting rule.
     """
-    return _cost_of(*space.network_of(architecture), num_classes)
-
-
-@functools.lru_cache(maxsize=100_000)
-def _cost_of(space: SearchSpace, architecture: Architecture, num_classes: int) -> Cost:
+    family, network = space.network_of(architecture)
+    if family is not space:
+        return cost_of(family, network, num_classes)
     clips = space.inputs(architecture)
     plan = _plan(space, architecture, num_classes)
     if plan is not None:
