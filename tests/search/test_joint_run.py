@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,13 +25,16 @@ from expand.monitoring.progress import PlainLines
 from expand.report.run_report import summary
 from expand.search.run import run
 from expand.search.worker_plan import Workers
+from expand.storage.facts import Facts, StudyFacts
 from expand.storage.run_directory import Record, open_for_reading
-from expand.storage.stored_study import study_of
+from expand.storage.serialize import from_plain, to_plain
+from expand.storage.stored_study import classes_of, request_of, study_of
 from expand.testing.space_contract import plain_kernels
 from expand.training.multi_view import Views
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 GRID = ("strategy.points=()", "seeds=0", "recipe.epochs=1")
+RATE = RecipeAxis("learning_rate", 0.01, 0.04)
 AXES = ("learning_rate=0.01,0.02", "crop=scale_jitter,fixed")
 
 
@@ -118,11 +122,9 @@ def test_a_larger_network_keeps_the_recipe_of_its_parent(record):
         assert study.recipe_of(child) == study.recipe_of(trial.architecture) and child != trial.architecture
 
 
-def test_a_study_given_as_an_object_is_built_again_without_its_file(squares, tmp_path):
-    import expand
-
-    plain = Request(str(STUDIES / "tiny_grid.py"), "demo", (*GRID, "strategy.axes=optimiser"), str(squares)).study()
-    study = joint(plain, RecipeAxis("optimiser", choices=("sgd", "adamw")))
-    run = expand.run(study, out=tmp_path / "run", workers=0, quiet=True, force=True)
-    assert list(run.trials()["optimiser"]) == ["sgd", "adamw"]
-    assert study_of(open_for_reading(tmp_path / "run"), trust=True) == study
+def test_a_study_given_as_an_object_is_built_again_without_its_file(record):
+    plain = request_of(record.facts).study()
+    study = joint(replace(plain, space=plain.space.family), RecipeAxis("nesterov", choices=(True, False)), RATE)
+    facts = replace(record.facts, reference=None, classes=classes_of(study), study=StudyFacts.of(study), recipe_axes=())
+    again = request_of(from_plain(json.loads(json.dumps(to_plain(facts))), Facts)).study()
+    assert again == study and again.space.recipe_axes[0].choices == (True, False)
