@@ -45,7 +45,8 @@ class RecipeAxis:
 
     Attributes:
         name: the field of `Recipe`, such as "learning_rate".
-        low, high: smallest and largest number, without `choices`. What is tried is evenly spaced by ratio, with steps near 2.
+        low: smallest number, without `choices`.
+        high: largest number. What is tried is evenly spaced by ratio, with steps near 2.
         choices: the values that are tried.
         start: the value of the search's start and of named points; none is the first value. `joint` takes the study's own.
     """
