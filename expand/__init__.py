@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from expand.config.loading import load_study as load_study
     from expand.core.errors import ExpandError as ExpandError
     from expand.core.errors import UsageError as UsageError
+    from expand.core.joint import JointSpace as JointSpace
+    from expand.core.joint import RecipeAxis as RecipeAxis
+    from expand.core.joint import joint as joint
     from expand.core.space import Architecture as Architecture
     from expand.core.space import Axis as Axis
     from expand.core.space import SearchSpace as SearchSpace
@@ -51,6 +54,7 @@ _PLACES = {
     "api": ("Run", "cost", "open_run", "predict", "run"),
     "config.loading": ("load_space", "load_study"),
     "core.errors": ("ExpandError", "UsageError"),
+    "core.joint": ("JointSpace", "RecipeAxis", "joint"),
     "core.space": ("Architecture", "Axis", "SearchSpace"),
     "core.study": ("Budget", "Data", "Objective", "Recipe", "Study"),
     "strategies.evolved": ("Evolved",),

@@ -103,7 +103,10 @@ def of_run(folder: Path, trial: int, options: TrainingOptions) -> Request:
             f"trial {trial} of {folder} is {chosen.state.value}{why}: name one that is complete "
             f"(`expand status {shlex.quote(str(folder))}`)"
         )
-    study_of(record, [chosen], trust=options.trust)  # raises if the code has changed
+    study = study_of(record, [chosen], trust=options.trust)  # raises if the code has changed
+    searched = (
+        {} if options.scale else study.space.recipe_of(chosen.architecture)
+    )  # another scale has a recipe of its own
     old = request_of(record.facts)
     before = old.alone or Alone("", "", "", ())  # a run that is itself a full training hands on what it was made with
     weights = record.weights(trial) if options.weights == "same" else _path(options.weights)
@@ -111,13 +114,13 @@ def of_run(folder: Path, trial: int, options: TrainingOptions) -> Request:
     kept = before if options.scale is None else Alone("", "", "", (), space=before.space)
     alone = Alone(
         name=f"train-{escaped(record.folder.resolve().name)}-trial{trial}",
-        network=chosen.architecture.to_json(),
+        network=study.space.network_of(chosen.architecture)[1].to_json(),
         label=chosen.suggestion.name or f"was trial {trial}",
         seeds=options.seeds or (chosen.suggestion.seed,),
         space=before.space,
         recipe_scale=options.scale or kept.recipe_scale,
         epochs=kept.epochs if options.epochs is None else options.epochs,
-        settings=(*kept.settings, *settings),
+        settings=(*(f"recipe.{name}={value}" for name, value in searched.items()), *kept.settings, *settings),
     )
     data = options.data or record.facts.study.source
     return Request(old.reference, old.scale, old.settings, data, alone=alone, given=old.given)

@@ -43,13 +43,15 @@ class Target:
         if self.axis is not None:
             return _step(space, parent, self.axis, macs)
         if self.point is not None:
-            return space.point(self.point)
+            return space.point(self.point, **space.recipe_of(parent))
         return space.architecture(**(parent.as_dict() | parse_values(self.values)))
 
 
 def _step(space: SearchSpace, parent: Architecture, name: str, macs: MacsCounter) -> Architecture:
     """The network along one axis whose cost is nearest to twice the parent's; on an axis of choices the next one."""
     axis = space.axis(name)
+    if name in space.recipe_of(parent):
+        raise UsageError(f"--axis {name}: it is the recipe's; networks grow along their own axes")
     if axis.choices:
         larger = space.larger(parent, axis)
         found = larger[0] if larger else parent

@@ -65,6 +65,7 @@ def plan(
     seed: shared.Seed = None,
     scale: shared.Scale = "demo",
     settings: shared.Settings = None,
+    recipe_axes: shared.RecipeAxes = None,
     limits: shared.Limits = None,
     wins: Annotated[
         str | None,
@@ -86,7 +87,9 @@ def plan(
     from expand.search.worker_plan import plan_workers
     from expand.storage.serialize import to_plain
 
-    request = Request(study, scale, tuple(settings or ()), data, seed, tuple(limits or ()))
+    request = Request(
+        study, scale, tuple(settings or ()), data, seed, tuple(limits or ()), recipe_axes=tuple(recipe_axes or ())
+    )
     made = planning.plan_study(
         request, plan_workers(workers, gpus_per_trial), videos=videos, classes=classes, calibrated=calibrate,
         wins=[name.strip() for name in (wins or "").split(",") if name.strip()],

@@ -37,6 +37,7 @@ def run(
     recipe: Annotated[
         Path | None, typer.Option(help="The folder of an `expand tune`, whose recipe is used; --set still changes it.")
     ] = None,
+    recipe_axes: shared.RecipeAxes = None,
     limits: shared.Limits = None,
     budget_hours: Annotated[
         float | None, typer.Option(help="Plan first (a minute), and refuse a run that takes longer.")
@@ -69,7 +70,8 @@ def run(
 
     if not trust:
         require_own(study)
-    request = Request(study, scale, tuple(settings or ()), data, seed, tuple(limits or ()))
+    searched, axes = tuple(limits or ()), tuple(recipe_axes or ())
+    request = Request(study, scale, tuple(settings or ()), data, seed, searched, recipe_axes=axes)
     if recipe is not None:
         request = _with_recipe(request, recipe)
     start = Start.of(request, out, plan_workers(workers, gpus_per_trial, address))

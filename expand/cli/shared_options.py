@@ -95,6 +95,14 @@ Settings = Annotated[
         help="Any field of the study, such as recipe.epochs=3; `expand list STUDY` shows all.",
     ),
 ]
+RecipeAxes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--recipe-axis",
+        metavar="NAME=VALUES",
+        help="Search a field of the recipe too: learning_rate=0.0125..0.2, weight_decay=5e-5,5e-4; may be repeated.",
+    ),
+]
 Limits = Annotated[
     list[str] | None,
     typer.Option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import types
@@ -14,6 +15,7 @@ from expand.config.fields import study_fields
 from expand.core.checks import MOST, described
 from expand.core.errors import UsageError, unknown
 from expand.core.files import shortened
+from expand.core.joint import RecipeAxis, field_kind, joint
 from expand.core.study import COSTS, Objective, Study
 
 
@@ -90,7 +92,7 @@ def _parse(text: str, hint: Any) -> Any:
     if origin in (Union, types.UnionType):
         if type(None) in arguments and text.lower() in ("none", "null", ""):
             return None
-        return _parse(text, next(argument for argument in arguments if argument is not type(None)))
+        return _first_that_fits(text, [argument for argument in arguments if argument is not type(None)])
     if origin is Literal:
         return (
             next(choice for choice in arguments if str(choice) == text) if text in map(str, arguments) else _fail(text)
@@ -110,6 +112,13 @@ def _parse(text: str, hint: Any) -> Any:
     return _fail(text)
 
 
+def _first_that_fits(text: str, hints: Sequence[Any]) -> Any:
+    for hint in hints:
+        with contextlib.suppress(ValueError):
+            return _parse(text, hint)
+    return _fail(text)
+
+
 def _from_json(value: Any, hint: Any) -> Any:
     """Tuples within tuples, such as [["push", "pull"]]: names may hold spaces and commas."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -123,6 +132,35 @@ def _from_json(value: Any, hint: Any) -> Any:
 
 def _fail(text: str) -> Any:
     raise ValueError(text)
+
+
+def with_recipe_axes(study: Study, axes: Iterable[str]) -> Study:
+    """The study that also searches fields of its recipe, such as "learning_rate=0.0125..0.2" or "weight_decay=5e-5,5e-4".
+
+    Raises:
+        UsageError: a field that cannot be searched, or a value that it cannot have.
+    """
+    found = []
+    for text in axes:
+        name, separator, values = (part.strip() for part in text.partition("="))
+        name = name.removeprefix("recipe.")
+        if not separator or not values:
+            raise UsageError(f"--recipe-axis {text}: write it as NAME=LOW..HIGH or NAME=VALUE,VALUE")
+        kind = field_kind(name)
+        low, dots, high = values.partition("..")
+        try:
+            if dots:
+                found.append(RecipeAxis(name, float(low), float(high)))
+            else:
+                kind = str if typing.get_origin(kind) is Literal else kind  # whose words are checked with all names
+                found.append(RecipeAxis(name, choices=tuple(_parse(each.strip(), kind) for each in values.split(","))))
+        except UsageError:
+            raise
+        except (ValueError, OverflowError):
+            raise UsageError(
+                f"--recipe-axis {text}: '{shortened(values)}' is not {described(kind)}, nor several"
+            ) from None
+    return joint(study, *found) if found else study
 
 
 def limited(study: Study, limits: Iterable[str]) -> Study:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from expand.config.loading import load_study
-from expand.config.overrides import limited, override
+from expand.config.overrides import limited, override, with_recipe_axes
 from expand.config.single_network import Alone
 from expand.core.study import Study
 from expand.core.trial import Suggestion
@@ -21,6 +21,7 @@ class Request:
         reference: the study by name, dotted name or file; empty for a study that was given as an object.
         given: that object.
         recipe_from: where the first of `settings` are from, if a tuning found them.
+        recipe_axes: fields of the recipe that are searched too, such as "learning_rate=0.0125..0.2".
         grown: train this network alone in the study's run, from a trial's weights, and leave the search as it is; not stored.
     """
 
@@ -34,6 +35,7 @@ class Request:
     given: Study | None = None
     recipe_from: str = ""
     grown: Suggestion | None = None
+    recipe_axes: tuple[str, ...] = ()
 
     @staticmethod
     def of_study(study: Study) -> Request:
@@ -50,6 +52,7 @@ class Request:
         if self.seed is not None:
             study = replace(study, seeds=(self.seed,))
         study = limited(override(study, self.settings), self.limits)
+        study = with_recipe_axes(study, self.recipe_axes)
         if self.alone is not None:
             study = self.alone.study(study, self.reference)
         if study.recipe.weights is not None:  # workers have a working directory of their own

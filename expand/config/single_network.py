@@ -39,7 +39,7 @@ class Alone:
         alone = replace(
             base,
             name=self.name,
-            space=load_space(self.space) if self.space else base.space,
+            space=load_space(self.space) if self.space else base.space.network_of(base.space.start)[0],
             strategy=Fixed(self.network, self.label),
             recipe=recipe if self.epochs is None else stretched(recipe, self.epochs),
             budget=Budget(attempts=base.budget.attempts),

@@ -277,6 +277,17 @@ class SearchSpace(ABC):
         """An architecture's value on an axis; None if it has none (a network without a split point)."""
         return architecture.as_dict().get(axis.parameter)
 
+    def network_of(self, architecture: Architecture) -> tuple[SearchSpace, Architecture]:
+        """The family and its network, without the values of a recipe (`expand/core/joint.py`)."""
+        return self, architecture
+
+    def recipe_of(self, architecture: Architecture) -> dict[str, Any]:
+        """The fields of the recipe that this point sets."""
+        return {}
+
+    def check_recipe(self, recipe: Any) -> None:  # noqa: B027 - most spaces set nothing
+        """Raises `UsageError` if a point sets what no recipe can have beside the others of `recipe`, which the start has."""
+
     def published_growth(self, architecture: Architecture, axis: Axis) -> Architecture | None:
         """The paper's fixed step along this axis; None if it gives none."""
         return None

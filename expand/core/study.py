@@ -6,7 +6,7 @@ A study file holds a function `study(scale)` that returns a `Study`; a variant i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from expand.core.checks import require, require_types
@@ -366,3 +366,9 @@ class Study:
             seeds=(each_once, "at least one, 0 or more, each once"),
         )  # fmt: skip
         _ = self.space.start  # raises for a start outside the axes
+        self.space.check_recipe(self.recipe)
+
+    def recipe_of(self, architecture: Architecture) -> Recipe:
+        """How this point is trained: by the recipe, with what the search varies of it (`expand/core/joint.py`)."""
+        varied = self.space.recipe_of(architecture)
+        return replace(self.recipe, **varied) if varied else self.recipe

@@ -62,6 +62,9 @@ def cost_of(space: SearchSpace, architecture: Architecture, num_classes: int) ->
     Raises:
         UsageError: the network cannot be built or run on shapes, or uses an operator without a counting rule.
     """
+    family, network = space.network_of(architecture)
+    if family is not space:
+        return cost_of(family, network, num_classes)
     clips = space.inputs(architecture)
     plan = own_plan(space, architecture, num_classes)
     if plan is not None:
@@ -71,6 +74,7 @@ def cost_of(space: SearchSpace, architecture: Architecture, num_classes: int) ->
 
 def family_layers(space: SearchSpace, architecture: Architecture, num_classes: int) -> list[Layer]:
     """The cost of each part of the network: the layers of the family's plan, or else the network's modules."""
+    space, architecture = space.network_of(architecture)
     plan, shapes = own_plan(space, architecture, num_classes), shapes_of(space.inputs(architecture))
     if plan is not None:
         return plan.layers

@@ -54,6 +54,7 @@ def score_of(name: str, space: SearchSpace, architecture: Architecture, num_clas
     """
     if name not in _COMPUTED:
         raise unknown("score", name, SCORES)
+    space, architecture = space.network_of(architecture)
     try:
         return _COMPUTED[name](space, architecture, num_classes)
     except ScoreError as error:

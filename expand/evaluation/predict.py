@@ -156,12 +156,13 @@ def predict_video(
     except DamagedVideo as error:
         raise UsageError(str(error)) from None
     source = cast("ClipCache", _OneVideo(frames))
-    clips = ViewClips(source, study.space.inputs(trial.architecture), views, scale=validation_scale(study.recipe))
+    recipe = study.recipe_of(trial.architecture)
+    clips = ViewClips(source, study.space.inputs(trial.architecture), views, scale=validation_scale(recipe))
     put(network, place)
-    with torch.no_grad(), autocast(place, wanted=study.recipe.mixed_precision):
+    with torch.no_grad(), autocast(place, wanted=recipe.mixed_precision):
         answers = [
             network(*(as_trained(stream, place) for stream in streams)).float().softmax(1).cpu()
-            for streams, _ in batches(clips, 2 * study.recipe.batch_size)
+            for streams, _ in batches(clips, 2 * recipe.batch_size)
         ]
     names = record.facts.data.classes
     chances, labels = torch.cat(answers).mean(0).topk(min(top, len(names)))

@@ -121,7 +121,8 @@ def _loading(study: Study, trial: Trial, question: Question, device: torch.devic
     if count is None:
         spare = min(4, (os.cpu_count() or 1) - 1) if device.type == "cuda" else 0
         count = max(study.recipe.loader_workers, spare)
-    return loaders_that_fit(replace(study.recipe, loader_workers=count), _clips(study, trial, question.crop))
+    recipe = replace(study.recipe_of(trial.architecture), loader_workers=count)
+    return loaders_that_fit(recipe, _clips(study, trial, question.crop))
 
 
 # --- videos ----------------------------------------------------------------------------------------------------------
@@ -265,7 +266,7 @@ def _result(
         validation_top1=trial.metrics.top1, study=record.facts.study.name, data=videos.name, own_videos=videos.own,
         data_fingerprint=videos.fingerprint, videos=len(cache), left_out=tuple(each.path for each in cache.skipped),
         held=padded, fps=cache.fps, view_number=views.number, short_side=short_side, clip=clips,
-        architecture={"family": trial.architecture.family, **trial.architecture.as_dict()},
+        architecture={"family": trial.architecture.family, **study.space.network_of(trial.architecture)[1].as_dict()},
         cost=TestCost(
             cost.macs, cost.macs * views.number, cost.params,
             CONVENTION if question.crop is None else CONVENTION.replace("the training crop", "the test crop"),
@@ -295,7 +296,11 @@ def _notes(videos: Videos, question: Question, padded: int, short_side: int) -> 
 
 def _scale(study: Study, trial: Trial, question: Question) -> Scale:
     clips = study.space.inputs(trial.architecture)
-    return default_scale(clips, study.recipe, question.crop) if question.scale is None else question.scale
+    return (
+        default_scale(clips, study.recipe_of(trial.architecture), question.crop)
+        if question.scale is None
+        else question.scale
+    )
 
 
 def _precision(study: Study, device: torch.device) -> str:

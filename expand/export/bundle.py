@@ -173,7 +173,7 @@ def describe(record: Record, study: Study, trial: Trial, tested: TestResult | No
     return {
         "study": record.facts.study.name, "scale": record.facts.scale, "data": record.facts.data.name,
         "data_fingerprint": record.facts.data.fingerprint, "trial": trial.number,
-        "architecture": {"family": trial.architecture.family, **trial.architecture.as_dict()},
+        "architecture": {"family": trial.architecture.family, **study.space.network_of(trial.architecture)[1].as_dict()},
         "cost": {
             **asdict(trial.cost), "gmacs": trial.cost.gmacs, "convention": CONVENTION,
             "params_convention": PARAMS_CONVENTION,
@@ -181,7 +181,7 @@ def describe(record: Record, study: Study, trial: Trial, tested: TestResult | No
         "accuracy": accuracy,
         "classes": list(record.facts.data.classes),
         "normalisation": {"mean": MEAN, "std": STD},
-        "resize": resize_facts(study.recipe),
+        "resize": resize_facts(study.recipe_of(trial.architecture)),
         "frame_side": study.data.cache_side,
     }  # fmt: skip
 

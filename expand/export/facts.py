@@ -50,6 +50,7 @@ def _found(
     while here.suggestion.parent is not None and here.suggestion.parent in by_number and len(way) < len(trials):
         here = by_number[here.suggestion.parent]
         way.append(here)
+    network = study.space.network_of(trial.architecture)[1]
     steps = [_step(each, before, found) for before, each in zip([None, *way[::-1]], way[::-1], strict=False)]
     return {
         "kind": trial.suggestion.kind,
@@ -61,9 +62,9 @@ def _found(
         "networks_trained": sum(candidate.top1 is not None for candidate in found),
         "on_front": own is not None and own in front(found, record.objectives),
         "axes": [
-            {"name": axis.parameter, "value": trial.architecture[axis.parameter], "unit": axis.unit}
+            {"name": axis.parameter, "value": network[axis.parameter], "unit": axis.unit}
             for axis in study.space.axes
-            if axis.parameter in trial.architecture.as_dict()
+            if axis.parameter in network.as_dict()
         ],
         "seeds": list(record.seeds),
         "top1_mean": own.top1 if own else None,
@@ -106,7 +107,8 @@ def _step(trial: Trial, before: Trial | None, found: Sequence[Candidate]) -> dic
 
 def _training(study: Study, trial: Trial) -> dict[str, Any]:
     grown = trial.suggestion.inherit is not None
-    recipe = asdict(inherited(study.recipe, trial.suggestion.epochs) if grown else study.recipe)
+    own = study.recipe_of(trial.architecture)
+    recipe = asdict(inherited(own, trial.suggestion.epochs) if grown else own)
     return {
         "epochs": trial.suggestion.epochs,
         "seed": trial.suggestion.seed,
@@ -114,6 +116,7 @@ def _training(study: Study, trial: Trial) -> dict[str, Any]:
         "device": trial.attempt.device,
         "threads": trial.attempt.threads,
         "ended": trial.ended,
+        **({"searched": searched} if (searched := study.space.recipe_of(trial.architecture)) else {}),
         **{name: recipe[name] for name in RECIPE},
     }
 

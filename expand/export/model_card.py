@@ -175,6 +175,8 @@ def _training(about: Facts) -> Iterator[str]:
         f"({made['schedule']}, {made['warmup_epochs']:g} epochs of warm-up), weight decay {made['weight_decay']:g}, dropout "
         f"{made['dropout']:g}, label smoothing {made['label_smoothing']:g}"
     )
+    if searched := made.get("searched"):
+        yield f"- found together with the network: {', '.join(f'{name} {value}' for name, value in searched.items())}"
     small, large = made["scale_jitter"]
     yield (
         f"- random crops from frames whose short side is {small:.3g} to {large:.3g} times the crop"

@@ -148,9 +148,15 @@ def _asked(facts: Facts | None) -> dict[str, object]:
     """What study.json says of the run, by the headings of the page."""
     if facts is None:
         return {}
-    asked = {name: getattr(facts, name) for name in ("reference", "settings", "recipe_from", "limits", "forced")}
+    varied = facts.study.varied
+    asked = {
+        name: getattr(facts, name)
+        for name in ("reference", "settings", "recipe_axes", "recipe_from", "limits", "forced")
+    }
     return {
-        **{part: to_plain(getattr(facts.study, part)) for part in ("recipe", "budget", "strategy", "space")},
+        "recipe": to_plain(facts.study.recipe) | {name: f"searched: {text}" for name, text in varied.items()},
+        "space": to_plain(facts.study.space) | ({"recipe_axes": varied} if varied else {}),
+        **{part: to_plain(getattr(facts.study, part)) for part in ("budget", "strategy")},
         "data": to_plain(facts.data), "asked": {name: to_plain(value) for name, value in asked.items() if value},
     }  # fmt: skip
 

@@ -267,7 +267,8 @@ class Search:
         """The measured latency of a network, from its first trial."""
         if self._latency is None:
             return None
-        measured = (trial.attempt.speed for trial in self.record.trials() if trial.architecture == architecture)
+        network, trials = self.study.space.network_of, self.record.trials()
+        measured = (each.attempt.speed for each in trials if network(each.architecture) == network(architecture))
         return next((speed for speed in measured if speed), None)
 
     def _fail(self, number: int, error: str, traceback: str = "") -> None:
@@ -282,7 +283,7 @@ class Search:
 
     def _job(self, number: int) -> Job:
         suggestion = self.record.trial(number).suggestion
-        recipe, parent = start_of(suggestion, self.study.recipe, self.record)
+        recipe, parent = start_of(suggestion, self.study.recipe_of(suggestion.architecture), self.record)
         return Job(
             number, self.study.space, suggestion.architecture, recipe, suggestion.epochs, suggestion.seed,
             self.caches[0], self.caches[1], str(self.record.checkpoint(number)), str(self.record.weights(number)),

@@ -36,7 +36,7 @@ def facts_of(request: Request, study: Study, manifest: Manifest) -> Facts:
     facts = Facts(
         reference=lasting(request.reference) or None, classes=classes_of(study), scale=request.scale,
         settings=request.settings, limits=request.limits, data_option=request.data, seed_option=request.seed,
-        recipe_from=request.recipe_from,
+        recipe_from=request.recipe_from, recipe_axes=request.recipe_axes,
         alone=request.alone, weights_sha256=_weights_sha256(study), study=StudyFacts.of(study),
         code=code_of(study.space, study.space.start),
         data=VideoFacts(name, manifest.fingerprint(), manifest.classes, counts, reference_fps(manifest)),

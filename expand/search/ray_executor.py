@@ -334,7 +334,8 @@ def _pickle_user_modules_by_value(search: Search) -> None:
     """Pickles a space that is defined in a study file by value, because workers cannot import its module."""
     from ray import cloudpickle
 
-    module = sys.modules.get(type(search.study.space).__module__)
+    space = search.study.space
+    module = sys.modules.get(type(space.network_of(space.start)[0]).__module__)
     if module is not None and module.__spec__ is not None and not _importable(module.__name__):
         cloudpickle.register_pickle_by_value(module)
 

@@ -38,6 +38,14 @@ class StudyFacts:
         return from_plain(plain, StudyFacts)
 
     @property
+    def varied(self) -> dict[str, str]:
+        """Fields of the recipe that are searched with the networks (`expand/core/joint.py`), and their values in words."""
+        return {
+            axis["name"]: ", ".join(map(str, axis["choices"])) or f"{axis['low']:g} to {axis['high']:g}"
+            for axis in self.space.get("recipe_axes", ())
+        }
+
+    @property
     def source(self) -> str | None:
         """`Data.source`."""
         return None if self.data.source == RENDERED else self.data.source
@@ -83,7 +91,8 @@ class Facts:
     Attributes:
         reference: the study by name, dotted name or file; None for a study that was given as an object.
         classes: where the classes of the study's space and strategy are defined (`stored_study.classes_of`).
-        settings: values of `--set`; `limits`, `data_option` and `seed_option` are those of the options of these names.
+        settings: values of `--set`; `recipe_axes`, `limits`, `data_option` and `seed_option` are those of the options of these
+            names.
         recipe_from: the recipe.json with its figures that the first of `settings` are from; "" without `--recipe`.
         alone: the one network of a full training.
         weights_sha256: of the file of initial weights.
@@ -99,6 +108,7 @@ class Facts:
     classes: Mapping[str, str] = field(default_factory=dict)
     scale: str = "demo"
     settings: tuple[str, ...] = ()
+    recipe_axes: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
     data_option: str | None = None
     seed_option: int | None = None

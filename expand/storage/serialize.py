@@ -22,6 +22,7 @@ from expand.core.attempt import Speed
 from expand.core.errors import UsageError
 from expand.core.files import json_bytes, read_json, shortened
 from expand.core.outcome import Outcome
+from expand.core.space import Value
 
 T = TypeVar("T")
 _CONVERTER = Converter(unstruct_collection_overrides={tuple: list})
@@ -174,4 +175,6 @@ _CONVERTER.register_structure_hook(
     float | tuple[float, float],
     lambda plain, _: _CONVERTER.structure(plain, tuple[float, float] if isinstance(plain, (list, tuple)) else float),
 )
+_CONVERTER.register_structure_hook(Value, _plain_value("a number, a text, true or false", int, float, str, bool))
+_CONVERTER.register_structure_hook(Value | None, _plain_value("a number or a text", int, float, str, bool, type(None)))
 configure_tagged_union(Outcome, _CONVERTER, tag_name="status")

@@ -12,6 +12,8 @@ from expand.config.loading import load_factory
 from expand.config.request import Request
 from expand.config.serialize import differences
 from expand.core.errors import ExpandError, UsageError
+from expand.core.joint import JointSpace, RecipeAxis
+from expand.core.space import SearchSpace
 from expand.core.study import Study
 from expand.core.trial import Trial
 from expand.source.fingerprint import edited
@@ -82,6 +84,7 @@ def as_begun(request: Request, facts: Facts | None) -> Study:
 def _asked(request: Request) -> tuple[object, ...]:
     return (
         request.reference, request.scale, request.settings, request.limits, request.data, request.seed, request.alone,
+        request.recipe_axes,
     )  # fmt: skip
 
 
@@ -93,14 +96,15 @@ def request_of(facts: Facts) -> Request:
     """
     return Request(
         facts.reference or "", facts.scale, facts.settings, facts.data_option, facts.seed_option, facts.limits, facts.alone,
-        None if facts.reference else _rebuilt(facts), facts.recipe_from,
+        None if facts.reference else _rebuilt(facts), facts.recipe_from, recipe_axes=facts.recipe_axes,
     )  # fmt: skip
 
 
 def classes_of(study: Study) -> dict[str, str]:
     """Where the classes of a study's space and strategy are defined, as MODULE:NAME or FILE.py:NAME, to build the study again
     without a study file. What a notebook defines has no file."""
-    parts = {"space": type(study.space), "strategy": type(study.strategy)}
+    space = study.space.family if isinstance(study.space, JointSpace) else study.space
+    parts = {"space": type(space), "strategy": type(study.strategy)}
     return {name: f"{_place(kind)}:{kind.__qualname__}" for name, kind in parts.items()}
 
 
@@ -111,9 +115,14 @@ def _place(kind: type) -> str:
 
 def _rebuilt(facts: Facts) -> Study:
     kept = facts.study
-    space, strategy = (_loaded(facts.classes.get(role, role)) for role in ("space", "strategy"))
+    family, strategy = (_loaded(facts.classes.get(role, role)) for role in ("space", "strategy"))
+    if kept.space.get("type") == JointSpace.__qualname__:
+        axes = from_plain(kept.space["recipe_axes"], tuple[RecipeAxis, ...])
+        space: SearchSpace = JointSpace(from_plain(kept.space["family"], family), axes)
+    else:
+        space = from_plain(kept.space, family)
     return Study(
-        kept.name, from_plain(kept.space, space), from_plain(kept.strategy, strategy), kept.recipe,
+        kept.name, space, from_plain(kept.strategy, strategy), kept.recipe,
         replace(kept.data, source=kept.source), kept.budget, kept.objectives, kept.seeds, kept.scale,
     )  # fmt: skip
 

@@ -141,6 +141,11 @@ class Stepwise:
     def _check(self, study: Study, macs: CountMacs) -> None:
         for name in self.axes:
             study.space.axis(name)
+        if varied := study.space.recipe_of(study.space.start):
+            raise UsageError(
+                f"recipe axis {next(iter(varied))}: a stepwise expansion doubles the cost along an axis, and no recipe changes "
+                "the cost; search it with Guided, Evolved, OptunaSampler, Halving, Sampled or Grid"
+            )
         if self.growth not in ("solved", "paper"):
             raise UsageError(f"strategy.growth={self.growth}: allowed are solved, paper")
         for name, value in (("race", self.race), ("screen", self.screen)):

@@ -76,7 +76,10 @@ class NetworkRules(SpaceUnderTest):
         for architecture in dict.fromkeys([*self._runnable(), *self._bases(), *self.space.points.values()]):
             with works(f"constructor and inputs of {architecture}"):
                 network, arguments = self.space.constructor(architecture, self.num_classes)
-                key = f"{network.__qualname__} {json.dumps(arguments, default=repr)} {self._reads(architecture)}"
+                recipe = self.space.recipe_of(architecture)
+                key = (
+                    f"{network.__qualname__} {json.dumps(arguments, default=repr)} {self._reads(architecture)} {recipe}"
+                )
             other = seen.setdefault(key, architecture)
             assert other == architecture, (
                 f"one network, two architectures; canonical() should make them one: {other} and {architecture}"
@@ -84,7 +87,8 @@ class NetworkRules(SpaceUnderTest):
         alike: dict[str, list[Architecture]] = {}
         for architecture in dict.fromkeys([*self._runnable(), *self._other_choices()]):
             shapes = {name: tuple(value.shape) for name, value in self._on_shapes(architecture).state_dict().items()}
-            alike.setdefault(f"{shapes} {self._reads(architecture)}", []).append(architecture)
+            key = f"{shapes} {self._reads(architecture)} {self.space.recipe_of(architecture)}"
+            alike.setdefault(key, []).append(architecture)
         for first, *others in alike.values():
             for other in others:
                 assert not self._compute_the_same(first, other), (

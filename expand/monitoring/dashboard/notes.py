@@ -159,8 +159,11 @@ def _front(found: Sequence[Candidate], objectives: Sequence[Objective]) -> str:
 def _basis(run: RunFacts, facts: Facts) -> str:
     data = facts.data
     videos = ", ".join(f"{count} {split}" for split, count in asdict(data.videos).items())
+    varied = facts.study.varied
     recipe = ", ".join(
-        f"{name} {_value(value)}" for name, value in asdict(facts.study.recipe).items() if value is not None
+        f"{name} {f'searched ({varied[name]})' if name in varied else _value(value)}"
+        for name, value in asdict(facts.study.recipe).items()
+        if value is not None
     )
     return "\n".join([
         *(f"- {plain(part)}" for part in caption(run).split("; ")),
