@@ -105,7 +105,7 @@ EXAMPLES = (
     "expand.core.accuracy", "expand.core.layer_plan", "expand.core.pareto", "expand.core.space", "expand.core.units",
     "expand.counting.cost", "expand.strategies.budget", "expand.strategies.fixed", "expand.strategies.grid",
     "expand.strategies.sampled", "expand.strategies.stepwise", "search_spaces.c3d", "search_spaces.mixed_conv",
-    "search_spaces.x3d",
+    "search_spaces.resnet3d", "search_spaces.x3d",
 )  # fmt: skip
 
 

@@ -120,10 +120,13 @@ class LayerPlan:
         self._keep(x)
         return self
 
-    def max_pool(self, name: str, kernel: Extent, *, ceil: bool = False) -> LayerPlan:
-        """Adds a max pool whose stride is its kernel; `ceil` rounds sizes up."""
+    def max_pool(
+        self, name: str, kernel: Extent, *, stride: Extent | None = None, padding: Extent = 0, ceil: bool = False
+    ) -> LayerPlan:
+        """Adds a max pool; without `stride` its stride is its kernel; `ceil` rounds sizes up."""
         x, extents = self.at, _three(kernel)
-        size = self._strided(name, extents, extents, (0, 0, 0), ceil=ceil)
+        strides = extents if stride is None else _three(stride)
+        size = self._strided(name, extents, strides, _three(padding), ceil=ceil)
         layer = self._add(name, "pool", Feature(x.channels, size))
         layer.kept_bytes = self.at.elements * INDEX
         self._keep(x)

@@ -31,6 +31,7 @@ from expand.testing.space_contract import plain_kernels
 from expand.training.kernels.replace import speed_up
 from search_spaces.c3d import GROUPS, C3DSpace
 from search_spaces.mixed_conv import KINDS, MixedConvSpace
+from search_spaces.resnet3d import ResNet3DSpace
 from search_spaces.x3d import X3D, X3DSpace
 
 CLASSES = 7
@@ -63,8 +64,19 @@ def some_mixed(source: random.Random) -> Architecture:
     )  # fmt: skip
 
 
+def some_resnet3d(source: random.Random) -> Architecture:
+    kind = source.choice(("resnet", "resnet", "preact", "wide", "resnext"))
+    return ResNet3DSpace().architecture(
+        kind=kind, layers=source.choice((10, 10, 18, 34, 50) if kind in ("resnet", "preact") else (50,)),
+        shortcut=source.choice("AB"), widen=source.randint(1, 4), cardinality=source.choice((8, 16)),
+        width=source.uniform(0.02, 0.15), conv1_depth=source.choice((3, 5, 7)), conv1_stride=source.choice((1, 2)),
+        max_pool=source.choice(("yes", "no")), frames=source.randint(1, 9), resolution=source.randint(16, 40),
+    )  # fmt: skip
+
+
 FAMILIES: dict[str, tuple[SearchSpace, Draw]] = {
     "x3d": (X3DSpace(), some_x3d), "c3d": (C3DSpace(), some_c3d), "mixed_conv": (MixedConvSpace(), some_mixed),
+    "resnet3d": (ResNet3DSpace(), some_resnet3d),
 }  # fmt: skip
 FACTS = ("macs", "params", "params_published", "activations", "input", "fvcore_flops", "buffer_bytes")
 
@@ -136,6 +148,9 @@ TRAINED = {
         {"width": 0.125, "resolution": 48}, {"width": 0.25, "resolution": 32, "split": "MC3"},
         {"width": 0.2, "resolution": 32, **dict.fromkeys(GROUPS, "(2+1)D")},
     ),
+    "resnet3d": (
+        {"width": 0.1, "resolution": 32}, {"kind": "preact", "layers": 50, "shortcut": "B", "width": 0.1, "resolution": 32},
+    ),
 }  # fmt: skip
 
 
@@ -195,6 +210,16 @@ def test_a_linear_layer_is_counted_at_every_position() -> None:
 
 
 THREE = some.tuples(*[some.integers(1, 4)] * 3)
+
+
+@given(THREE, THREE, THREE, THREE)
+def test_a_pool_with_a_stride_and_padding_of_its_own_has_torchs_shapes(size, kernel, stride, padding) -> None:
+    padding = tuple(min(pad, window // 2) for pad, window in zip(padding, kernel, strict=True))
+    assume(all(n + 2 * p >= k for n, p, k in zip(size, padding, kernel, strict=True)))
+    with torch.device("meta"):
+        pooled = nn.MaxPool3d(kernel, stride, padding)(torch.zeros(1, 3, *size))
+    plan = LayerPlan(Clip(size[0], 1, size[1], size[2])).max_pool("pool", kernel, stride=stride, padding=padding)
+    assert plan.layers[0].output == tuple(pooled.shape[1:]) and plan.layers[0].kept_bytes >= 8 * pooled.numel()
 
 
 @given(THREE, THREE, THREE, some.tuples(*[some.integers(0, 2)] * 3), some.booleans(), THREE, some.booleans())
