@@ -193,7 +193,8 @@ AXES = (
     Axis("shortcut", "shortcut", "", "A: zero channels, B: 1x1x1 convolutions, where sizes change", "shortcuts that learn",
          choices=("A", "B")),
     Axis("widen", "widen", "k", "× the block widths, of wide networks", "wider blocks", choices=(1, 2, 3, 4)),
-    Axis("cardinality", "cardinality", "", "groups of the 3x3x3 convolutions, of ResNeXt", "more groups", choices=(8, 16, 32, 64)),
+    Axis("cardinality", "cardinality", "", "groups of the 3x3x3 convolutions, of ResNeXt", "more groups",
+         choices=(8, 16, 32, 64)),
     Axis("width", "width", "", "× (64, 64, 128, 256, 512) channels", "wider layers", low=0.02, high=4, step=1 / 256),
     Axis("stem_depth", "conv1_depth", "d", "frames of conv1's kernel", "a deeper kernel", choices=(3, 5, 7)),
     Axis("stem_stride", "conv1_stride", "", "conv1's stride in time", "more frames behind conv1", choices=(2, 1)),
@@ -291,14 +292,18 @@ class ResNet3DSpace(SearchSpace):
     def canonical(self, values: dict[str, Any]) -> dict[str, Any]:
         kind = values["kind"]
         if kind in ("wide", "resnext") and values["layers"] in BASIC:
-            raise UsageError(f"layers={values['layers']}: kind={kind} has bottlenecks, so 50, 101, 152 or 200 are allowed")
+            raise UsageError(
+                f"layers={values['layers']}: kind={kind} has bottlenecks, so 50, 101, 152 or 200 are allowed"
+            )
         if kind != "wide":
             values |= {"widen": 2}
         if kind != "resnext":
             values |= {"cardinality": 32}
         if values["frames"] == 1:  # one frame has no stride
             values |= {"stride": self.stride, "conv1_stride": 1}
-        bases = {STEM, *_bases(values)} | ({width // GROUPED for width in _bases(values)} if kind == "resnext" else set())
+        bases = {STEM, *_bases(values)} | (
+            {width // GROUPED for width in _bases(values)} if kind == "resnext" else set()
+        )
         return values | {"width": plain_width(values["width"], bases)}
 
 

@@ -60,7 +60,15 @@ def test_fvcore_counts_the_same_for_every_kind() -> None:
 
 def test_layers_are_in_the_order_of_their_costs() -> None:
     """At any width and clip: growth solves for a cost by bisection."""
-    for values in ({}, {"frames": 1}, {"frames": 128}, {"resolution": 16}, {"width": 0.05}, {"shortcut": "A"}, {"max_pool": "no"}):
+    for values in (
+        {},
+        {"frames": 1},
+        {"frames": 128},
+        {"resolution": 16},
+        {"width": 0.05},
+        {"shortcut": "A"},
+        {"max_pool": "no"},
+    ):
         costs = [cost_of(SPACE, SPACE.architecture(**{"shortcut": "B"} | values, layers=n), 10).macs for n in LAYERS]
         assert costs == sorted(costs), values
 
@@ -70,7 +78,9 @@ def test_shortcut_a_subsamples_and_adds_zeros() -> None:
     y = ZeroPadded(2, 2)(x)
     assert y.shape == (2, 5, 3, 2, 4) and torch.equal(y[:, :3], x[:, :, ::2, ::2, ::2]) and not y[:, 3:].any()
     with torch.device("meta"):
-        shortcuts = [[type(part) for part in block.shortcut] for block in SPACE.build(SPACE.point("ResNet-18"), 5).blocks]
+        shortcuts = [
+            [type(part) for part in block.shortcut] for block in SPACE.build(SPACE.point("ResNet-18"), 5).blocks
+        ]
     assert shortcuts == [[], [], [ZeroPadded], [], [ZeroPadded], [], [ZeroPadded], []]
 
 
@@ -99,7 +109,9 @@ def test_the_sizes_of_maps_on_the_way() -> None:
 
 
 def test_equal_networks_are_equal_points() -> None:
-    assert SPACE.start == SPACE.point("ResNet-18") and SPACE.point("ResNet-34-64f") == SPACE.point("ResNet-34", frames=64)
+    assert SPACE.start == SPACE.point("ResNet-18") and SPACE.point("ResNet-34-64f") == SPACE.point(
+        "ResNet-34", frames=64
+    )
     assert SPACE.architecture(widen=4, cardinality=8) == SPACE.start
     assert SPACE.point("WRN-50", widen=4) != SPACE.point("WRN-50") == SPACE.point("WRN-50", cardinality=64)
     assert SPACE.architecture(frames=1, conv1_stride=2, stride=5) == SPACE.architecture(frames=1)
