@@ -1,7 +1,7 @@
 """3D residual networks in the shape and under the names of their authors' code (kenshohara/3D-ResNets-PyTorch), for tests.
 
 models/resnet.py, pre_act_resnet.py and resnext.py of 2018: an average pool with a kernel of the training clip's size, shortcut A
-by an average pool of one position and a concatenation with zeros. `layouts/*.txt` says names and shapes independently of this file.
+by an average pool of one position and zeros behind it. `layouts/*.txt` says names and shapes independently of this file.
 """
 
 from __future__ import annotations
