@@ -132,9 +132,22 @@ class LayerPlan:
         self._keep(x)
         return self
 
-    def mean(self) -> LayerPlan:
-        """Averages over time and space."""
-        self.at = Feature(self.at.channels, (1, 1, 1))
+    def mean(self, *, frames: int = 1) -> LayerPlan:
+        """Averages over time and space; with `frames` so many are left in time."""
+        self.at = Feature(self.at.channels, (frames, 1, 1))
+        return self
+
+    def pad(self, sizes: Sequence[Sequence[int]]) -> LayerPlan:
+        """Adds positions in front of and behind time, height and width: a new tensor, unless there are none to add."""
+        more = [before + behind for before, behind in sizes]
+        if any(more):
+            time, height, width = (extent + new for extent, new in zip(self.at.size, more, strict=True))
+            self.at = Feature(self.at.channels, (time, height, width))
+        return self
+
+    def concatenate(self, parts: Sequence[Feature]) -> LayerPlan:
+        """Joins features of one size: their channels, in this order."""
+        self.at = Feature(sum(part.channels for part in parts), parts[0].size)
         return self
 
     def flatten(self) -> LayerPlan:

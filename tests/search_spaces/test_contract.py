@@ -19,11 +19,13 @@ from expand.core.space import Architecture, Axis, Published, SearchSpace, plain_
 from expand.core.weight_names import Inheritance, WeightLayout
 from expand.testing.space_contract import SpaceContract
 from search_spaces.c3d import C3DSpace
+from search_spaces.inception import InceptionSpace
 from search_spaces.mixed_conv import MixedConvSpace
 from search_spaces.resnet3d import ResNet3DSpace
 from search_spaces.x3d import X3DSpace
 
-C3D, MIXED, RESNET, X3D = C3DSpace(), MixedConvSpace(), ResNet3DSpace(), X3DSpace()
+C3D, INCEPTION, MIXED = C3DSpace(), InceptionSpace(), MixedConvSpace()
+RESNET, X3D = ResNet3DSpace(), X3DSpace()
 TINY = {"width": 0.05, "frames": 4, "resolution": 20}
 
 
@@ -31,6 +33,12 @@ class TestC3D(SpaceContract):
     space = C3D
     small = C3D.architecture(width=0.02, frames=10, resolution=18)
     samples = (C3D.architecture(convolutions=8, conv1_depth=1, conv5_depth=7, width=0.02, frames=9, resolution=17),)
+
+
+class TestInception(SpaceContract):
+    space = INCEPTION
+    small = INCEPTION.architecture(**TINY)
+    samples = (INCEPTION.point("top-heavy-S3D-G-4c", **TINY | {"frames": 10, "resolution": 34}),)
 
 
 class TestMixedConv(SpaceContract):
