@@ -10,6 +10,7 @@ from expand.core.errors import UsageError
 from expand.core.space import Architecture, SearchSpace
 from expand.weights.grow import inherit, plan_growth
 from search_spaces.c3d import C3DSpace
+from search_spaces.inception import InceptionSpace
 from search_spaces.mixed_conv import MixedConvSpace
 from search_spaces.resnet3d import ResNet3DSpace
 from search_spaces.x3d import X3DSpace
@@ -17,6 +18,7 @@ from search_spaces.x3d import X3DSpace
 X3D = X3DSpace(frames=2, stride=8, resolution=32, width=0.3, depth=0.4)
 C3D = C3DSpace(width=1 / 16, frames=9, resolution=24)
 MIXED = MixedConvSpace(width=1 / 16, frames=4, resolution=16)
+INCEPTION = InceptionSpace(width=0.1, frames=8, resolution=32)
 RESNET = ResNet3DSpace(layers=10, width=1 / 16, conv1_depth=3, frames=4, resolution=20)
 CLASSES = 5
 
@@ -76,6 +78,7 @@ STEPS = {
     "ResNeXt's cardinality": (
         RESNET, [{"kind": "resnext", "layers": 50, "shortcut": "B", "cardinality": 8}, {"cardinality": 16}],
     ),
+    "inception 2D to 3D, where there is no stride": (INCEPTION, [{"mixed3b": "3D"}, {"conv2c": "3D", "mixed5c": "3D"}]),
     "R(2+1)D's own width": (MIXED, [{f"conv{n}": "(2+1)D" for n in range(1, 6)}, {"width": 1 / 8}]),
 }  # fmt: skip
 
@@ -154,6 +157,13 @@ def test_a_flattened_layer_answers_alike_to_a_constant_map() -> None:
         (X3D, {}, {"width": 0.2}, "channels can only be added"),
         (X3DSpace(width=0.16), {}, {"width": 0.4}, "only the larger network has blocks.1.shortcut.1"),
         (X3D, {}, {}, "same as its parent"),
+        (
+            INCEPTION,
+            {},
+            {"width": 0.2},
+            "channels at width 0.2 in its concatenations where its parent has channels at width 0.1",
+        ),
+        (INCEPTION, {}, {"mixed3b": "separable"}, "only the larger network has mixed.3b.branch2.1.temporal"),
         (
             RESNET,
             {},
