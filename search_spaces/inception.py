@@ -271,7 +271,7 @@ AXES = (
         for name, splits in SPLITS.items()
     ),
     Axis("gates", "gates", "", "gates from this group on", "more gates", choices=GATES),
-    Axis("stem_depth", "conv1a_depth", "", "frames of conv1a's kernel, if it is not 2D", "a deeper kernel", choices=(1, 3, 5, 7)),
+    Axis("stem_depth", "conv1a_depth", "", "frames of conv1a's kernel, if it is not 2D", "a deeper kernel", choices=(3, 5, 7)),
     Axis("norms", "norms", "", "of separable kernels: both halves, or the spatial one", "", choices=("spatial", "both")),
     Axis("padding", "padding", "", "of strided layers: TensorFlow's or torch's", "", choices=("same", "symmetric")),
     Axis("width", "width", "", "× the published channels", "wider layers", low=0.05, high=2, step=1 / 128),

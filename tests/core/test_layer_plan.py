@@ -80,7 +80,7 @@ def some_resnet3d(source: random.Random) -> Architecture:
 def some_inception(source: random.Random) -> Architecture:
     return InceptionSpace().architecture(
         **{name: source.choice(SEPARABLE_TOO) for name in ELEVEN}, gates=source.choice(GATES), width=source.uniform(0.05, 0.2),
-        conv1a_depth=source.choice((1, 3, 5, 7)), norms=source.choice(("spatial", "both")),
+        conv1a_depth=source.choice((3, 5, 7)), norms=source.choice(("spatial", "both")),
         padding=source.choice(("same", "symmetric")), frames=source.randint(1, 9), resolution=source.randint(16, 40),
     )  # fmt: skip
 

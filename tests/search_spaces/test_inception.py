@@ -172,7 +172,7 @@ def test_equal_networks_are_equal_points() -> None:
         ({"top_heavy_3d": "4b", "bottom_heavy_3d": "4b"}, r"top_heavy_3d=4b and bottom_heavy_3d=4b: set only one"),
         ({"top_heavy_3d": "1a"}, r"top_heavy_3d=1a: allowed are none, 5c, .*, 2c, all"),
         ({"gates": "1a"}, r"gates=1a: allowed are none, 5c"),
-        ({"conv1a_depth": 2}, r"conv1a_depth=2: allowed are 1, 3, 5, 7"),
+        ({"conv1a_depth": 2}, r"conv1a_depth=2: allowed are 3, 5, 7"),
         ({"padding": "full"}, r"padding=full: allowed are same, symmetric"),
         ({"resolution": 15}, r"resolution=15: allowed are 16 to 512 .*five layers halve"),
     ],
