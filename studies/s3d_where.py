@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from expand.core.study import Data, Recipe, Study
 from expand.strategies.grid import Grid
-from search_spaces.inception import FROM, InceptionSpace
+from search_spaces.inception import InceptionSpace
 
 SEEDS = (0, 1, 2)
 KINETICS_400 = (240_000, 20_000, 400)  # training videos, validation videos, classes, as papers give them
-SPLITS = tuple(f"{place}-heavy-I3D-{first}" for place in ("top", "bottom") for first in FROM)
+SPLITS = tuple(name for name in InceptionSpace().points if "-heavy-I3D-" in name)
 
 # As I3D (section 4 of its paper): SGD with momentum 0.9, weight decay 1e-7; batches of 6 clips on each of 56 GPUs; a learning
 # rate of 0.1 that is divided by 10 after 80 thousand steps, which are 112 passes over the training videos. Dropout
