@@ -104,8 +104,8 @@ print(list(typer.main.get_command(expand.cli.app.app).commands))
 EXAMPLES = (
     "expand.core.accuracy", "expand.core.joint", "expand.core.layer_plan", "expand.core.pareto", "expand.core.space",
     "expand.core.units", "expand.counting.cost", "expand.strategies.budget", "expand.strategies.fixed", "expand.strategies.grid",
-    "expand.strategies.sampled", "expand.strategies.stepwise", "search_spaces.c3d", "search_spaces.mixed_conv",
-    "search_spaces.x3d",
+    "expand.strategies.sampled", "expand.strategies.stepwise", "search_spaces.c3d", "search_spaces.inception",
+    "search_spaces.mixed_conv", "search_spaces.resnet3d", "search_spaces.x3d",
 )  # fmt: skip
 
 

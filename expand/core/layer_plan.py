@@ -74,6 +74,7 @@ class LayerPlan:
         self.at = Feature(clip.channels, (clip.frames, clip.height, clip.width))
         self._stage, self._times = "", 1
         self._in_branch = self._behind_mean = False
+        self.parallel = False  # whether layers of several ways through the network are joined
 
     def stage(self, name: str, *, times: int = 1) -> LayerPlan:
         """Starts a stage: its layers occur `times` times in the network, on the same shapes."""
@@ -127,19 +128,36 @@ class LayerPlan:
         self._keep(x)
         return self
 
-    def max_pool(self, name: str, kernel: Extent, *, ceil: bool = False) -> LayerPlan:
-        """Adds a max pool whose stride is its kernel; `ceil` rounds sizes up."""
+    def max_pool(
+        self, name: str, kernel: Extent, *, stride: Extent | None = None, padding: Extent = 0, ceil: bool = False
+    ) -> LayerPlan:
+        """Adds a max pool; without `stride` its stride is its kernel; `ceil` rounds sizes up."""
         x, extents = self.at, _three(kernel)
-        size = self._strided(name, extents, extents, (0, 0, 0), ceil=ceil)
+        strides = extents if stride is None else _three(stride)
+        size = self._strided(name, extents, strides, _three(padding), ceil=ceil)
         layer = self._add(name, "pool", Feature(x.channels, size))
         layer.kept_bytes = self.at.elements * INDEX
         self._keep(x)
         return self
 
-    def mean(self) -> LayerPlan:
-        """Averages over time and space."""
+    def mean(self, *, frames: int = 1) -> LayerPlan:
+        """Averages over time and space; with `frames` so many are left in time."""
         self._behind_mean = True
-        self.at = Feature(self.at.channels, (1, 1, 1))
+        self.at = Feature(self.at.channels, (frames, 1, 1))
+        return self
+
+    def pad(self, sizes: Sequence[Sequence[int]]) -> LayerPlan:
+        """Adds positions in front of and behind time, height and width: a new tensor, unless there are none to add."""
+        more = [before + behind for before, behind in sizes]
+        if any(more):
+            time, height, width = (extent + new for extent, new in zip(self.at.size, more, strict=True))
+            self.at = Feature(self.at.channels, (time, height, width))
+        return self
+
+    def concatenate(self, parts: Sequence[Feature]) -> LayerPlan:
+        """Joins features of one size: their channels, in this order."""
+        self.parallel = True
+        self.at = Feature(sum(part.channels for part in parts), parts[0].size)
         return self
 
     def flatten(self) -> LayerPlan:

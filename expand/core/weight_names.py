@@ -43,11 +43,13 @@ class Inheritance:
         stages: for each stage, the module names of its blocks, in order. A deeper network has more blocks at a stage's end.
         last_norm: within a block, the name of the norm whose gain makes the block equal to its shortcut when it is 0.
         flattened: linear layers that read a flattened feature map, with its (frames, height, width).
+        form: what else must be equal for weights to be continued, in words, such as the place of channels in a concatenation.
     """
 
     stages: Sequence[Sequence[str]] = ()
     last_norm: str = ""
     flattened: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    form: str = ""
 
     @staticmethod
     def of_blocks(depths: Sequence[int], last_norm: str) -> Inheritance:

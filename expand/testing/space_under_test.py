@@ -12,6 +12,7 @@ from torch import nn
 from expand.core.space import Architecture, Axis, SearchSpace
 from expand.counting.cost import count_macs
 from expand.testing.checks import spread, works
+from expand.weights.matching import on_shapes
 
 TOLERANCE = 1e-5  # of a logit
 MOST_POINTS = 12  # named points that are built and grown; of more points, evenly spaced ones
@@ -82,8 +83,8 @@ class SpaceUnderTest:
             return self.space.build(architecture, self.num_classes)
 
     def _on_shapes(self, architecture: Architecture) -> nn.Module:
-        with works(f"build({architecture}) on shapes"), torch.device("meta"):
-            return self.space.build(architecture, self.num_classes)
+        with works(f"build({architecture}) on shapes"):
+            return on_shapes(self.space, architecture, self.num_classes)
 
     def _macs(self, architecture: Architecture) -> int:
         with works(f"counting {architecture}"):

@@ -57,6 +57,7 @@ def plan_growth(space: SearchSpace, parent: Architecture, child: Architecture, n
     """
     if parent == child:
         raise UsageError(f"the network is the same as its parent, {parent}")
+    _refuse_other_form(space, parent, child)
     old, new = (on_shapes(space, architecture, num_classes) for architecture in (parent, child))
     renamed, added = _blocks(space, parent, child)
     names = {}
@@ -131,6 +132,15 @@ def _blocks(space: SearchSpace, parent: Architecture, child: Architecture) -> tu
 
 def _block_of(name: str, blocks: tuple[str, ...]) -> str:
     return next((block for block in blocks if name.startswith(f"{block}.")), "")
+
+
+def _refuse_other_form(space: SearchSpace, parent: Architecture, child: Architecture) -> None:
+    before, after = space.inheritance(parent).form, space.inheritance(child).form
+    if before != after:
+        raise UsageError(
+            f"{parent.changes(child)}: weights cannot be inherited, because the larger network has {after or 'none of it'} "
+            f"where its parent has {before or 'none of it'}"
+        )
 
 
 def _refuse_other_layers(names: Mapping[str, str], old: nn.Module, new: nn.Module, what: str) -> None:

@@ -30,7 +30,11 @@ from expand.counting.cost import (
 from expand.testing.space_contract import plain_kernels
 from expand.training.kernels.replace import speed_up
 from search_spaces.c3d import GROUPS, C3DSpace
+from search_spaces.inception import GATES, InceptionSpace
+from search_spaces.inception import GROUPS as ELEVEN
+from search_spaces.inception import KINDS as SEPARABLE_TOO
 from search_spaces.mixed_conv import KINDS, MixedConvSpace
+from search_spaces.resnet3d import ResNet3DSpace
 from search_spaces.x3d import X3D, X3DSpace
 
 CLASSES = 7
@@ -63,8 +67,27 @@ def some_mixed(source: random.Random) -> Architecture:
     )  # fmt: skip
 
 
+def some_resnet3d(source: random.Random) -> Architecture:
+    kind = source.choice(("resnet", "resnet", "preact", "wide", "resnext"))
+    return ResNet3DSpace().architecture(
+        kind=kind, layers=source.choice((10, 10, 18, 34, 50) if kind in ("resnet", "preact") else (50,)),
+        shortcut=source.choice("AB"), widen=source.randint(1, 4), cardinality=source.choice((8, 16)),
+        width=source.uniform(0.02, 0.15), conv1_depth=source.choice((3, 5, 7)), conv1_stride=source.choice((1, 2)),
+        max_pool=source.choice(("yes", "no")), frames=source.randint(1, 9), resolution=source.randint(16, 40),
+    )  # fmt: skip
+
+
+def some_inception(source: random.Random) -> Architecture:
+    return InceptionSpace().architecture(
+        **{name: source.choice(SEPARABLE_TOO) for name in ELEVEN}, gates=source.choice(GATES), width=source.uniform(0.05, 0.2),
+        conv1a_depth=source.choice((3, 5, 7)), norms=source.choice(("spatial", "both")),
+        padding=source.choice(("same", "symmetric")), frames=source.randint(1, 9), resolution=source.randint(16, 40),
+    )  # fmt: skip
+
+
 FAMILIES: dict[str, tuple[SearchSpace, Draw]] = {
     "x3d": (X3DSpace(), some_x3d), "c3d": (C3DSpace(), some_c3d), "mixed_conv": (MixedConvSpace(), some_mixed),
+    "resnet3d": (ResNet3DSpace(), some_resnet3d), "inception": (InceptionSpace(), some_inception),
 }  # fmt: skip
 FACTS = ("macs", "params", "params_published", "activations", "input", "fvcore_flops", "buffer_bytes")
 
@@ -136,6 +159,13 @@ TRAINED = {
         {"width": 0.125, "resolution": 48}, {"width": 0.25, "resolution": 32, "split": "MC3"},
         {"width": 0.2, "resolution": 32, **dict.fromkeys(GROUPS, "(2+1)D")},
     ),
+    "inception": (
+        {"top_heavy_3d": "all", "width": 0.1, "frames": 9, "resolution": 33},
+        {"top_heavy_separable": "4b", "gates": "4d", "norms": "spatial", "width": 0.1, "frames": 8, "resolution": 32},
+    ),
+    "resnet3d": (
+        {"width": 0.1, "resolution": 32}, {"kind": "preact", "layers": 50, "shortcut": "B", "width": 0.1, "resolution": 32},
+    ),
 }  # fmt: skip
 
 
@@ -189,12 +219,41 @@ def test_one_tensor_kept_twice_is_counted_once_and_a_branch_comes_back() -> None
     assert plan.at.channels == 4 and [layer.kept_bytes for layer in plan.layers] == [4 * 16 * 3 + 4 * 16 * 4, 0, 0]
 
 
+def test_branches_are_concatenated_and_a_mean_keeps_frames() -> None:
+    plan = LayerPlan(Clip(4, 1, 5, 6)).conv("first", 4)
+    x = plan.at
+    one = plan.conv("one", 2).at
+    plan.at = x
+    two = plan.conv("two", 3, 3, padding=1).at
+    assert plan.concatenate([one, two]).at.channels == 5 and plan.at.size == (4, 5, 6)
+    assert not plan.at.kept and plan.mean(frames=3).at.size == (3, 1, 1)
+    assert [layer.kept_bytes for layer in plan.layers] == [4 * 3 * 120, 4 * 4 * 120, 0]
+
+
+def test_a_padded_map_is_another_tensor() -> None:
+    plan = LayerPlan(Clip(4, 1, 5, 6)).conv("first", 4)
+    x = plan.at
+    assert plan.pad([(0, 0), (0, 0), (0, 0)]).at is x
+    assert plan.pad([(0, 1), (1, 1), (2, 0)]).at.size == (5, 7, 8) and plan.at.channels == 4
+    assert plan.conv("second", 2).layers[1].kept_bytes == 4 * 4 * 5 * 7 * 8
+
+
 def test_a_linear_layer_is_counted_at_every_position() -> None:
     plan = LayerPlan(Clip(2, 1, 3, 5)).linear("fc", 7)
     assert (plan.layers[0].macs, plan.layers[0].activations, plan.layers[0].params) == (30 * 3 * 7, 30 * 7, 3 * 7 + 7)
 
 
 THREE = some.tuples(*[some.integers(1, 4)] * 3)
+
+
+@given(THREE, THREE, THREE, THREE)
+def test_a_pool_with_a_stride_and_padding_of_its_own_has_torchs_shapes(size, kernel, stride, padding) -> None:
+    padding = tuple(min(pad, window // 2) for pad, window in zip(padding, kernel, strict=True))
+    assume(all(n + 2 * p >= k for n, p, k in zip(size, padding, kernel, strict=True)))
+    with torch.device("meta"):
+        pooled = nn.MaxPool3d(kernel, stride, padding)(torch.zeros(1, 3, *size))
+    plan = LayerPlan(Clip(size[0], 1, size[1], size[2])).max_pool("pool", kernel, stride=stride, padding=padding)
+    assert plan.layers[0].output == tuple(pooled.shape[1:]) and plan.layers[0].kept_bytes >= 8 * pooled.numel()
 
 
 @given(THREE, THREE, THREE, some.tuples(*[some.integers(0, 2)] * 3), some.booleans(), THREE, some.booleans())

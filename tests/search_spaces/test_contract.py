@@ -19,10 +19,13 @@ from expand.core.space import Architecture, Axis, Published, SearchSpace, plain_
 from expand.core.weight_names import Inheritance, WeightLayout
 from expand.testing.space_contract import SpaceContract
 from search_spaces.c3d import C3DSpace
+from search_spaces.inception import InceptionSpace
 from search_spaces.mixed_conv import MixedConvSpace
+from search_spaces.resnet3d import ResNet3DSpace
 from search_spaces.x3d import X3DSpace
 
-C3D, MIXED, X3D = C3DSpace(), MixedConvSpace(), X3DSpace()
+C3D, INCEPTION, MIXED = C3DSpace(), InceptionSpace(), MixedConvSpace()
+RESNET, X3D = ResNet3DSpace(), X3DSpace()
 TINY = {"width": 0.05, "frames": 4, "resolution": 20}
 
 
@@ -32,6 +35,12 @@ class TestC3D(SpaceContract):
     samples = (C3D.architecture(convolutions=8, conv1_depth=1, conv5_depth=7, width=0.02, frames=9, resolution=17),)
 
 
+class TestInception(SpaceContract):
+    space = INCEPTION
+    small = INCEPTION.architecture(**TINY)
+    samples = (INCEPTION.point("top-heavy-S3D-G-4c", **TINY | {"frames": 10, "resolution": 34}),)
+
+
 class TestMixedConv(SpaceContract):
     space = MIXED
     small = MIXED.architecture(**TINY)
@@ -39,6 +48,18 @@ class TestMixedConv(SpaceContract):
         *(MIXED.point(name, **TINY) for name in ("MC3", "rMC4", "R3D", "R(2+1)D", "r2plus1d_18")),
         MIXED.architecture(conv2="(2+1)D", **TINY),  # no inner width that the rules would disagree on
         *(MIXED.point("R2D", **TINY | {"frames": frames}) for frames in (1, 3)),
+    )
+
+
+class TestResNet3D(SpaceContract):
+    space = RESNET
+    small = RESNET.point("ResNet-10", conv1_depth=3, **TINY)
+    samples = (
+        RESNET.architecture(**TINY, conv1_stride=2),
+        RESNET.architecture(kind="preact", layers=10, **TINY | {"frames": 1}),
+        RESNET.point("ResNet-50", kind="preact", **TINY | {"resolution": 36}),
+        RESNET.point("WRN-50", max_pool="no", **TINY),
+        RESNET.point("ResNeXt-50", cardinality=8, **TINY | {"resolution": 36}),
     )
 
 

@@ -6,6 +6,7 @@ from unittest import mock
 
 import pytest
 import torch
+from public_inception import KyleminS3D, PiergiajI3D
 from public_networks import (
     X3D_DEPTHS,
     PyTorchVideoX3D,
@@ -14,15 +15,18 @@ from public_networks import (
     randomised,
     table,
 )
+from public_resnet3d import HaraResNet
 from torch import nn
 
 from expand.core.errors import UsageError
 from expand.core.space import SearchSpace
 from expand.weights.matching import Matched, inspect_weights, load_weights
+from search_spaces.inception import InceptionSpace
 from search_spaces.mixed_conv import MixedConvSpace
+from search_spaces.resnet3d import BLOCKS, ResNet3DSpace
 from search_spaces.x3d import X3DSpace
 
-X3D, MIXED = X3DSpace(), MixedConvSpace()
+X3D, MIXED, RESNET, INCEPTION = X3DSpace(), MixedConvSpace(), ResNet3DSpace(), InceptionSpace()
 X3D_LAYOUTS = {"slowfast": ("SlowFast", SlowFastX3D), "pytorchvideo": ("PyTorchVideo", PyTorchVideoX3D)}
 KINDS = {"r3d_18": ("3D",) * 5, "mc3_18": ("3D", "3D", "2D", "2D", "2D"), "r2plus1d_18": ("(2+1)D",) * 5}
 
@@ -84,6 +88,10 @@ def test_the_resnets_here_and_the_layouts_files_name_the_same(name):
         ("pytorchvideo_x3d_m", "PyTorchVideo", X3D, "M"), ("pytorchvideo_x3d_l", "PyTorchVideo", X3D, "L"),
         ("torchvision_r3d_18", "torchvision", MIXED, "r3d_18"), ("torchvision_mc3_18", "torchvision", MIXED, "mc3_18"),
         ("torchvision_r2plus1d_18", "torchvision", MIXED, "r2plus1d_18"),
+        ("kenshohara_resnet18_a", "3D-ResNets-PyTorch", RESNET, "ResNet-18"),
+        ("kenshohara_resnext101", "3D-ResNets-PyTorch", RESNET, "ResNeXt-101"),
+        ("piergiaj_i3d", "pytorch-i3d", INCEPTION, "I3D"), ("kylemin_s3d", "kylemin/S3D", INCEPTION, "S3D"),
+        ("torchvision_s3d", "torchvision", INCEPTION, "S3D"),
     ],
 )  # fmt: skip
 def test_each_layout_fits_its_point_whole(file, layout, space, point, tmp_path):
@@ -146,6 +154,71 @@ def test_vmzs_conversion_has_norms_as_ours(tmp_path):
     same_logits(theirs, ours, 4, 32, 32)
 
 
+# Kind, layers, shortcut, the definition's kind of blocks, its widths and groups at a quarter of the published ones.
+HARA = {
+    "ResNet-18": ("resnet", 18, "A", "basic", [(16, 16), (32, 32), (64, 64), (128, 128)], 1),
+    "ResNet-50": ("resnet", 50, "B", "bottleneck", [(16, 64), (32, 128), (64, 256), (128, 512)], 1),
+    "preact, basic": ("preact", 10, "A", "preact basic", [(16, 16), (32, 32), (64, 64), (128, 128)], 1),
+    "preact": ("preact", 50, "B", "preact bottleneck", [(16, 64), (32, 128), (64, 256), (128, 512)], 1),
+    "WRN-50": ("wide", 50, "B", "bottleneck", [(32, 64), (64, 128), (128, 256), (256, 512)], 1),
+    "ResNeXt-50": ("resnext", 50, "B", "bottleneck", [(32, 64), (64, 128), (128, 256), (256, 512)], 32),
+}
+
+
+@pytest.mark.parametrize(("name", "shapes"), [("ResNet-18", "resnet18_a"), ("ResNeXt-101", "resnext101")])
+def test_haras_networks_here_and_the_layouts_files_name_the_same(name, shapes):
+    deep = name == "ResNeXt-101"
+    widths = [(64 * 2**n * (1 + deep), 64 * 2**n * (4 if deep else 1)) for n in range(4)]
+    with torch.device("meta"):
+        kind, groups = ("bottleneck", 32) if deep else ("basic", 1)
+        network = HaraResNet(
+            kind, BLOCKS[101 if deep else 18], widths, 400, groups=groups, shortcut="B" if deep else "A"
+        )
+    assert {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()} == table(f"kenshohara_{shapes}")
+
+
+@pytest.mark.parametrize("name", HARA)
+def test_haras_networks_give_the_logits_of_the_authors_definition(name, tmp_path):
+    kind, layers, shortcut, block, widths, groups = HARA[name]
+    definition = HaraResNet(
+        block, BLOCKS[layers], widths, 10, stem=16, groups=groups, shortcut=shortcut, frames=16, side=40
+    )
+    theirs = randomised(definition)
+    state = {f"module.{key}": tensor for key, tensor in theirs.state_dict().items()}  # as DataParallel saves it
+    torch.save({"arch": "resnet", "epoch": 150, "state_dict": state}, tmp_path / "weights.pth")
+    point = RESNET.architecture(kind=kind, layers=layers, shortcut=shortcut, width=0.25, resolution=40)
+    ours = RESNET.build(point, 10)
+    all_of(load_weights(ours, tmp_path / "weights.pth", space=RESNET, architecture=point), ours)
+    same_logits(theirs, ours, 16, 40, 40)
+
+
+INCEPTIONS = {"piergiaj_i3d": (PiergiajI3D, "I3D"), "kylemin_s3d": (KyleminS3D, "S3D")}
+
+
+@pytest.mark.parametrize("name", INCEPTIONS)
+def test_the_inceptions_here_and_the_layouts_files_name_the_same(name):
+    with torch.device("meta"):
+        network = INCEPTIONS[name][0](400)
+    assert {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()} == table(name)
+
+
+@pytest.mark.parametrize("name", INCEPTIONS)
+def test_inceptions_give_the_logits_of_the_public_definition(name, tmp_path):
+    definition, point = INCEPTIONS[name]
+    theirs = randomised(definition(10))
+    torch.save(theirs.state_dict(), tmp_path / "weights.pt")
+    ours = blank(INCEPTION, point, 10)
+    matched = load_weights(ours, tmp_path / "weights.pt", space=INCEPTION, architecture=INCEPTION.points[point])
+    all_of(matched, ours)
+    assert not matched.notes  # the same epsilon
+    same_logits(theirs, ours, 16, 64, 64)
+    other = "symmetric" if point == "I3D" else "same"
+    moved = INCEPTION.build(INCEPTION.point(point, padding=other), 10)
+    moved.load_state_dict(ours.state_dict())
+    with pytest.raises(AssertionError, match="max"):
+        same_logits(theirs, moved, 16, 64, 64)
+
+
 def test_the_norm_that_slowfast_has_more_matters(tmp_path):
     """Folded it is there; without it the logits are others."""
     theirs, architecture = SlowFastX3D(X3D_DEPTHS["m"], 4, 64, 10), X3D.points["XS"]
@@ -170,6 +243,9 @@ def test_the_norm_that_slowfast_has_more_matters(tmp_path):
         ("torchvision_mc3_18", MIXED, "r3d_18", None, "layer2.0.conv1.0.weight is 128x64x1x3x3 in the file and .*points that"),
         ("slowfast_x3d_m", MIXED, "r3d_18", None, "none of its tensors belongs to this mixed_conv network"),
         ("torchvision_r3d_18", X3D, "M", None, "none of its tensors belongs to this x3d network"),
+        ("kylemin_s3d", INCEPTION, "I3D", None, "none of its tensors belongs to this inception network.*S3D"),
+        ("kenshohara_resnext101", RESNET, "ResNet-18", None, "layer1.0.conv3: blocks of three convolutions; with 10 to 34"),
+        ("kenshohara_resnext101", RESNET, "ResNet-101", None, "shapes differ: .*points that"),
     ],
 )  # fmt: skip
 def test_a_network_that_cannot_be_expressed_is_an_error_with_the_difference(file, space, point, extra, words, tmp_path):

@@ -10,12 +10,16 @@ from expand.core.errors import UsageError
 from expand.core.space import Architecture, SearchSpace
 from expand.weights.grow import inherit, plan_growth
 from search_spaces.c3d import C3DSpace
+from search_spaces.inception import InceptionSpace
 from search_spaces.mixed_conv import MixedConvSpace
+from search_spaces.resnet3d import ResNet3DSpace
 from search_spaces.x3d import X3DSpace
 
 X3D = X3DSpace(frames=2, stride=8, resolution=32, width=0.3, depth=0.4)
 C3D = C3DSpace(width=1 / 16, frames=9, resolution=24)
 MIXED = MixedConvSpace(width=1 / 16, frames=4, resolution=16)
+INCEPTION = InceptionSpace(width=0.1, frames=8, resolution=32)
+RESNET = ResNet3DSpace(layers=10, width=1 / 16, conv1_depth=3, frames=4, resolution=20)
 CLASSES = 5
 
 
@@ -68,6 +72,13 @@ STEPS = {
     "mixed kinds before the strides": (MIXED, [{"conv1": "3D"}, {"conv2": "3D"}]),
     "rMC3 to R3D": (MIXED, [{"reversed_split": "rMC3"}, {"reversed_split": "R3D"}]),
     "mixed layers and width": (MIXED, [{"split": "MC3"}, {"layers": 34}, {"width": 1 / 8}]),
+    "resnet3d depth, with zero channels": (RESNET, [{"layers": 18}, {"layers": 34}, {"conv1_depth": 7}]),
+    "resnet3d width and depth": (RESNET, [{"shortcut": "B"}, {"width": 1 / 8}, {"layers": 18, "width": 1 / 6}]),
+    "preact depth and width": (RESNET, [{"kind": "preact", "shortcut": "B"}, {"layers": 34, "width": 1 / 8}]),
+    "ResNeXt's cardinality": (
+        RESNET, [{"kind": "resnext", "layers": 50, "shortcut": "B", "cardinality": 8}, {"cardinality": 16}],
+    ),
+    "inception 2D to 3D, where there is no stride": (INCEPTION, [{"mixed3b": "3D"}, {"conv2c": "3D", "mixed5c": "3D"}]),
     "R(2+1)D's own width": (MIXED, [{f"conv{n}": "(2+1)D" for n in range(1, 6)}, {"width": 1 / 8}]),
 }  # fmt: skip
 
@@ -146,6 +157,27 @@ def test_a_flattened_layer_answers_alike_to_a_constant_map() -> None:
         (X3D, {}, {"width": 0.2}, "channels can only be added"),
         (X3DSpace(width=0.16), {}, {"width": 0.4}, "only the larger network has blocks.1.shortcut.1"),
         (X3D, {}, {}, "same as its parent"),
+        (
+            INCEPTION,
+            {},
+            {"width": 0.2},
+            "channels at width 0.2 in its concatenations where its parent has channels at width 0.1",
+        ),
+        (INCEPTION, {}, {"mixed3b": "separable"}, "only the larger network has mixed.3b.branch2.1.temporal"),
+        (
+            RESNET,
+            {},
+            {"width": 1 / 8},
+            "has norms behind .*and zero channels in blocks of 8, 16, 32, 64 where its parent has",
+        ),
+        (RESNET, {"kind": "preact", "shortcut": "B"}, {"shortcut": "B"}, "norms behind .* norms before"),
+        (
+            RESNET,
+            {"shortcut": "B"},
+            {"shortcut": "B", "max_pool": "no"},
+            "no max pool where its parent has .* a max pool",
+        ),
+        (RESNET, {}, {"shortcut": "B"}, "weights cannot be inherited"),
     ],
 )
 def test_what_cannot_be_inherited_is_refused(space, parent, child, why) -> None:
