@@ -14,6 +14,8 @@ from expand.strategies.guided import Guided
 from studies import x3d_stepwise
 
 TOP1 = Objective("top1", "maximize")
+# Without bounds most of the pool would be networks on 16 pixels, which learn nothing of these clips.
+WITHIN = (("resolution", 32, 96), ("depth", 1.0, 4.0), ("width", 0.25, 1.5), ("bottleneck", 0.5, 3.0))
 
 
 def study(scale: str = "demo") -> Study:
@@ -28,7 +30,7 @@ def study(scale: str = "demo") -> Study:
             values=6,
             race=True,
             enough=1e-5,
-            within=() if paper else (("depth", 1.0, 5.0), ("width", 0.25, 1.5), ("bottleneck", 0.5, 3.0)),
+            within=() if paper else WITHIN,
         ),
         # At demo scale small networks take nearly as long as larger ones, so the trainings are limited, too.
         budget=Budget(gmac_epochs=256 * 400.0) if paper else Budget(trials=24, gmac_epochs=20 * 0.1),
