@@ -58,7 +58,9 @@ def entropy(space: SearchSpace, architecture: Architecture, num_classes: int) ->
         [1378.1, 1377.2]
     """
     plan = own_plan(space, architecture, num_classes)
-    if plan is not None and not plan.parallel:  # a list of layers does not say which way through the network is the longest
+    if (
+        plan is not None and not plan.parallel
+    ):  # a list of layers does not say which way through the network is the longest
         return _score(_planned(plan.layers))
     shapes = shapes_of(space.inputs(architecture))
     return entropy_of_network(lambda: space.build(architecture, num_classes), shapes, space.name)

@@ -37,7 +37,7 @@ class RandomOrder:
 
 
 def _guided(pauses: str, *, race: bool = False) -> Make:
-    return lambda seed: Guided(values=0, pauses=pauses, race=race, seed=seed)
+    return lambda seed: Guided(values=0, pauses=pauses, race=race, enough=1e-5 if race else 0.001, seed=seed)
 
 
 def _guided_by(prior: str) -> Make:

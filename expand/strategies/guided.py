@@ -2,7 +2,7 @@
 
 A Gaussian process over networks and epochs (`learning_curves.py`) predicts what each network will reach. Costs are known exactly
 before training, so only accuracy is uncertain, and the expected gain of the front has a closed form. The network with the
-largest expected gain per multiply-add is trained next, for a segment of its epochs: what does not look promising stays paused.
+largest expected gain for its share of the budget is trained next, for a segment of its epochs: what does not look promising stays paused.
 
 A pure function of the trials. It answers whenever a worker is free and never waits for a round to end.
 """
@@ -33,7 +33,7 @@ REFIT = 6  # new results until scales and lengths are learned anew
 
 @dataclass(frozen=True)
 class Guided:
-    """Trains what promises the largest gain of the accuracy-cost front per multiply-add.
+    """Trains what promises the largest gain of the accuracy-cost front for its share of the budget.
 
     Source: freeze-thaw Bayesian optimisation (arXiv 1406.3896); the expected hypervolume improvement with one uncertain
     objective is a sum of expected improvements over the segments of the front.
@@ -159,7 +159,7 @@ class Outlook:
         gain: what its next training is expected to add to the front.
         again: whether that is one more seed of a finished network.
         stops: the epoch at which its next training stops.
-        work: multiply-adds times epochs of its next training, in billions.
+        work: what its next training uses up of the budget (`_work`).
     """
 
     mean: Floats
@@ -182,13 +182,34 @@ def _outlook(known: Knowledge, rungs: Sequence[int], most_seeds: int, prior: Pri
         gain[again] = seed_gain(pool.costs, mean, deviation, known.done)[again]
     stops = np.array([next((rung for rung in rungs if rung > reached), epochs) for reached in known.reached])
     left = np.where(again, epochs, np.maximum(stops - known.reached, 1))
-    return Outlook(mean, deviation, gain, again, stops, pool.gmacs * left)
+    return Outlook(mean, deviation, gain, again, stops, _work(known, left, again))
+
+
+def _work(known: Knowledge, left: Indices, again: Flags) -> Floats:
+    """The largest share that the next training of each network takes of any of the study's limits; without limits on work its
+    multiply-adds.
+
+    By multiply-adds alone, a search that may train 24 networks trained 20 of the cheapest, which cost next to nothing.
+
+    Args:
+        left: (networks,): epochs of its next training.
+        again: (networks,): whether that is one more seed of a finished network.
+    """
+    budget, seeds = known.study.budget, len(known.study.seeds)
+    work = known.pool.gmacs * left * seeds
+    shares = [work / budget.gmac_epochs] if budget.gmac_epochs else []
+    if budget.epochs:
+        shares.append(left * seeds / budget.epochs)
+    if budget.trials:
+        shares.append(np.where(known.begun & ~again, 0, seeds) / budget.trials)
+    # What is paused takes nothing of a limit on trials, but its work orders it among others.
+    return np.maximum.reduce(shares) + 1e-6 * work if shares else work
 
 
 def _next_training(
     known: Knowledge, rungs: Sequence[int], enough: float, seeds: Sequence[int], prior: Prior | None
 ) -> list[Suggestion]:
-    """The training that promises most per multiply-add, among those that the budget allows: the next segment of a network's
+    """The training that promises most for what it uses of the budget, if the budget allows it: the next segment of a network's
     training, or, in a race for which there are `seeds`, one more seed of a finished network."""
     epochs, see = rungs[-1], _outlook(known, rungs, len(seeds), prior)
     rate = see.gain / see.work
@@ -197,7 +218,7 @@ def _next_training(
 
     def suggestion(row: int, until: int) -> list[Suggestion]:
         reason = (
-            f"expected gain of the front {100 * see.gain[row]:.2f} points x doublings, the most per multiply-add; "
+            f"expected gain of the front {100 * see.gain[row]:.2f} points x doublings, the most for its share of the budget; "
             f"predicted {percent(see.mean[row])} ± {percent(see.deviation[row])} %{f'; {prior.said}' if prior else ''}"
         )
         predicted = (float(see.mean[row]), float(see.deviation[row]))

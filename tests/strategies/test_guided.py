@@ -187,7 +187,7 @@ def test_a_network_that_trains_or_failed_is_not_asked_for_again() -> None:
     strategy = Guided(axes=GROUPS[:2], values=0, race=True, enough=1e-6)
     study = study_of(strategy, budget=Budget(trials=22), seeds=(0, 1, 2))
     trials = simulate(study, COSTS, lucky)
-    last = next(trial for trial in reversed(trials) if trial.suggestion.seed == 1)
+    last = next(trial for trial in trials if trial.suggestion.seed == 1)
     before = [trial for trial in trials if trial.number < last.number]
     (wanted,) = strategy.ask(study, before, COSTS)
     assert wanted.architecture == last.architecture and wanted.seed == 1
@@ -199,3 +199,16 @@ def test_a_network_that_trains_or_failed_is_not_asked_for_again() -> None:
     failed = replace(first, state=TrialState.FAILED, metrics=None, curve=())
     (next_one,) = strategy.ask(study, [*(t for t in trials if t.number < first.number), failed], COSTS)
     assert next_one.architecture != first.architecture
+
+
+def test_a_limit_on_trainings_does_not_go_to_the_cheapest_networks_alone() -> None:
+    """Where the number of trainings ends the search, a cheap one is worth no more of it than an expensive one."""
+
+    def costly(suggestion) -> float:
+        return 0.1 + 0.02 * sum(suggestion.architecture[f"{group}_depth"] for group in GROUPS)
+
+    def mean_cost(budget: Budget) -> float:
+        trials = simulate(study_of(guided(), budget=budget), COSTS, costly)
+        return float(np.mean([trial.cost.gmacs for trial in trials if trial.suggestion.predicted]))
+
+    assert mean_cost(Budget(trials=16, gmac_epochs=1000.0)) > 1.3 * mean_cost(Budget(gmac_epochs=16 * 16 * 0.015))
