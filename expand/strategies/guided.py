@@ -2,7 +2,8 @@
 
 A Gaussian process over networks and epochs (`learning_curves.py`) predicts what each network will reach. Costs are known exactly
 before training, so only accuracy is uncertain, and the expected gain of the front has a closed form. The network with the
-largest expected gain for its share of the budget is trained next, for a segment of its epochs: what does not look promising stays paused.
+largest expected gain for its share of the budget is trained next, for a segment of its epochs: what does not look promising stays
+paused.
 
 A pure function of the trials. It answers whenever a worker is free and never waits for a round to end.
 """

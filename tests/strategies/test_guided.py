@@ -10,7 +10,9 @@ import pytest
 
 from expand.core.study import Budget, Objective, Recipe, Study
 from expand.core.trial import TrialState
-from expand.strategies.guided import Guided, front_gain, seed_gain
+from expand.strategies.candidates import pool
+from expand.strategies.guided import Guided, _work, front_gain, seed_gain
+from expand.strategies.knowledge import knowledge
 from expand.testing.simulated_search import MadeUpCosts, simulate
 from expand.testing.strategy_contract import StrategyContract
 from search_spaces.c3d import GROUPS, C3DSpace
@@ -201,14 +203,21 @@ def test_a_network_that_trains_or_failed_is_not_asked_for_again() -> None:
     assert next_one.architecture != first.architecture
 
 
-def test_a_limit_on_trainings_does_not_go_to_the_cheapest_networks_alone() -> None:
+def test_a_training_is_weighed_by_the_limit_that_it_uses_up_most() -> None:
     """Where the number of trainings ends the search, a cheap one is worth no more of it than an expensive one."""
 
-    def costly(suggestion) -> float:
-        return 0.1 + 0.02 * sum(suggestion.architecture[f"{group}_depth"] for group in GROUPS)
+    def work_of(budget: Budget) -> np.ndarray:
+        study = study_of(guided(), budget=budget)
+        found = pool(study, study.strategy.choice, COSTS)
+        known = knowledge(study, found, [], [16])
+        count = len(found.networks)
+        return _work(known, np.full(count, 16), np.zeros(count, dtype=bool)) / found.gmacs
 
-    def mean_cost(budget: Budget) -> float:
-        trials = simulate(study_of(guided(), budget=budget), COSTS, costly)
-        return float(np.mean([trial.cost.gmacs for trial in trials if trial.suggestion.predicted]))
-
-    assert mean_cost(Budget(trials=16, gmac_epochs=1000.0)) > 1.3 * mean_cost(Budget(gmac_epochs=16 * 16 * 0.015))
+    macs = work_of(Budget(gmac_epochs=2.0))
+    assert macs == pytest.approx(macs[0])
+    trainings = work_of(Budget(trials=24, gmac_epochs=1000.0))
+    assert trainings.max() / trainings.min() == pytest.approx(
+        30 / 5, rel=0.01
+    )  # as the costs: its share is the same for all
+    both = work_of(Budget(trials=24, gmac_epochs=24 * 16 * 0.015))  # limits that meet at a cost of 0.015
+    assert (both > 0.99 * macs.min() * 2.0 / (24 * 16 * 0.015)).all() and both.max() > 1.5 * both.min()
