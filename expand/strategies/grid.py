@@ -94,11 +94,12 @@ def values_of(space: SearchSpace, axis: Axis) -> Sequence[object]:
 
 
 def name_of(space: SearchSpace, axes: Sequence[Axis], architecture: Architecture) -> str:
-    """A point's name, or else its values on these axes: "3-3-5-5-7"."""
+    """A point's name, or else its values on these axes, numbers to three digits behind the point: "3-3-5-5-7", "2-1.333"."""
     for name, point in space.points.items():
         if point == architecture:
             return name
-    return "-".join(f"{space.value_on(architecture, axis)}" for axis in axes)
+    values = (space.value_on(architecture, axis) for axis in axes)
+    return "-".join(str(round(value, 3) if isinstance(value, float) else value) for value in values)
 
 
 def nearest(space: SearchSpace, architecture: Architecture, axis: Axis, target: float, macs: CountMacs) -> Architecture:

@@ -11,7 +11,7 @@ import pytest
 from expand.core.study import Budget, Study
 from expand.core.trial import TrialState
 from expand.counting.cost import MacsCounter
-from expand.strategies.grid import Grid
+from expand.strategies.grid import Grid, name_of
 from expand.testing.simulated_search import ended, free, opened, simulate
 from expand.testing.space_contract import plain_kernels
 from expand.testing.strategy_contract import StrategyContract
@@ -120,3 +120,10 @@ def test_the_names_of_networks_reach_the_trials() -> None:
     plain = study_of(Grid(points=("increasing",)))
     wanted = plain.strategy.ask(plain, (), free)
     assert [(s.name, s.kind, s.epochs) for s in wanted] == [("increasing", "grid", plain.recipe.epochs)]
+
+
+def test_a_name_has_no_endless_digits() -> None:
+    space = X3DSpace()
+    network = space.architecture(**space.start.as_dict() | {"depth": 4 / 3, "width": 0.25})
+    axes = [space.axis(name) for name in ("frames", "depth", "width")]
+    assert name_of(space, axes, network) == "1-1.333-0.25"
