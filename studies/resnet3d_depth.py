@@ -10,9 +10,8 @@ from __future__ import annotations
 from expand.core.study import Data, Recipe, Study
 from expand.strategies.grid import Grid
 from search_spaces.resnet3d import ResNet3DSpace
+from studies.mcx_split import KINETICS_400, SEEDS
 
-SEEDS = (0, 1, 2)
-KINETICS_400 = (240_000, 20_000, 400)  # training videos, validation videos, classes, as papers give them
 PUBLISHED = (
     "ResNet-18", "ResNet-34", "ResNet-50", "ResNet-101", "ResNet-152", "ResNet-200", "preact-ResNet-200", "WRN-50", "ResNeXt-101",
 )  # fmt: skip

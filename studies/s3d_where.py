@@ -10,9 +10,9 @@ from __future__ import annotations
 from expand.core.study import Data, Recipe, Study
 from expand.strategies.grid import Grid
 from search_spaces.inception import InceptionSpace
+from studies.mcx_split import KINETICS_400, SEEDS
+from studies.resnet3d_depth import DEMO_RECIPE
 
-SEEDS = (0, 1, 2)
-KINETICS_400 = (240_000, 20_000, 400)  # training videos, validation videos, classes, as papers give them
 SPLITS = tuple(name for name in InceptionSpace().points if "-heavy-I3D-" in name)
 
 # As I3D (section 4 of its paper): SGD with momentum 0.9, weight decay 1e-7; batches of 6 clips on each of 56 GPUs; a learning
@@ -25,10 +25,6 @@ PAPER_RECIPE = Recipe(
 )  # fmt: skip
 DEMO_SPACE = InceptionSpace(width=0.25, frames=16, resolution=40, stride=2, conv1a_depth=3)
 DEMO_POINTS = ("I2D", "top-heavy-I3D-4b", "bottom-heavy-I3D-4b", "I3D", "top-heavy-S3D-4b", "S3D")
-DEMO_RECIPE = Recipe(
-    epochs=20, updates=560, batch_size=16, learning_rate=0.05, warmup_epochs=3, warmup_learning_rate=0.005,
-    weight_decay=5e-4, dropout=0.0, scale_jitter=(1.0, 1.0), views=2,
-)  # fmt: skip
 
 
 def study(scale: str = "demo") -> Study:

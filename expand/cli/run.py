@@ -70,8 +70,9 @@ def run(
 
     if not trust:
         require_own(study)
-    searched, axes = tuple(limits or ()), tuple(recipe_axes or ())
-    request = Request(study, scale, tuple(settings or ()), data, seed, searched, recipe_axes=axes)
+    request = Request(
+        study, scale, tuple(settings or ()), data, seed, tuple(limits or ()), recipe_axes=tuple(recipe_axes or ())
+    )
     if recipe is not None:
         request = _with_recipe(request, recipe)
     start = Start.of(request, out, plan_workers(workers, gpus_per_trial, address))

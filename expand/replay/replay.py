@@ -96,9 +96,7 @@ def _judged(
 ) -> Replay:
     chosen, expected = choices(table, measured(results)), choices(table, believed(table, results))
     unseen = table.curves[np.arange(len(table.networks)), (offsets + table.seeds - 1) % table.seeds, -1]
-    held, by_model = (
-        float(np.mean(np.where(own >= 0, unseen[own], unseen.min()))) for own in (chosen, expected)
-    )  # fmt: skip
+    held, by_model = (float(np.mean(np.where(own >= 0, unseen[own], unseen.min()))) for own in (chosen, expected))
     return Replay(trials, spent, regret(table, chosen), chosen, held, by_model)
 
 

@@ -40,7 +40,7 @@ def test_a_lucky_training_is_drawn_towards_networks_like_it():
     lucky = entries[LUCKY]
     assert lucky.candidate.top1 == pytest.approx(0.70) and lucky.top1 < 0.67
     assert lucky.measured_front
-    # The measured front ends at the lucky one; what is better on average stands on the expected front.
+    # Each network is better than the one before it, until the lucky one, which the rest do not reach.
     assert [entry.measured_front for entry in entries] == [number <= LUCKY for number in range(12)]
     assert all(abs(entry.top1 - (entry.candidate.top1 or 0)) < 0.06 for entry in entries if entry is not lucky)
 
